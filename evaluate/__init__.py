@@ -1,0 +1,1 @@
+"""Accuracy, latency and the report (imported as prune_dl.evaluate)."""

@@ -1,0 +1,1 @@
+"""Public API of prune-dl (imported as prune_dl.prune)."""

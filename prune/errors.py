@@ -1,0 +1,34 @@
+"""Every error a user can cause, and the exit code that it ends with.
+
+PruneError                     exit code
+├── UsageError                 2   a flag or an argument is wrong
+├── InputError                 3   a file, a data set or a network cannot be used
+└── GateError                  4   a stated budget or quality gate was missed
+
+A message is one line: what was given, what was expected, what to do next.
+Anything else that escapes is a bug (exit code 1).
+"""
+
+
+class PruneError(Exception):
+    """Base of every error that a user can cause; `exit_code` is what the command ends with."""
+
+    exit_code = 1
+
+
+class UsageError(PruneError, ValueError):
+    """A flag or an argument is wrong."""
+
+    exit_code = 2
+
+
+class InputError(PruneError, ValueError):
+    """A file, a data set or a network cannot be used."""
+
+    exit_code = 3
+
+
+class GateError(PruneError):
+    """A stated budget or quality gate was missed."""
+
+    exit_code = 4

@@ -1,0 +1,1 @@
+"""The edge where everything comes in: networks, checkpoints, data."""

@@ -1,0 +1,36 @@
+"""Where a network comes from: what is needed to build it again and to feed it."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Everything about a network that its weights do not say.
+
+    Attributes:
+        arch: what `zoo.build` takes: a zoo name ("vgg16"), "torchvision:NAME", "timm:NAME" or
+            "package.module:callable". None for a live network that came with no name.
+        num_labels: width of the output layer.
+        data: the `--data` value it was trained or pruned with, None if unknown.
+        labels: label names in the order of the outputs; empty if unknown.
+        input_size: channels, height, width of one input.
+        mean, std: per channel, of pixels scaled to 0..1.
+    """
+
+    arch: str | None
+    num_labels: int
+    data: str | None = None
+    labels: tuple[str, ...] = ()
+    input_size: tuple[int, int, int] = (3, 32, 32)
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values only, as they are written to files."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> "Origin":
+        """Read back what `to_dict` wrote, also from JSON, where tuples became lists."""
+        return Origin(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

@@ -1,0 +1,86 @@
+"""What can be removed from a network: units, the tensors they cut, and who reads them.
+
+A unit is the smallest thing that can be removed: filters (and the channels they feed) that must
+go together. In a plain network a unit is one filter; in a residual stage it is the same channel
+of every convolution that writes into the stream.
+
+Shapes: U units, C input channels of a reader, F input features of a reader.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+IntArray = NDArray[np.int64]
+AxisKey = tuple[str, int]
+"""A tensor of the network (qualified parameter or buffer name) and one of its axes."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A convolution or linear module that sums over channels which can be removed.
+
+    Attributes:
+        layer: module path, for example "features.3".
+        unit_C: unit of each input channel, -1 where the channel stays for ever.
+        channel_of_feature_F: channel index of each input feature. For a convolution F = C and this
+            is arange(C); for a linear layer behind a flatten, the features of one channel are its
+            positions, and every channel has the same number of them, F / C.
+        kind: "conv" (channels on axis 1), "transposed" (likewise) or "linear" (last axis).
+        groups: convolution groups, 1 for a linear layer.
+    """
+
+    layer: str
+    unit_C: IntArray
+    channel_of_feature_F: IntArray
+    kind: str = "conv"
+    groups: int = 1
+
+
+@dataclass(frozen=True)
+class Group:
+    """Units with the same writers and readers: what is called a layer in a plan.
+
+    Attributes:
+        name: module path of the first writer in execution order, for example "features.0".
+        writers: every convolution or linear layer whose filters are these units, in execution
+            order.
+        readers: layers that sum over these units (keys of `Structure.readers`), execution order.
+        units: (U,) unit ids, in the order of the first writer's filters.
+    """
+
+    name: str
+    writers: tuple[str, ...]
+    readers: tuple[str, ...]
+    units: IntArray
+
+
+@dataclass(frozen=True)
+class Structure:
+    """The outcome of tracing a network: immutable, and enough for every later stage.
+
+    Attributes:
+        axes: for each tensor axis that can shrink, the unit of each position (-1: it stays).
+        groups: removable units by layer, in execution order. A unit is in exactly one group.
+        readers: by module path, in execution order.
+        kept_whole: layer -> the reason why some or all of its filters cannot be removed.
+        num_filters: layer -> how many filters (output channels) it has, also for whole layers.
+        macs_per_element: weight name -> multiply-adds each element takes part in, one sample.
+        mixing: modules through which a removed channel changes the others (layer norm, group
+            norm over several channels, a mean over channels): masking is not removal there.
+    """
+
+    axes: Mapping[AxisKey, IntArray]
+    groups: tuple[Group, ...]
+    readers: Mapping[str, Reader]
+    kept_whole: Mapping[str, str] = field(default_factory=dict)
+    num_filters: Mapping[str, int] = field(default_factory=dict)
+    macs_per_element: Mapping[str, int] = field(default_factory=dict)
+    mixing: tuple[str, ...] = ()
+
+    @property
+    def num_units(self) -> int:
+        """How many units can be removed, over the whole network."""
+        return sum(len(group.units) for group in self.groups)

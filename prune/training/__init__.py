@@ -1,0 +1,1 @@
+"""Training, retraining and distillation on CUDA, MPS or CPU."""
