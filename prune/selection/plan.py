@@ -46,9 +46,7 @@ class Plan:
     def from_json(text: str) -> "Plan":
         """Read back what `to_json` wrote."""
         layers = json.loads(text)["layers"]
-        return Plan(
-            tuple(LayerPlan(x["name"], x["num_filters"], tuple(x["kept"])) for x in layers)
-        )
+        return Plan(tuple(LayerPlan(x["name"], x["num_filters"], tuple(x["kept"])) for x in layers))
 
     @property
     def digest(self) -> str:
