@@ -1,0 +1,84 @@
+"""Label matrices of single filters, cut down to what a person can read.
+
+The averaged output field of filter f, M_f[i, j], says how strongly inputs of label i drive output
+unit j through f alone. A picture shows M_f divided by its maximum, its labels reordered so that
+every cluster is a block on the diagonal (as in Phys. Rev. E 111, 065307).
+
+Shapes: K labels of the data, S labels shown, F filters of a layer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.floating]
+MAX_LABELS_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class FilterPicture:
+    """One filter's label matrix.
+
+    Attributes:
+        layer, filter: where it is; the filter's index counts from 0 in the original network.
+        labels: (S,) names in the order shown: cluster by cluster, then the others.
+        num_labels: K, how many labels the data has; S < K means that only a part is shown.
+        field: (S, S) rows of M / max(M), row = input label, column = output unit; all zero where
+            no entry of M is positive.
+        clusters: sizes of the clusters shown, first block first.
+        sharpness, snr: of the whole field, not of the part shown.
+        kept: whether the plan keeps the filter.
+    """
+
+    layer: str
+    filter: int
+    labels: tuple[str, ...]
+    num_labels: int
+    field: tuple[tuple[float, ...], ...]
+    clusters: tuple[int, ...]
+    sharpness: float
+    snr: float
+    kept: bool
+
+
+def draw_filter(
+    layer: str,
+    index: int,
+    field_KK: FloatArray,
+    clusters: Sequence[Sequence[int]],
+    labels: Sequence[str],
+    *,
+    sharpness: float,
+    snr: float,
+    kept: bool,
+) -> FilterPicture:
+    """The readable part of one filter's field: its clusters first, then the strongest others."""
+    shown, sizes = order_labels(field_KK, clusters)
+    top = float(field_KK.max())
+    scaled_SS = field_KK[np.ix_(shown, shown)] / top if top > 0 else np.zeros((len(shown),) * 2)
+    rows = tuple(tuple(round(float(value), 4) for value in row) for row in scaled_SS)
+    names = tuple(labels[i] if i < len(labels) else str(i) for i in shown)
+    return FilterPicture(
+        layer, index, names, len(field_KK), rows, sizes, float(sharpness), float(snr), bool(kept)
+    )
+
+
+def order_labels(
+    field_KK: FloatArray, clusters: Sequence[Sequence[int]]
+) -> tuple[list[int], tuple[int, ...]]:
+    """Labels to show (clusters first, larger ones before smaller), and the clusters' sizes.
+
+    At most `MAX_LABELS_SHOWN` labels; the cluster that meets this limit is shown in part.
+    """
+    shown: list[int] = []
+    sizes: list[int] = []
+    for cluster in sorted(clusters, key=lambda c: (-len(c), tuple(c))):
+        part = [int(label) for label in cluster[: MAX_LABELS_SHOWN - len(shown)]]
+        shown.extend(part)
+        sizes.extend([len(part)] if part else [])
+    strongest_first = np.argsort(-np.diagonal(field_KK), kind="stable")
+    rest = [int(label) for label in strongest_first if int(label) not in shown]
+    room = MAX_LABELS_SHOWN - len(shown)
+    return shown + sorted(rest[:room]), tuple(sizes)
