@@ -33,4 +33,8 @@ class Origin:
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "Origin":
         """Read back what `to_dict` wrote, also from JSON, where tuples became lists."""
-        return Origin(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return Origin(**fields)

@@ -1,0 +1,226 @@
+"""Every architecture by name.
+
+    NAME                       vgg6 vgg11 vgg16 avgg16 resnet20 resnet32 resnet44 resnet56 resnet110
+    torchvision:NAME           any torchvision classifier
+    timm:NAME                  any timm classifier (optional extra)
+    package.module:callable    your own function; may take num_labels (or num_classes), in_channels
+
+Options follow the name: `vgg6:in_channels=1`, `avgg16:early_pools=1,width=0.5`. They are part of
+the name, so a file that records its architecture records them too.
+"""
+
+import contextlib
+import difflib
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from ..errors import InputError, UsageError
+from .callables import call_with, import_callable, is_callable_name
+from .cifar_resnet import DEPTHS, build_cifar_resnet
+from .vgg import LAYERS, build_vgg
+
+NAMES = (*LAYERS, "avgg16", *DEPTHS)
+"""Architectures of the zoo itself."""
+
+Option = int | float | bool | str
+
+
+@dataclass(frozen=True)
+class ArchName:
+    """A parsed architecture name.
+
+    Attributes:
+        source: "zoo", "torchvision", "timm" or "callable".
+        name: what the source calls it.
+        options: what follows the name, with numbers and booleans read.
+    """
+
+    source: str
+    name: str
+    options: Mapping[str, Option] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        prefix = f"{self.source}:" if self.source in ("torchvision", "timm") else ""
+        options = ",".join(f"{key}={_write(value)}" for key, value in self.options.items())
+        return f"{prefix}{self.name}" + (f":{options}" if options else "")
+
+
+def parse_arch(arch: str) -> ArchName:
+    """Read an architecture name.
+
+    Raises:
+        UsageError: the name is none of the four forms, or its options are not key=value.
+    """
+    body, options = arch, ""
+    head, colon, tail = arch.rpartition(":")
+    if colon and "=" in tail:
+        body, options = head, tail
+    parsed = dict(map(_read_option, filter(None, options.split(","))))
+    if body in NAMES:
+        return ArchName("zoo", body, parsed)
+    source, _, name = body.partition(":")
+    if source in ("torchvision", "timm") and name:
+        return ArchName(source, name, parsed)
+    if is_callable_name(body):
+        return ArchName("callable", body, parsed)
+    near = difflib.get_close_matches(body, NAMES, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(NAMES)}"
+    raise UsageError(
+        f"architecture {arch!r} is not known; {hint} "
+        "(or torchvision:NAME, timm:NAME, package.module:callable)"
+    )
+
+
+def with_channels(arch: str, in_channels: int) -> str:
+    """The same architecture for inputs of so many channels (3 needs no option)."""
+    parsed = parse_arch(arch)
+    options = {**parsed.options, "in_channels": in_channels}
+    if in_channels == 3:
+        del options["in_channels"]
+    return str(ArchName(parsed.source, parsed.name, options))
+
+
+def build(arch: str, num_labels: int) -> nn.Module:
+    """A network with random weights, in evaluation mode.
+
+    Args:
+        arch: one of the forms above.
+        num_labels: width of the output layer.
+
+    Raises:
+        UsageError: unknown name or option.
+        InputError: the library behind the name is missing, or a callable gives no network.
+    """
+    parsed = parse_arch(arch)
+    try:
+        network = _build(parsed, num_labels)
+    except TypeError as error:
+        if parsed.source == "callable":
+            raise
+        raise UsageError(f"architecture {arch!r}: {error}; check its options") from error
+    return network.eval()
+
+
+def build_empty(arch: str, num_labels: int) -> nn.Module:
+    """As `build`, with parameters on the meta device: shapes and names at little cost."""
+    with _EmptyOnMeta():
+        return build(arch, num_labels)
+
+
+def torchvision_names() -> list[str]:
+    """Names of torchvision's classifiers."""
+    from torchvision import models
+
+    names: list[str] = models.list_models(module=models)
+    return names
+
+
+def _build(parsed: ArchName, num_labels: int) -> nn.Module:
+    options: dict[str, Any] = dict(parsed.options)
+    if parsed.source == "zoo":
+        family = build_cifar_resnet if parsed.name in DEPTHS else build_vgg
+        network: nn.Module = family(parsed.name, num_labels, **options)
+        return network
+    in_channels = int(options.pop("in_channels", 3))
+    if parsed.source == "torchvision":
+        return _build_torchvision(parsed.name, num_labels, in_channels, options)
+    if parsed.source == "timm":
+        return _build_timm(parsed.name, num_labels, in_channels, options)
+    offered = {"num_labels": num_labels, "num_classes": num_labels, "in_channels": in_channels}
+    network = call_with(import_callable(parsed.name), {**offered, **options}, parsed.name)
+    if not isinstance(network, nn.Module):
+        raise InputError(
+            f"{parsed.name} returned {type(network).__name__}; it must return a torch.nn.Module"
+        )
+    return network
+
+
+def _build_torchvision(
+    name: str, num_labels: int, in_channels: int, options: dict[str, Any]
+) -> nn.Module:
+    from torchvision import models
+
+    names = torchvision_names()
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=2)
+        hint = f"did you mean {' or '.join(near)}?" if near else "see torchvision.models"
+        raise UsageError(f"torchvision has no classifier {name!r}; {hint}")
+    if name in ("googlenet", "inception_v3"):
+        # The auxiliary heads serve training from scratch only; their set-up takes minutes.
+        options = {"aux_logits": False, "init_weights": False, **options}
+    network: nn.Module = models.get_model(name, weights=None, num_classes=num_labels, **options)
+    if in_channels != 3:
+        replace_first_convolution(network, in_channels)
+    return network
+
+
+def _build_timm(name: str, num_labels: int, in_channels: int, options: dict[str, Any]) -> nn.Module:
+    timm = import_timm(name)
+    if not timm.is_model(name):
+        raise UsageError(f"timm has no classifier {name!r}; timm.list_models() names them all")
+    network: nn.Module = timm.create_model(
+        name, pretrained=False, num_classes=num_labels, in_chans=in_channels, **options
+    )
+    return network
+
+
+def import_timm(name: str) -> Any:
+    """The timm library, or an error that says how to get it."""
+    try:
+        return importlib.import_module("timm")
+    except ImportError as error:
+        raise InputError(
+            f"timm:{name} needs the timm library; install it with pip install 'prune-dl[timm]'"
+        ) from error
+
+
+def replace_first_convolution(network: nn.Module, in_channels: int) -> None:
+    """Give the network a new, random first convolution for inputs of so many channels."""
+    convolutions = [(p, m) for p, m in network.named_modules() if isinstance(m, nn.Conv2d)]
+    if not convolutions:
+        raise UsageError("the network has no convolution that could take other input channels")
+    path, old = convolutions[0]
+    new = nn.Conv2d(
+        in_channels,
+        old.out_channels,
+        old.kernel_size,  # type: ignore[arg-type]
+        stride=old.stride,  # type: ignore[arg-type]
+        padding=old.padding,  # type: ignore[arg-type]
+        dilation=old.dilation,  # type: ignore[arg-type]
+        bias=old.bias is not None,
+    )
+    network.set_submodule(path, new)
+
+
+def _read_option(text: str) -> tuple[str, Option]:
+    key, equals, value = text.partition("=")
+    if not (equals and key.isidentifier() and value):
+        raise UsageError(f"architecture option {text!r} is not of the form key=value")
+    if value in ("true", "false"):
+        return key, value == "true"
+    for read in (int, float):
+        with contextlib.suppress(ValueError):
+            return key, read(value)
+    return key, value
+
+
+def _write(value: Option) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+class _EmptyOnMeta(TorchFunctionMode):
+    """Parameters on the meta device; small tensors that constructors compute with stay real."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is torch.empty:
+            kwargs["device"] = "meta"
+        return func(*args, **kwargs)
