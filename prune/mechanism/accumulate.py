@@ -1,0 +1,100 @@
+"""Sums over the input of one reader, built up batch by batch in bounded memory.
+
+Products are taken in float32, batch by batch, and added up in float64.
+
+Shapes: K labels, D pooled features, C channels, R rows (samples times positions), B buffered.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..structure.units import Reader
+from .taps import Grid, as_map, choose_grid, pool, rows
+
+FLUSH_AT = 512
+"""Samples that wait for one Gram product: enough to make it efficient."""
+BLOCK = 512
+"""Rows of a Gram matrix computed together; blocks below the diagonal are skipped."""
+
+
+@dataclass
+class Accumulator:
+    """Running sums of one reader; `LayerStatistics` is what it leaves behind.
+
+    Attributes:
+        grid: cells of the pooled map, fixed by the first input.
+        counts_K, sums_KD, gram_DD: of the pooled features (upper triangle only, for now).
+        moments_CC: (C + 1, C + 1) second moments of [channels; 1] over samples and positions.
+        waiting: pooled features and labels not yet in the sums.
+    """
+
+    reader: Reader
+    num_labels: int
+    max_features: int
+    device: torch.device
+    grid: Grid | None = None
+    counts_K: Tensor = field(init=False)
+    sums_KD: Tensor = field(init=False)
+    gram_DD: Tensor = field(init=False)
+    moments_CC: Tensor = field(init=False)
+    waiting: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+
+    def add(self, x: Tensor, labels_N: Tensor) -> None:
+        """Take in one input of the reader, with the label of each sample."""
+        map_NCHW = as_map(x, self.reader)
+        if self.grid is None:
+            self._start(map_NCHW)
+        assert self.grid is not None
+        add_moments(self.moments_CC, rows(map_NCHW))
+        repeats = map_NCHW.shape[0] // len(labels_N)
+        self.waiting.append((pool(map_NCHW, self.grid), labels_N.repeat_interleave(repeats)))
+        if sum(len(labels) for _, labels in self.waiting) >= FLUSH_AT:
+            self.flush()
+
+    def _start(self, map_NCHW: Tensor) -> None:
+        channels, height, width = map_NCHW.shape[1:]
+        self.grid = choose_grid(channels, height, width, self.max_features)
+        features = channels * self.grid[0] * self.grid[1]
+        zeros = {"dtype": torch.float64, "device": self.device}
+        self.counts_K = torch.zeros(self.num_labels, dtype=torch.float64, device=self.device)
+        self.sums_KD = torch.zeros(
+            self.num_labels, features, dtype=torch.float64, device=self.device
+        )
+        self.gram_DD = torch.zeros(features, features, dtype=torch.float64, device=self.device)
+        self.moments_CC = torch.zeros(
+            channels + 1, channels + 1, dtype=torch.float64, device=self.device
+        )
+
+    def flush(self) -> None:
+        """Bring the waiting samples into the sums."""
+        if not self.waiting:
+            return
+        features = torch.cat([pooled for pooled, _ in self.waiting])
+        labels = torch.cat([labels for _, labels in self.waiting]).to(self.device)
+        self.waiting.clear()
+        self.counts_K += torch.bincount(labels, minlength=self.num_labels)
+        self.sums_KD.index_add_(0, labels, features.to(self.device, torch.float64))
+        add_gram(self.gram_DD, features)
+
+
+def add_gram(gram_DD: Tensor, features_BD: Tensor) -> None:
+    """Add X^T X to the upper triangle of blocks: half the work of the full product."""
+    for start in range(0, features_BD.shape[1], BLOCK):
+        stop = start + BLOCK
+        product = features_BD[:, start:stop].T @ features_BD[:, start:]
+        gram_DD[start:stop, start:] += product.to(gram_DD.device)
+
+
+def add_moments(moments_CC: Tensor, rows_RC: Tensor) -> None:
+    """Add the second moments of [channels; 1] (upper triangle of blocks)."""
+    add_gram(moments_CC[:-1, :-1], rows_RC)
+    moments_CC[:-1, -1] += rows_RC.sum(0, dtype=torch.float64).to(moments_CC.device)
+    moments_CC[-1, -1] += len(rows_RC)
+
+
+def mirror(upper: Tensor) -> Tensor:
+    """The full symmetric matrix of an upper triangle, on the CPU."""
+    upper = upper.cpu().triu()
+    return upper + upper.triu(1).T

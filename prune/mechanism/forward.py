@@ -1,0 +1,87 @@
+"""Run a network and look at what its readers are given, leaving no trace on it."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from operator import length_hint
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from ..console import Progress, silent
+from ..errors import InputError
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+OnInput = Callable[[str, Tensor, Tensor], None]
+
+
+def observe(
+    model: nn.Module,
+    layers: Iterable[str],
+    batches: Batches,
+    num_labels: int,
+    on_input: OnInput,
+    *,
+    device: torch.device,
+    progress: Progress = silent,
+) -> int:
+    """Call `on_input(layer, x, labels_N)` with every input of every named module.
+
+    The network, which must already be on `device`, runs in eval mode without gradients; its mode
+    is restored and its hooks are gone afterwards, also after an error.
+
+    Returns the number of images. Raises InputError when there are none, or for labels outside
+    0..num_labels-1.
+    """
+    num_images = 0
+    total = length_hint(batches, 0)
+    current: list[Tensor] = []
+    with _hooked(model, layers, lambda layer, x: on_input(layer, x, current[0])):
+        for done, (x, labels_N) in enumerate(batches, start=1):
+            _check_labels(labels_N, num_labels)
+            current[:] = [labels_N.to(device)]
+            x = x.to(device)
+            model(x.to(memory_format=torch.channels_last) if x.ndim == 4 else x)
+            num_images += len(labels_N)
+            progress(done, max(done, total))
+    if num_images == 0:
+        raise InputError("no images to measure the network on: expected at least one batch")
+    return num_images
+
+
+def _check_labels(labels_N: Tensor, num_labels: int) -> None:
+    if len(labels_N) and not 0 <= int(labels_N.min()) <= int(labels_N.max()) < num_labels:
+        raise InputError(
+            f"labels run from {int(labels_N.min())} to {int(labels_N.max())}, but the network has "
+            f"{num_labels} outputs: use data with labels 0 to {num_labels - 1}"
+        )
+
+
+@contextmanager
+def _hooked(
+    model: nn.Module, layers: Iterable[str], on_input: Callable[[str, Tensor], None]
+) -> Iterator[None]:
+    """Eval mode, no gradients and a pre-hook on each layer, for the length of the block."""
+    modes = [(module, module.training) for module in model.modules()]
+    handles: list[RemovableHandle] = []
+    try:
+        model.eval()
+        for layer in layers:
+            hook = _pre_hook(layer, on_input)
+            handles.append(model.get_submodule(layer).register_forward_pre_hook(hook))
+        with torch.no_grad():
+            yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, training in modes:
+            module.training = training
+
+
+def _pre_hook(layer: str, on_input: Callable[[str, Tensor], None]) -> Callable[..., None]:
+    def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
+        with torch.autocast(args[0].device.type, enabled=False):
+            on_input(layer, args[0])
+
+    return hook

@@ -1,0 +1,191 @@
+"""Everything the later stages need to know about a network's features, from one forward pass.
+
+The sums are plain: the statistics of two parts of a data set add up to those of the whole, in one
+process or many, and their size does not depend on the number of images.
+
+Shapes: N samples, K labels, C channels, P cells of the pooling grid, D = C * P features
+(channel-major: feature d belongs to channel d // P).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ..console import Progress, silent
+from ..errors import InputError
+from ..structure.units import Reader
+from .accumulate import Accumulator, mirror
+from .forward import Batches, observe
+from .taps import Grid
+
+MAX_FEATURES = 2048
+"""Features per layer that the pooling grid may reach."""
+
+
+@dataclass(frozen=True)
+class LayerStatistics:
+    """Sums over the input of one reader; float64 on the CPU.
+
+    A module that runs several times per forward pass adds up: each run counts as samples.
+
+    | attribute      | shape          | meaning                                                |
+    |----------------|----------------|--------------------------------------------------------|
+    | counts_K       | (K,)           | samples per label                                      |
+    | sums_KD        | (K, D)         | pooled features summed per label                       |
+    | gram_DD        | (D, D)         | sum of x x^T over the samples' pooled features x       |
+    | moments_CC     | (C + 1, C + 1) | sum of [c; 1][c; 1]^T over samples and positions       |
+
+    `grid` is (rows, columns) of the pooled map, P = rows * columns.
+    """
+
+    grid: Grid
+    counts_K: Tensor
+    sums_KD: Tensor
+    gram_DD: Tensor
+    moments_CC: Tensor
+
+    @property
+    def num_channels(self) -> int:
+        """Input channels of the reader, C."""
+        return len(self.moments_CC) - 1
+
+    @property
+    def num_positions(self) -> int:
+        """Rows summed up in `moments_CC`: samples times positions."""
+        return int(self.moments_CC[-1, -1])
+
+
+_TENSORS = ("counts_K", "sums_KD", "gram_DD", "moments_CC")
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """The sums of every reader of a network.
+
+    Attributes:
+        layers: by module path of the reader; a reader that never ran is missing.
+        num_labels: K.
+        num_images: samples that went through the network.
+    """
+
+    layers: Mapping[str, LayerStatistics]
+    num_labels: int
+    num_images: int
+
+    @property
+    def moments(self) -> dict[str, Tensor]:
+        """Reader -> (C + 1, C + 1) float64, sum of [c; 1][c; 1]^T, the constant last."""
+        return {name: layer.moments_CC for name, layer in self.layers.items()}
+
+    @property
+    def num_positions(self) -> dict[str, int]:
+        """Reader -> number of rows summed up in its moments."""
+        return {name: layer.num_positions for name, layer in self.layers.items()}
+
+
+def collect(
+    model: nn.Module,
+    readers: Mapping[str, Reader],
+    batches: Batches,
+    num_labels: int,
+    *,
+    device: torch.device,
+    progress: Progress = silent,
+) -> Statistics:
+    """Sum up what every reader sees, in one forward pass over the batches.
+
+    The network, already on `device`, runs in eval mode; mode and hooks are restored afterwards.
+
+    Args:
+        batches: pairs of inputs (N, ...) and labels (N,) int64.
+        num_labels: K; labels lie in 0..K-1.
+        progress: called with (batches done, batches in all, as far as known).
+
+    Raises:
+        InputError: no batches, labels outside 0..K-1, or inputs that do not fit the structure.
+    """
+    home = device if device.type == "cuda" else torch.device("cpu")  # MPS has no float64
+    taps = {
+        name: Accumulator(reader, num_labels, MAX_FEATURES, home)
+        for name, reader in readers.items()
+    }
+    num_images = observe(
+        model,
+        readers,
+        batches,
+        num_labels,
+        lambda name, x, labels_N: taps[name].add(x, labels_N),
+        device=device,
+        progress=progress,
+    )
+    layers = {name: _finish(tap) for name, tap in taps.items() if tap.grid}
+    return Statistics(layers, num_labels, num_images)
+
+
+def _finish(tap: Accumulator) -> LayerStatistics:
+    assert tap.grid is not None
+    tap.flush()
+    return LayerStatistics(
+        tap.grid, tap.counts_K.cpu(), tap.sums_KD.cpu(), mirror(tap.gram_DD), mirror(tap.moments_CC)
+    )
+
+
+def merge(first: Statistics, second: Statistics) -> Statistics:
+    """Statistics of two disjoint parts of the data, added up.
+
+    Raises InputError when the two do not come from the same network and input size.
+    """
+    shapes = [
+        {name: (x.grid, x.sums_KD.shape) for name, x in part.layers.items()}
+        for part in (first, second)
+    ]
+    if shapes[0] != shapes[1]:
+        raise InputError(
+            "statistics of two different networks or input sizes cannot be added up: "
+            "collect both with the same network and input size"
+        )
+    layers = {name: _add(x, second.layers[name]) for name, x in first.layers.items()}
+    return Statistics(layers, first.num_labels, first.num_images + second.num_images)
+
+
+def _add(a: LayerStatistics, b: LayerStatistics) -> LayerStatistics:
+    return LayerStatistics(a.grid, *(getattr(a, name) + getattr(b, name) for name in _TENSORS))
+
+
+def save(statistics: Statistics, path: Path) -> None:
+    """Write one safetensors file: "layer/tensor" in float64, and the rest in its metadata."""
+    tensors = {
+        f"{name}/{tensor}": getattr(layer, tensor).contiguous()
+        for name, layer in statistics.layers.items()
+        for tensor in _TENSORS
+    }
+    head = {
+        "num_labels": statistics.num_labels,
+        "num_images": statistics.num_images,
+        "grids": {name: layer.grid for name, layer in statistics.layers.items()},
+    }
+    save_file(tensors, path, {"format": "prune-dl statistics 1", "head": json.dumps(head)})
+
+
+def load(path: Path) -> Statistics:
+    """Read back what `save` wrote, bit for bit. Raises InputError for any other file."""
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path}: not readable as statistics ({error})") from error
+    if metadata.get("format") != "prune-dl statistics 1":
+        raise InputError(f"{path} holds no statistics: expected a file that prune-dl wrote")
+    head = json.loads(metadata["head"])
+    layers = {
+        name: LayerStatistics((grid[0], grid[1]), *(tensors[f"{name}/{x}"] for x in _TENSORS))
+        for name, grid in head["grids"].items()
+    }
+    return Statistics(layers, head["num_labels"], head["num_images"])

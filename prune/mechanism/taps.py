@@ -1,0 +1,83 @@
+"""What a reader module sees: one layout for every kind of input, pooled to a grid.
+
+Shapes: N samples, C channels, P positions of a pooled map, D = C * P features (channel-major:
+feature d belongs to channel d // P), R = rows (samples times unpooled positions).
+"""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..errors import InputError
+from ..structure.units import Reader
+
+Grid = tuple[int, int]
+
+
+def as_map(x: Tensor, reader: Reader) -> Tensor:
+    """View the input of a reader as (N, C, height, width), whatever its kind.
+
+    | input                                     | result                                    |
+    |-------------------------------------------|-------------------------------------------|
+    | convolution (N, C, H, W), also unbatched  | unchanged                                 |
+    | convolution (N, C, L) or (N, C, T, H, W)  | (N, C, 1, L), (N, C, T, H * W)            |
+    | linear behind a flatten (N, C * P)        | (N, C, s, s) if P = s * s, else (N, C, 1, P) |
+    | linear on tokens (N, L, C)                | (N, C, s, s) if L = s * s, else (N, C, 1, L) |
+    | linear on a map (N, H, W, C)              | (N, C, H, W)                              |
+
+    Raises InputError for an input whose channels are not the reader's.
+    """
+    channels = len(reader.unit_C)
+    if reader.kind == "linear":
+        x = _linear_as_map(x, reader, channels)
+    elif x.ndim == 3:
+        x = x.unsqueeze(2)
+    elif x.ndim == 5:
+        x = x.flatten(3)
+    if x.ndim != 4 or x.shape[1] != channels:
+        raise InputError(
+            f"layer {reader.layer} got an input of shape {tuple(x.shape)}, expected {channels} "
+            "channels: trace the network with an input like the ones it is measured on"
+        )
+    return x
+
+
+def _linear_as_map(x: Tensor, reader: Reader, channels: int) -> Tensor:
+    if x.ndim >= 4:
+        return x.flatten(2, -2).movedim(-1, 1) if x.ndim > 4 else x.permute(0, 3, 1, 2)
+    if x.ndim == 3:
+        return _square(x.transpose(1, 2))
+    order = np.argsort(reader.channel_of_feature_F, kind="stable")
+    if not np.array_equal(order, np.arange(len(order))):
+        x = x[:, torch.from_numpy(order).to(x.device)]
+    return _square(x.reshape(len(x), channels, -1))
+
+
+def _square(x_NCL: Tensor) -> Tensor:
+    """Fold a line of L positions into a square map where L is a square."""
+    side = math.isqrt(x_NCL.shape[2])
+    shape = (side, side) if side * side == x_NCL.shape[2] else (1, x_NCL.shape[2])
+    return x_NCL.reshape(*x_NCL.shape[:2], *shape)
+
+
+def choose_grid(num_channels: int, height: int, width: int, max_features: int) -> Grid:
+    """Finest grid g x g, no finer than the map, with C * g * g <= max_features (g >= 1)."""
+    side = max(1, math.isqrt(max_features // num_channels))
+    if height == 1:
+        return 1, min(width, max(1, max_features // num_channels))
+    return min(side, height), min(side, width)
+
+
+def pool(map_NCHW: Tensor, grid: Grid) -> Tensor:
+    """Average the map over the cells of the grid: (N, D) float32, channel-major."""
+    if tuple(map_NCHW.shape[2:]) != grid:
+        map_NCHW = functional.adaptive_avg_pool2d(map_NCHW, grid)
+    return map_NCHW.float().flatten(1)
+
+
+def rows(map_NCHW: Tensor) -> Tensor:
+    """Channels of every sample and position: (R, C) float32; free for channels-last maps."""
+    return map_NCHW.float().permute(0, 2, 3, 1).reshape(-1, map_NCHW.shape[1])
