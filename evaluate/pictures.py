@@ -9,9 +9,14 @@ Shapes: K labels of the data, S labels shown, F filters of a layer.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from ..prune.mechanism.spectrum import GroupSpectrum, Spectrum
+    from ..prune.selection.plan import LayerPlan, Plan
 
 FloatArray = NDArray[np.floating]
 MAX_LABELS_SHOWN = 20
@@ -82,3 +87,40 @@ def order_labels(
     rest = [int(label) for label in strongest_first if int(label) not in shown]
     room = MAX_LABELS_SHOWN - len(shown)
     return shown + sorted(rest[:room]), tuple(sizes)
+
+
+def strongest_and_weakest(
+    spectrum: "Spectrum", plan: "Plan", labels: Sequence[str], *, num_each: int = 2
+) -> tuple[FilterPicture, ...]:
+    """Pictures of an early, a middle and the last measured layer: its best and worst filters.
+
+    A filter's strength is its SNR times the signal of its field; ties go to the lower index.
+    In each layer the strongest come first, in descending order; no filter comes twice.
+    """
+    measured = [
+        (group, layer)
+        for group, layer in zip(spectrum.groups, plan.layers, strict=True)
+        if group is not None
+    ]
+    pictures: list[FilterPicture] = []
+    for position in sorted({0, len(measured) // 2, len(measured) - 1} if measured else set()):
+        group, layer = measured[position]
+        order = np.argsort(-(group.snr_F * group.signal_F), kind="stable")
+        ends = [*order[:num_each], *order[num_each:][-num_each:]]
+        pictures.extend(_draw_from(group, layer, int(index), labels) for index in ends)
+    return tuple(pictures)
+
+
+def _draw_from(
+    group: "GroupSpectrum", layer: "LayerPlan", index: int, labels: Sequence[str]
+) -> FilterPicture:
+    return draw_filter(
+        layer.name,
+        index,
+        group.fields_FKK[index],
+        group.clusters[index],
+        labels,
+        sharpness=float(group.sharpness_F[index]),
+        snr=float(group.snr_F[index]),
+        kept=index in layer.kept,
+    )

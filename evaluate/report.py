@@ -35,7 +35,7 @@ Every number is finite; a number that could not be measured is null, never a gue
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -211,9 +211,14 @@ class Report:
 
 
 def write_report(report: Report, folder: Path) -> tuple[Path, Path]:
-    """Write `report.json` and `report.html` into the folder; both are complete or absent."""
-    from .report_page import render_page
+    """Write `report.json` and `report.html` into the folder; neither is ever half written.
 
+    What the figures themselves warn of (a noisy machine, no speed-up) joins `warnings`.
+    """
+    from .report_page import render_page
+    from .report_words import honest_warnings
+
+    report = replace(report, warnings=honest_warnings(report))
     document = json.dumps(report.to_dict(), indent=1, allow_nan=False)
     page = render_page(report)
     return (

@@ -1,0 +1,115 @@
+"""The report's figures in plain words: headline, warnings, and numbers a person can read."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .report import Change, Ratio, Report, Stages
+
+STAGES = ("original", "removed", "repaired", "final")
+FEW_IMAGES = 1000
+
+
+def headline(report: "Report") -> str:
+    """One sentence: what was cut, what was gained, what it cost."""
+    kept = report.filters.final / max(report.filters.original, 1)
+    parts = [f"{fewer(report.macs)} MACs"]
+    if report.latency_ratio and report.benchmark:
+        bench = report.benchmark
+        where = f"at batch {bench.batch_size} on {provider_name(bench.provider)}"
+        parts.append(f"{speed(report.latency_ratio)} {where}")
+    cost = accuracy_change(report.accuracy)
+    parts += [cost] if cost else []
+    return f"{kept:.2g} of the filters kept: {', '.join(parts)}."
+
+
+def accuracy_change(stages: "Stages") -> str:
+    """ "top-1 87.6 → 86.9 %", or nothing where an end was not measured."""
+    if stages.original is None or stages.final is None:
+        return ""
+    return f"top-1 {100 * stages.original.top1:.1f} → {100 * stages.final.top1:.1f} %"
+
+
+def fewer(change: "Change[int]") -> str:
+    """How many times fewer the final network has of something."""
+    if change.original == change.final:
+        return "the same"
+    return f"{times(change.original / max(change.final, 1))} fewer"
+
+
+def speed(ratio: "Ratio") -> str:
+    """Faster or slower only where the whole interval says so."""
+    if ratio.low > 1:
+        return f"{times(ratio.value)} faster"
+    if ratio.high < 1:
+        return f"{times(1 / ratio.value)} slower"
+    return f"no faster (ratio {ratio.low:.2f} to {ratio.high:.2f})"
+
+
+def times(factor: float) -> str:
+    """A factor with the digits that tell it from 1."""
+    return f"{factor:.1f}×" if factor >= 1.2 else f"{factor:.2f}×"
+
+
+def provider_name(provider: str) -> str:
+    """ "CPU" for ONNX Runtime's "CPUExecutionProvider"; other names as they are."""
+    short = provider.removesuffix("ExecutionProvider")
+    return short.upper() if short.lower() in {"cpu", "cuda"} else short
+
+
+def count(number: float | None) -> str:
+    """A count with a unit of thousands: "313.7 M"."""
+    if number is None:
+        return "–"
+    for scale, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if abs(number) >= scale:
+            return f"{number / scale:.4g}{unit}"
+    return f"{number:g}"
+
+
+def size(num_bytes: float | None) -> str:
+    """Bytes in decimal units, as file managers and download pages show them."""
+    return "–" if num_bytes is None else f"{count(num_bytes)}B"
+
+
+def percent(fraction: float | None, digits: int = 1) -> str:
+    """A fraction as per cent."""
+    return "–" if fraction is None else f"{100 * fraction:.{digits}f} %"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, or minutes and seconds above two minutes."""
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+
+
+def honest_warnings(report: "Report") -> tuple[str, ...]:
+    """The report's own warnings, then what its figures say that a reader could overlook."""
+    found = [*report.warnings, *_certificate_warnings(report), *_latency_warnings(report)]
+    final = report.accuracy.final
+    if final is not None and final.total < FEW_IMAGES:
+        found.append(
+            f"The test part has only {final.total} images: top-1 is known to lie between "
+            f"{percent(final.low)} and {percent(final.high)}, no closer."
+        )
+    return tuple(dict.fromkeys(found))
+
+
+def _certificate_warnings(report: "Report") -> list[str]:
+    certificate = report.certificate
+    if not certificate.applies:
+        return [f"The exactness certificate does not apply: {certificate.reason}"]
+    if not certificate.ok:
+        return [f"The exactness certificate failed: {certificate.reason}"]
+    return []
+
+
+def _latency_warnings(report: "Report") -> list[str]:
+    if report.latency_ratio is None:
+        return ["Latency was not measured: fewer MACs alone promise no speed-up."]
+    found = []
+    if report.benchmark and report.benchmark.noisy:
+        found.append("The machine was noisy (over 10 % variation): take the latencies with care.")
+    if report.latency_ratio.low <= 1:
+        found.append("The smaller network is not measurably faster on this machine.")
+    return found
