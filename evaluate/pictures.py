@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..prune.selection.plan import LayerPlan, Plan
 
 FloatArray = NDArray[np.floating]
-MAX_LABELS_SHOWN = 20
+MAX_LABELS_SHOWN = 16
 
 
 @dataclass(frozen=True)

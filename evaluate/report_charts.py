@@ -33,6 +33,7 @@ def accuracy_against_cost(report: "Report") -> Figure:
     top = max(accuracy.high for _, accuracy in measured)
     margin = 0.08 * (top - floor) + 0.002
     layout = {
+        "annotations": [_stage_label(trace) for trace in traces],
         "xaxis": {"title": {"text": title}, "range": [0, 1.18 * span]},
         "yaxis": {
             "title": {"text": "top-1 on the test part, %"},
@@ -76,13 +77,12 @@ def _stage_trace(
     label = f"{stage} {percent(accuracy.top1)}" + (" (below the axis)" if below else "")
     trace: dict[str, Any] = {
         "type": "scatter",
-        "mode": "markers+text",
+        "mode": "markers",
         "x": [x],
         "y": [y],
         "name": stage,
-        "text": [label],
-        "textposition": "middle left" if stage in {"removed", "repaired"} else "middle right",
         "cliponaxis": False,
+        "meta": label,
         "marker": {
             "color": f"var(--{stage})",
             "size": 12,
@@ -98,6 +98,21 @@ def _stage_trace(
         latency = getattr(report.latency_ms, stage)
         trace["error_x"] = _bar(max(latency.p90 - latency.p50, 0.0), 0.0, stage)
     return trace
+
+
+def _stage_label(trace: dict[str, Any]) -> dict[str, Any]:
+    """The stage's name and figure beside its point, clear of both interval bars."""
+    left = trace["name"] in {"removed", "repaired"}
+    return {
+        "x": trace["x"][0],
+        "y": trace["y"][0],
+        "text": trace["meta"],
+        "font": {"color": f"var(--{trace['name']})"},
+        "showarrow": False,
+        "xanchor": "right" if left else "left",
+        "xshift": -12 if left else 10,
+        "yshift": 0 if left else 13,
+    }
 
 
 def _bar(up: float, down: float, stage: str) -> dict[str, Any]:
@@ -124,7 +139,7 @@ def selection_along_depth(report: "Report") -> Figure | None:
     rate_line = _line(list(rates), [100 * r for r in rates.values()], "success rate", "--final")
     snr_line = {**_line(list(ratios), list(ratios.values()), "SNR", "--accent"), "yaxis": "y2"}
     layout = {
-        "xaxis": {**_layer_axis(len(order)), "categoryarray": order},
+        "xaxis": {**_layer_axis(len(order)), "categoryarray": order, "anchor": "y2"},
         "yaxis": {"title": {"text": "success rate, %"}, "domain": [0.56, 1]},
         "yaxis2": {"title": {"text": "SNR"}, "domain": [0, 0.44]},
         "shapes": _original_level(report),
@@ -158,9 +173,8 @@ def _original_level(report: "Report") -> list[dict[str, Any]]:
 def _layer_axis(num_layers: int) -> dict[str, Any]:
     """Layer names as categories: every name up to forty layers, then as many as fit."""
     axis: dict[str, Any] = {"type": "category", "tickangle": -45, "automargin": True}
-    if num_layers <= 40:
-        axis |= {"tickmode": "linear", "dtick": 1}
-    return axis
+    all_fit = num_layers <= 40
+    return axis | ({"tickmode": "linear", "dtick": 1} if all_fit else {"nticks": 30})
 
 
 def filters_by_layer(report: "Report") -> Figure:
@@ -213,13 +227,14 @@ def label_matrix(picture: "FilterPicture") -> Figure:
         "zeroline": False,
         "ticks": "",
     }
+    square = {"scaleanchor": "x", "constrain": "domain", "constraintoward": "top"}
     layout = {
         "xaxis": {**axis, "tickangle": -60, "constrain": "domain"},
-        "yaxis": {**axis, "autorange": "reversed", "scaleanchor": "x", "constrain": "domain"},
+        "yaxis": {**axis, "autorange": "reversed", **square},
         "shapes": _outlines(picture.clusters),
         "margin": {"l": 72, "r": 6, "t": 6, "b": 72},
     }
-    return {"data": [trace], "layout": layout, "height": 300}
+    return {"data": [trace], "layout": layout, "height": 268}
 
 
 def _short(label: str) -> str:

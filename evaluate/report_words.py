@@ -7,6 +7,7 @@ if TYPE_CHECKING:
 
 STAGES = ("original", "removed", "repaired", "final")
 FEW_IMAGES = 1000
+NBSP = "\N{NO-BREAK SPACE}"
 
 
 def headline(report: "Report") -> str:
@@ -33,15 +34,15 @@ def fewer(change: "Change[int]") -> str:
     """How many times fewer the final network has of something."""
     if change.original == change.final:
         return "the same"
-    return f"{times(change.original / max(change.final, 1))} fewer"
+    return f"{times(change.original / max(change.final, 1))}{NBSP}fewer"
 
 
 def speed(ratio: "Ratio") -> str:
     """Faster or slower only where the whole interval says so."""
     if ratio.low > 1:
-        return f"{times(ratio.value)} faster"
+        return f"{times(ratio.value)}{NBSP}faster"
     if ratio.high < 1:
-        return f"{times(1 / ratio.value)} slower"
+        return f"{times(1 / ratio.value)}{NBSP}slower"
     return f"no faster (ratio {ratio.low:.2f} to {ratio.high:.2f})"
 
 

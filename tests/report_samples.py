@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import numpy as np
-
 from prune_dl.evaluate.accuracy import Accuracy
 from prune_dl.evaluate.pictures import FilterPicture, draw_filter
 from prune_dl.evaluate.report import (
