@@ -1,1 +1,1 @@
-"""ONNX files that are checked before they are called done (imported as prune_dl.export)."""
+"""What leaves the tool: ONNX files, checked against the network they came from."""

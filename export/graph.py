@@ -1,0 +1,181 @@
+"""Write a network as one ONNX file that other programs can rely on.
+
+Shapes: N images, C channels, H height, W width, K labels.
+"""
+
+import copy
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import nn
+
+from ..prune.errors import InputError, UsageError
+
+INPUT_NAME = "images"
+OUTPUT_NAME = "logits"
+MAX_BYTES = 2**31 - 1
+"""A protobuf message, and so an ONNX file without a side file, ends here."""
+CHATTY_LOGGERS = ("torch.onnx", "onnxscript", "onnx_ir")
+
+
+def export_onnx(
+    model: nn.Module,
+    input_size: tuple[int, int, int],
+    path: Path,
+    *,
+    metadata: Mapping[str, str],
+    opset: int | None = None,
+    batch_size: int | None = None,
+) -> Path:
+    """Write `model`, in eval mode, to one checked ONNX file; return its path.
+
+    The graph takes "images" (N, C, H, W) float32 and gives "logits" (N, K) float32. The file
+    appears under its name only when it is complete and has passed `onnx.checker` with shape
+    inference. The model itself is not touched: a copy on the CPU is exported.
+
+    Args:
+        model: any network of one image tensor that `torch.export` can follow.
+        input_size: C, H, W of one image.
+        path: where the file goes; an existing file is replaced.
+        metadata: written as `metadata_props` of the file.
+        opset: version of the ONNX operator set; None takes the exporter's own, the newest that
+            needs no conversion.
+        batch_size: fixes N; None leaves it free.
+
+    Raises:
+        InputError: the network cannot be exported, or is too large for one file.
+        UsageError: the operator set cannot be written.
+    """
+    example = (torch.zeros(batch_size or 2, *input_size),)
+    return export_module(
+        model, example, path, metadata=metadata, opset=opset, dynamic=batch_size is None
+    )
+
+
+def export_module(
+    model: nn.Module,
+    example: tuple[torch.Tensor],
+    path: Path,
+    *,
+    metadata: Mapping[str, str],
+    opset: int | None = None,
+    dynamic: bool = True,
+    output_name: str = OUTPUT_NAME,
+    finish: Callable[[onnx.ModelProto], onnx.ModelProto] = lambda proto: proto,
+) -> Path:
+    """The body of `export_onnx` for any input tensor; `finish` may rewrite the graph."""
+    _refuse_large(model)
+    module = copy.deepcopy(model).cpu().eval()
+    proto = finish(_to_proto(module, example, opset, dynamic, output_name))
+    _describe(proto, metadata)
+    return write_checked(proto, path)
+
+
+def write_checked(proto: onnx.ModelProto, path: Path) -> Path:
+    """Write and check a graph beside `path`, then rename it: never a half-written file."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    try:
+        partial.write_bytes(proto.SerializeToString())
+        onnx.checker.check_model(str(partial), full_check=True)
+        os.replace(partial, path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    return InputError(f"{path}: cannot be written ({error.strerror}); name another file")
+
+
+def _refuse_large(model: nn.Module) -> None:
+    tensors = [*model.parameters(), *model.buffers()]
+    num_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    if num_bytes > MAX_BYTES:
+        raise InputError(
+            f"the network holds {num_bytes / 2**30:.1f} GiB, one ONNX file at most 2 GiB; "
+            "prune it further before the export"
+        )
+
+
+def _to_proto(
+    module: nn.Module,
+    example: tuple[torch.Tensor],
+    opset: int | None,
+    dynamic: bool,
+    output_name: str,
+) -> onnx.ModelProto:
+    batch: dict[int, Any] = {0: torch.export.Dim("batch")} if dynamic else {}
+    try:
+        with _quiet_exporter(), torch.no_grad():
+            program = torch.onnx.export(
+                module,
+                example,
+                dynamo=True,
+                input_names=[INPUT_NAME],
+                output_names=[output_name],
+                opset_version=opset,
+                dynamic_shapes=(batch,),
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        cause = str(error.__cause__ or error).strip().splitlines()[0]
+        raise InputError(
+            f"{type(module).__name__} cannot be exported to ONNX: {cause}; "
+            "its forward must be a fixed sequence of tensor operations"
+        ) from error
+    assert program is not None
+    proto: onnx.ModelProto = program.model_proto
+    _require_opset(proto, opset)
+    return proto
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """The exporter logs every conversion step as a warning; what matters is checked after it."""
+    loggers = [logging.getLogger(name) for name in CHATTY_LOGGERS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def opset_of(proto: onnx.ModelProto) -> int:
+    """Version of the standard ONNX operators that a graph uses."""
+    return max(
+        int(entry.version) for entry in proto.opset_import if entry.domain in ("", "ai.onnx")
+    )
+
+
+def _require_opset(proto: onnx.ModelProto, opset: int | None) -> None:
+    """The exporter falls back to another version without an error when a conversion fails."""
+    if opset is not None and opset_of(proto) != opset:
+        raise UsageError(
+            f"--opset {opset}: this network could only be written for operator set "
+            f"{opset_of(proto)}; give --opset {opset_of(proto)}, or leave the flag out"
+        )
+
+
+def _describe(proto: onnx.ModelProto, metadata: Mapping[str, str]) -> None:
+    """Name the producer, add the metadata, drop the exporter's traces of the source files."""
+    proto.producer_name = "prune-dl"
+    graph = proto.graph
+    for item in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        item.ClearField("metadata_props")
+        item.ClearField("doc_string")
+    onnx.helper.set_model_props(proto, dict(metadata))

@@ -1,0 +1,106 @@
+"""Is the ONNX file the same function as the network? Checked on real images.
+
+Shapes: N images, K outputs.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..prune.errors import GateError, InputError
+from .session import open_session, predict
+
+TOLERANCE = 1e-3
+"""Largest difference allowed, relative to the largest output, between float32 results. Two
+correct implementations of one network differ by rounding: 1e-7 to 1e-5 on the networks tested."""
+MIN_AGREEMENT = 0.99
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far a file is from the network it was exported from.
+
+    Attributes:
+        max_abs_difference: largest |file - network| over all outputs.
+        max_relative_difference: the same, divided by the largest |output| of the network.
+        top1_agreement: share of the images that get the same label, 0..1.
+        num_images: how many images were compared.
+        tolerance: what `max_relative_difference` was held against.
+    """
+
+    max_abs_difference: float
+    max_relative_difference: float
+    top1_agreement: float
+    num_images: int
+    tolerance: float = TOLERANCE
+
+    @property
+    def ok(self) -> bool:
+        """Whether the file may be shipped."""
+        return (
+            self.max_relative_difference <= self.tolerance and self.top1_agreement >= MIN_AGREEMENT
+        )
+
+
+def check_parity(
+    path: Path, model: nn.Module, images: Tensor, *, tolerance: float = TOLERANCE
+) -> Parity:
+    """Compare the file with `model` in eval mode on `images`, in what the graph takes as input.
+
+    Args:
+        images: (N, C, H, W) float32, normalised; or what else the exported module takes.
+        tolerance: for `Parity.max_relative_difference`.
+
+    Raises:
+        GateError: they differ by more than the tolerance; the file has been removed.
+        InputError: there is no image to compare on.
+    """
+    if len(images) == 0:
+        raise InputError("no image to check the ONNX file on; give a data set with held-out images")
+    file_NK = predict(open_session(path), images.cpu().numpy())
+    parity = compare_outputs(_outputs(model, images), file_NK, tolerance=tolerance)
+    if not parity.ok:
+        path.unlink()
+        raise GateError(
+            f"{path}: differs from the network by {parity.max_relative_difference:.2g} of the "
+            f"largest output (at most {tolerance:g} allowed) and agrees on "
+            f"{parity.top1_agreement:.1%} of {parity.num_images} images; the file was removed"
+        )
+    return parity
+
+
+def compare_outputs(
+    network_NK: NDArray[Any], file_NK: NDArray[Any], *, tolerance: float = TOLERANCE
+) -> Parity:
+    """Differences of two sets of outputs; a value that is not finite counts as infinitely far.
+
+    >>> compare_outputs(np.array([[1.0, 4.0]]), np.array([[1.0, 3.0]])).max_relative_difference
+    0.25
+    """
+    difference_NK = np.abs(network_NK.astype(np.float64) - file_NK.astype(np.float64))
+    largest = float(np.abs(network_NK).max())
+    worst = float(difference_NK.max()) if np.isfinite(difference_NK).all() else float("inf")
+    agreement = float((network_NK.argmax(axis=1) == file_NK.argmax(axis=1)).mean())
+    relative = worst / largest if largest > 0 else worst
+    return Parity(worst, relative, agreement, len(network_NK), tolerance)
+
+
+def _outputs(model: nn.Module, images: Tensor) -> NDArray[Any]:
+    """Outputs of the network in eval mode; its mode is put back."""
+    modes = {module: module.training for module in model.modules()}
+    tensors = [*model.parameters(), *model.buffers()]
+    device = tensors[0].device if tensors else torch.device("cpu")
+    model.eval()
+    try:
+        with torch.inference_mode():
+            batches = [model(batch.to(device)).float().cpu() for batch in torch.split(images, 64)]
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    outputs: NDArray[Any] = torch.cat(batches).numpy()
+    return outputs

@@ -1,0 +1,135 @@
+"""ONNX Runtime sessions: quiet, and on the provider that was asked for or not at all.
+
+Shapes: N images, K labels.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from ..prune.errors import InputError, UsageError
+
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+}
+NEED_CUDA = ("cuda", "tensorrt")
+ERRORS_ONLY = 3
+FATAL_ONLY = 4
+Session = Any
+"""An `onnxruntime.InferenceSession`; the package has no type stubs."""
+
+
+def open_session(path: Path, provider: str = "cpu", threads: int | None = None) -> Session:
+    """Open an ONNX file on `provider`, one of `PROVIDERS`.
+
+    Args:
+        threads: worker threads inside an operator; None leaves the number to ONNX Runtime.
+
+    Raises:
+        UsageError: the provider is unknown, not installed, or would not really be used.
+        InputError: the file is missing or is no ONNX graph that this ONNX Runtime can run.
+    """
+    wanted = _available(provider)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; expected an .onnx file")
+    session = _create(path, provider, wanted, threads)
+    used = session.get_providers()[0]
+    if used != wanted:
+        raise UsageError(
+            f"--provider {provider}: ONNX Runtime would use {used} instead; "
+            "check the driver and the provider's libraries, or give --provider cpu"
+        )
+    return session
+
+
+def _available(provider: str) -> str:
+    if provider not in PROVIDERS:
+        raise UsageError(f"--provider {provider}: expected one of {', '.join(PROVIDERS)}")
+    installed = onnxruntime.get_available_providers()
+    if PROVIDERS[provider] not in installed:
+        names = ", ".join(name for name, full in PROVIDERS.items() if full in installed)
+        raise UsageError(
+            f"--provider {provider}: not part of the installed ONNX Runtime, which has {names}"
+        )
+    return PROVIDERS[provider]
+
+
+def _create(path: Path, provider: str, wanted: str, threads: int | None) -> Session:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = ERRORS_ONLY
+    options.intra_op_num_threads = threads or 0
+    if provider in NEED_CUDA:
+        _preload_cuda()
+    try:
+        return onnxruntime.InferenceSession(
+            str(path), options, providers=[wanted], enable_fallback=0
+        )
+    except Exception as error:  # ONNX Runtime's exceptions share no base class of their own.
+        raise _explain(path, provider, error) from error
+
+
+def _preload_cuda() -> None:
+    """Load CUDA from Python packages; the outcome is checked on the session, so no chatter."""
+    onnxruntime.set_default_logger_severity(FATAL_ONLY)
+    if "torch" not in sys.modules:
+        onnxruntime.preload_dlls()
+
+
+def _explain(path: Path, provider: str, error: Exception) -> InputError | UsageError:
+    first_line = str(error).strip().splitlines()[0][:200]
+    if provider == "cpu":
+        return InputError(f"{path}: ONNX Runtime cannot open it: {first_line}")
+    return UsageError(f"--provider {provider}: cannot run {path.name}: {first_line}")
+
+
+def fixed_batch(session: Session) -> int | None:
+    """The batch size that the graph insists on; None when it takes any."""
+    size = session.get_inputs()[0].shape[0]
+    return size if isinstance(size, int) else None
+
+
+def predict(session: Session, images: NDArray[Any], batch_size: int = 64) -> NDArray[Any]:
+    """First output (N, K) of a graph with one input for images (N, ...), batch by batch.
+
+    A graph of a fixed batch size gets exactly that: the last batch is filled up with its own
+    last image, and the surplus rows are dropped.
+    """
+    size = fixed_batch(session) or batch_size
+    name = session.get_inputs()[0].name
+    outputs = [
+        session.run(None, {name: _fill(batch, session)})[0][: len(batch)]
+        for batch in _batches(images, size)
+    ]
+    return np.concatenate(outputs)
+
+
+def count_correct(
+    session: Session, batches: Iterable[tuple[NDArray[Any], NDArray[np.int64]]]
+) -> tuple[int, int]:
+    """Top-1 hits of a classifier and the number of images, over (images, labels) batches."""
+    correct = total = 0
+    for images, labels_N in batches:
+        correct += int((predict(session, images).argmax(axis=1) == labels_N).sum())
+        total += len(labels_N)
+    return correct, total
+
+
+def _batches(images: NDArray[Any], size: int) -> Iterator[NDArray[Any]]:
+    for start in range(0, len(images), size):
+        yield images[start : start + size]
+
+
+def _fill(batch: NDArray[Any], session: Session) -> NDArray[Any]:
+    missing = (fixed_batch(session) or 0) - len(batch)
+    if missing <= 0:
+        return batch
+    return np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)])
