@@ -3,6 +3,10 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""What pretrained networks expect, per channel, of pixels scaled to 0..1."""
+
 
 @dataclass(frozen=True)
 class Origin:

@@ -1,0 +1,131 @@
+"""Splits held decoded in memory, on the device that computes: no workers, no waiting.
+
+Shapes: N images of the split, B one batch, C channels, H, W height and width.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .split import Batch, choose_order, generator
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What may happen to a training image.
+
+    Attributes:
+        flip: mirror half of the images left to right.
+        shift: move by up to so many pixels each way; what comes in is black.
+    """
+
+    flip: bool = True
+    shift: int = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Decoded images, shared by the splits cut from them.
+
+    Attributes:
+        pixels: (n, C, H, W) uint8, on the CPU.
+        copies: the same on other devices, filled as they are asked for.
+    """
+
+    pixels: Tensor
+    copies: dict[torch.device, Tensor] = field(default_factory=dict)
+
+    def on(self, device: torch.device) -> Tensor:
+        """The pixels on a device; copied there once."""
+        if device not in self.copies:
+            self.copies[device] = self.pixels.to(device)
+        return self.copies[device]
+
+
+@dataclass(frozen=True, eq=False)
+class ArraySplit:
+    """A part of decoded images.
+
+    Attributes:
+        images: shared store.
+        positions_N: which of them belong to this split.
+        labels_N: their labels, int64.
+        mean, std: per channel, of pixels scaled to 0..1.
+        augmentation: what `augment=True` does.
+    """
+
+    images: Images
+    positions_N: Tensor
+    labels_N: Tensor
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augmentation: Augmentation = Augmentation()
+
+    @property
+    def num_images(self) -> int:
+        """How many images it holds."""
+        return len(self.labels_N)
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        device: torch.device | str,
+        augment: bool = False,
+        shuffle_seed: int | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Batch]:
+        """One pass; see `Split.batches`."""
+        device = torch.device(device)
+        pixels = self.images.on(device)
+        order = choose_order(self.num_images, shuffle_seed, limit)
+        randomness = generator(shuffle_seed or 0)
+        for chosen_B in torch.split(order, batch_size):
+            images = pixels[self.positions_N[chosen_B].to(device)]
+            if augment:
+                images = shift_and_flip(images, self.augmentation, randomness)
+            labels = self.labels_N[chosen_B].to(device)
+            yield normalise(images, self.mean, self.std), labels
+
+
+def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """(B, C, H, W) uint8 -> float32, (pixel / 255 - mean) / std per channel."""
+    scale = 1.0 / (255.0 * torch.tensor(std, device=images.device).view(-1, 1, 1))
+    offset = torch.tensor(mean, device=images.device).view(-1, 1, 1) * 255.0 * scale
+    return torch.addcmul(-offset, images.float(), scale)
+
+
+def shift_and_flip(
+    images: Tensor, augmentation: Augmentation, randomness: torch.Generator
+) -> Tensor:
+    """Every image of (B, C, H, W) moved and perhaps mirrored on its own, in three kernels."""
+    batch, _, height, width = images.shape
+    shift = augmentation.shift
+    offsets = torch.randint(2 * shift + 1, (2, batch, 1), generator=randomness)
+    rows = offsets[0] + torch.arange(height)
+    columns = offsets[1] + torch.arange(width)
+    if augmentation.flip:
+        mirrored = torch.rand(batch, 1, generator=randomness) < 0.5
+        columns = torch.where(mirrored, columns.flip(1), columns)
+    padded = functional.pad(images, (shift, shift, shift, shift))
+    rows, columns = rows.to(images.device), columns.to(images.device)
+    which = torch.arange(batch, device=images.device)[:, None, None]
+    # Indices around a slice put the slice last: (B, H, W, C).
+    return padded[which, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def measure_mean_std(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Per-channel mean and deviation, in 0..1, of (n, C, H, W) uint8; sums are float64."""
+    num_channels = pixels.shape[1]
+    histogram = torch.stack(
+        [torch.bincount(pixels[:, c].flatten(), minlength=256) for c in range(num_channels)]
+    ).double()
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    share = histogram / histogram.sum(dim=1, keepdim=True)
+    mean = share @ levels
+    variance = share @ levels.square() - mean.square()
+    std = variance.clamp_min(0).sqrt().clamp_min(1 / 255)
+    return tuple(round(m, 4) for m in mean.tolist()), tuple(round(s, 4) for s in std.tolist())

@@ -1,0 +1,125 @@
+"""The user's own torch data sets, as they are, in place of a folder.
+
+Shapes: N images, C channels, H, W height and width.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from ..errors import InputError
+from .split import DataSet, hold_out
+from .streams import StreamSplit
+
+IN_PROCESS = 2000
+"""Up to this many images, starting workers costs more than they bring."""
+
+
+def wrap_datasets(
+    name: str,
+    train: Any,
+    test: Any,
+    *,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    held_out: float = 0.1,
+    seed: int = 0,
+) -> DataSet:
+    """A `DataSet` of two map-style data sets (or DataLoaders, whose data sets are taken).
+
+    Items are (image, label). A float tensor is taken as ready for the network; uint8 tensors,
+    arrays and Pillow images are scaled and normalised here (mean and std 0.5 if not given).
+    What the data sets do at random stays as it is; nothing is added.
+
+    Raises:
+        InputError: no length or no items, or labels that are not 0..K-1.
+    """
+    train, test = (part.dataset if isinstance(part, DataLoader) else part for part in (train, test))
+    train_labels, test_labels = read_labels(train, name), read_labels(test, name)
+    num_labels = int(torch.cat([train_labels, test_labels]).max()) + 1
+    first = to_pixels(train[0][0])
+    channels, height, width = first.shape
+    is_ready = first.is_floating_point()
+    mean = (0.0,) * channels if is_ready else mean or (0.5,) * channels
+    std = (1.0,) * channels if is_ready else std or (0.5,) * channels
+
+    def part(dataset: Any, labels_N: Tensor, positions: Tensor) -> StreamSplit:
+        workers = {"num_workers": 0} if len(dataset) <= IN_PROCESS else {}
+        return StreamSplit(
+            ItemDecoder(dataset, name), positions, labels_N[positions], mean, std, **workers
+        )
+
+    kept, held = hold_out(train_labels, held_out, seed)
+    labels = tuple(map(str, getattr(train, "classes", range(num_labels))))
+    return DataSet(
+        name,
+        labels,
+        (channels, height, width),
+        mean,
+        std,
+        part(train, train_labels, kept),
+        part(train, train_labels, held),
+        part(test, test_labels, torch.arange(len(test_labels))),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class ItemDecoder:
+    """Gives the images of a data set by position."""
+
+    dataset: Any
+    name: str
+
+    def __call__(self, position: int, seed: int | None) -> Tensor:
+        """One image (C, H, W), uint8 or float32."""
+        return to_pixels(self.dataset[position][0])
+
+
+def to_pixels(image: Any) -> Tensor:
+    """A tensor (C, H, W), an array (H, W, C) or a Pillow image as a tensor (C, H, W)."""
+    if isinstance(image, Tensor):
+        return image if image.ndim == 3 else image[None]
+    array = torch.from_numpy(np.array(image))
+    return array[None] if array.ndim == 2 else array.permute(2, 0, 1).contiguous()
+
+
+def read_labels(dataset: Any, name: str) -> Tensor:
+    """(N,) int64: from `targets` or `tensors` where there are such, else from every item."""
+    try:
+        if len(dataset) == 0:
+            raise InputError(f"{name}: a data set is empty; it must hold (image, label) items")
+        if hasattr(dataset, "targets"):
+            labels = torch.as_tensor(dataset.targets)
+        elif hasattr(dataset, "tensors"):
+            labels = dataset.tensors[1]
+        else:
+            labels = torch.tensor([int(dataset[i][1]) for i in range(len(dataset))])
+    except (TypeError, IndexError, ValueError) as error:
+        raise InputError(
+            f"{name}: a data set must have a length and (image, label) items with whole-number "
+            f"labels ({error})"
+        ) from error
+    if labels.is_floating_point() or int(labels.min()) < 0:
+        raise InputError(f"{name}: labels must be whole numbers from 0 on")
+    return labels.long()
+
+
+def unpack(returned: Any, name: str) -> tuple[Any, Any]:
+    """Training and test data set out of what a callable returned.
+
+    Raises:
+        InputError: neither a pair nor a mapping with train and test.
+    """
+    if isinstance(returned, Mapping) and "train" in returned and "test" in returned:
+        return returned["train"], returned["test"]
+    if isinstance(returned, tuple | list) and len(returned) == 2:
+        return returned[0], returned[1]
+    raise InputError(
+        f"{name} returned {type(returned).__name__}; it must return (train, test) data sets "
+        "or a DataSet"
+    )

@@ -1,0 +1,196 @@
+"""Folders laid out as torchvision's ImageFolder expects: one folder per label.
+
+ROOT/train/LABEL/*.jpg  with ROOT/test or ROOT/val     (val holds out when test is there too)
+ROOT/LABEL/*.jpg                                       (a fifth is split off with the seed)
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torchvision.datasets import ImageFolder
+
+from ..errors import InputError
+from .arrays import ArraySplit, Augmentation, Images, measure_mean_std
+from .decode import SMALL, FileDecoder, read_size
+from .origin import IMAGENET_MEAN, IMAGENET_STD
+from .split import DataSet, Split, hold_out
+from .streams import StreamSplit
+
+TEST_NAMES = ("test", "val", "valid", "validation")
+LARGEST_IN_MEMORY = 2**30
+"""Bytes that a data set may take decoded; a larger one is streamed."""
+TEST_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Files and labels of one folder or of several, one after the other."""
+
+    labels: tuple[str, ...]
+    paths: tuple[str, ...]
+    labels_N: Tensor
+
+
+def open_folder(
+    root: Path,
+    *,
+    channels: int,
+    size: tuple[int, int] | None,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    held_out: float,
+    seed: int,
+) -> DataSet:
+    """Open a folder; arguments as in `open_data`.
+
+    Raises:
+        InputError: no such folder, no images, an empty label folder, parts whose labels differ,
+            or (small sets, which are decoded here) an image that does not decode.
+    """
+    files, train, held, test = _list_parts(root, held_out, seed)
+    height, width = size or _common_size(files.paths)
+    input_size = (channels, height, width)
+    decode = FileDecoder(files.paths, input_size)
+    make = _in_memory if _num_bytes(files, input_size) <= LARGEST_IN_MEMORY else _streamed
+    parts, (own_mean, own_std) = make(decode, files.labels_N, (train, held, test))
+    mean, std = mean or own_mean, std or own_std
+    splits = [part(mean, std) for part in parts]
+    return DataSet(str(root.resolve()), files.labels, input_size, mean, std, *splits)
+
+
+MakeSplit = Callable[[tuple[float, ...], tuple[float, ...]], Split]
+Made = tuple[list[MakeSplit], tuple[tuple[float, ...], tuple[float, ...]]]
+
+
+def _in_memory(decode: FileDecoder, labels_N: Tensor, parts: tuple[Tensor, ...]) -> Made:
+    """Everything decoded now; mean and std are measured on the training part of small images."""
+    _, height, width = decode.input_size
+    pixels = _decode_all(decode)
+    is_small = max(height, width) <= SMALL
+    measured = measure_mean_std(pixels[parts[0]]) if is_small else _imagenet(decode)
+    images, augmentation = Images(pixels), Augmentation(shift=max(1, min(height, width) // 8))
+
+    def make(positions: Tensor) -> MakeSplit:
+        return lambda mean, std: ArraySplit(
+            images, positions, labels_N[positions], mean, std, augmentation
+        )
+
+    return [make(positions) for positions in parts], measured
+
+
+def _streamed(decode: FileDecoder, labels_N: Tensor, parts: tuple[Tensor, ...]) -> Made:
+    """Nothing decoded yet; ImageNet's mean and std."""
+
+    def make(positions: Tensor) -> MakeSplit:
+        return lambda mean, std: StreamSplit(decode, positions, labels_N[positions], mean, std)
+
+    return [make(positions) for positions in parts], _imagenet(decode)
+
+
+def _imagenet(decode: FileDecoder) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    if decode.input_size[0] == 3:
+        return IMAGENET_MEAN, IMAGENET_STD
+    return (sum(IMAGENET_MEAN) / 3,), (sum(IMAGENET_STD) / 3,)
+
+
+def _decode_all(decode: FileDecoder) -> Tensor:
+    """(n, C, H, W) uint8. Small files decode faster than threads can be handed work."""
+    pixels = torch.empty((len(decode.paths), *decode.input_size), dtype=torch.uint8)
+
+    def fill(position: int) -> None:
+        pixels[position] = decode(position, None)
+
+    if max(read_size(decode.paths[0])) <= SMALL:
+        for position in range(len(decode.paths)):
+            fill(position)
+        return pixels
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for _ in threads.map(fill, range(len(decode.paths))):
+            pass
+    return pixels
+
+
+def _num_bytes(files: Listing, input_size: tuple[int, int, int]) -> int:
+    channels, height, width = input_size
+    return len(files.paths) * channels * height * width
+
+
+def _common_size(paths: tuple[str, ...]) -> tuple[int, int]:
+    """The size that 32 images spread over the set share if it is small, else 224 x 224."""
+    sizes = {read_size(path) for path in paths[:: max(1, len(paths) // 32)]}
+    if len(sizes) == 1 and max(min(sizes)) <= SMALL:
+        return min(sizes)
+    return 224, 224
+
+
+def _list_parts(root: Path, held_out: float, seed: int) -> tuple[Listing, Tensor, Tensor, Tensor]:
+    """All files, and which of them are for training, held out, and for the test."""
+    if not root.is_dir():
+        raise InputError(
+            f"--data {root}: no such folder; "
+            "expected one with train/ and test/ (or val/), each with one folder per label"
+        )
+    tests = [name for name in TEST_NAMES if (root / name).is_dir()]
+    if not (root / "train").is_dir() or not tests:
+        return _split_one(list_images(root), held_out, seed)
+    train, test = list_images(root / "train"), list_images(root / tests[0])
+    if tests[0] == "test" and len(tests) > 1:
+        files, firsts = _join([train, list_images(root / tests[1]), test])
+        return files, firsts[0], firsts[1], firsts[2]
+    files, firsts = _join([train, test])
+    kept, held = hold_out(train.labels_N, held_out, seed)
+    return files, kept, held, firsts[1]
+
+
+def _split_one(
+    files: Listing, held_out: float, seed: int
+) -> tuple[Listing, Tensor, Tensor, Tensor]:
+    rest, test = hold_out(files.labels_N, TEST_SHARE, seed)
+    kept, held = hold_out(files.labels_N[rest], held_out, seed + 1)
+    return files, rest[kept], rest[held], test
+
+
+def _join(parts: list[Listing]) -> tuple[Listing, list[Tensor]]:
+    """One listing of several, and the positions of each."""
+    labels = parts[0].labels
+    for part in parts[1:]:
+        if part.labels != labels:
+            differing = sorted(set(labels) ^ set(part.labels))
+            folder = Path(part.paths[0]).parent.parent
+            raise InputError(
+                f"the label folders of {folder} and of the training part differ: "
+                f"{', '.join(differing[:5])} in one of them only; both must hold the same labels"
+            )
+    paths = tuple(path for part in parts for path in part.paths)
+    sizes = [len(part.paths) for part in parts]
+    positions = list(torch.arange(len(paths)).split(sizes))
+    return Listing(labels, paths, torch.cat([part.labels_N for part in parts])), positions
+
+
+def list_images(folder: Path) -> Listing:
+    """Image files of one folder per label, sorted.
+
+    Raises:
+        InputError: no label folders, or one without images.
+    """
+    try:
+        found = ImageFolder(str(folder), allow_empty=True)
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{folder} holds no label folders; expected one folder of images per label"
+        ) from error
+    labels_N = torch.tensor(found.targets, dtype=torch.int64)
+    counts = torch.bincount(labels_N, minlength=len(found.classes))
+    if len(labels_N) == 0:
+        raise InputError(f"{folder} holds no images; expected one folder of images per label")
+    if (counts == 0).any():
+        empty = found.classes[int((counts == 0).nonzero()[0])]
+        raise InputError(
+            f"{folder / empty} holds no images; fill this label's folder or take it away"
+        )
+    return Listing(tuple(found.classes), tuple(path for path, _ in found.samples), labels_N)
