@@ -32,7 +32,7 @@ class FileDecoder:
     input_size: tuple[int, int, int]
 
     def __call__(self, position: int, seed: int | None) -> Tensor:
-        """One image (C, H, W) uint8: the centre of it, or with a seed a random crop, mirrored or not.
+        """One image (C, H, W) uint8: its centre, or with a seed a random crop, perhaps mirrored.
 
         Raises:
             InputError: the file does not decode.
@@ -106,9 +106,7 @@ def _read_with_pillow(path: str, mode: str) -> Tensor:
 
 
 def _does_not_decode(path: str, error: Exception) -> InputError:
-    reason = (
-        str(error).splitlines()[0].replace(repr(path), "the file") if str(error) else "no image"
-    )
+    reason = "".join(str(error).splitlines()[:1]).replace(repr(path), "the file")
     return InputError(
-        f"{Path(path)} does not decode as an image ({reason}); replace it or take it away"
+        f"{Path(path)} does not decode as an image ({reason or type(error).__name__}); replace it or take it away"
     )

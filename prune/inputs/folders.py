@@ -64,6 +64,7 @@ def open_folder(
 
 
 MakeSplit = Callable[[tuple[float, ...], tuple[float, ...]], Split]
+Parts = tuple[Listing, Tensor, Tensor, Tensor]
 Made = tuple[list[MakeSplit], tuple[tuple[float, ...], tuple[float, ...]]]
 
 
@@ -128,7 +129,7 @@ def _common_size(paths: tuple[str, ...]) -> tuple[int, int]:
     return 224, 224
 
 
-def _list_parts(root: Path, held_out: float, seed: int) -> tuple[Listing, Tensor, Tensor, Tensor]:
+def _list_parts(root: Path, held_out: float, seed: int) -> Parts:
     """All files, and which of them are for training, held out, and for the test."""
     if not root.is_dir():
         raise InputError(
@@ -147,9 +148,7 @@ def _list_parts(root: Path, held_out: float, seed: int) -> tuple[Listing, Tensor
     return files, kept, held, firsts[1]
 
 
-def _split_one(
-    files: Listing, held_out: float, seed: int
-) -> tuple[Listing, Tensor, Tensor, Tensor]:
+def _split_one(files: Listing, held_out: float, seed: int) -> Parts:
     rest, test = hold_out(files.labels_N, TEST_SHARE, seed)
     kept, held = hold_out(files.labels_N[rest], held_out, seed + 1)
     return files, rest[kept], rest[held], test
@@ -168,7 +167,7 @@ def _join(parts: list[Listing]) -> tuple[Listing, list[Tensor]]:
             )
     paths = tuple(path for part in parts for path in part.paths)
     sizes = [len(part.paths) for part in parts]
-    positions = list(torch.arange(len(paths)).split(sizes))
+    positions = list(torch.split(torch.arange(len(paths)), sizes))
     return Listing(labels, paths, torch.cat([part.labels_N for part in parts])), positions
 
 

@@ -1,1 +1,1 @@
-"""Training, retraining and distillation on CUDA, MPS or CPU."""
+"""Training and retraining: the best success rate that a network can reach on its data."""

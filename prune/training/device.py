@@ -1,0 +1,61 @@
+"""Which device computes, and in which precision. Nothing falls back without a word."""
+
+import contextlib
+from typing import Any
+
+import torch
+
+from ..errors import UsageError
+
+NAMES = ("auto", "cpu", "cuda", "mps")
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name; "auto" takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        UsageError: the name is unknown, or the machine has no such device.
+    """
+    kind = name.partition(":")[0]
+    if kind not in NAMES:
+        raise UsageError(f"--device {name}: expected {', '.join(NAMES)} (or cuda:1, ...)")
+    if name == "auto":
+        kind = name = next(k for k in ("cuda", "mps", "cpu") if _num_devices(k))
+    if _device_number(name) >= _num_devices(kind):
+        raise UsageError(f"--device {name}: torch finds no such device here; use --device auto")
+    return torch.device(name)
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 pays: CUDA from Ampere on, CPUs with AMX or AVX512-BF16 instructions.
+
+    Elsewhere the type is emulated, and many times slower than float32.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        supported = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+        return bool(supported.get("amx_bf16") or supported.get("avx512_bf16"))
+    return False
+
+
+def autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """bfloat16 autocast where the hardware has it, else nothing."""
+    if has_fast_bfloat16(device):
+        return torch.autocast(device.type, torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def _num_devices(kind: str) -> int:
+    if kind == "cuda":
+        return torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if kind == "mps":
+        return int(torch.backends.mps.is_available())
+    return 1
+
+
+def _device_number(name: str) -> int:
+    number = name.partition(":")[2] or "0"
+    if not number.isdigit():
+        raise UsageError(f"--device {name}: expected a number behind the colon, as in cuda:1")
+    return int(number)

@@ -1,0 +1,39 @@
+"""What training minimises: labels, and the original network's answers.
+
+Shapes: B images, K labels.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def label_loss(logits_BK: Tensor, labels_B: Tensor, smoothing: float) -> Tensor:
+    """Mean cross-entropy, float32; a share `smoothing` of each target is spread evenly."""
+    return functional.cross_entropy(logits_BK.float(), labels_B, label_smoothing=smoothing)
+
+
+def distillation_loss(student_BK: Tensor, teacher_BK: Tensor, temperature: float) -> Tensor:
+    """T^2 KL(softmax(teacher / T) || softmax(student / T)), mean over the batch, float32.
+
+    Hinton, Vinyals and Dean, arXiv 1503.02531.
+    """
+    student = functional.log_softmax(student_BK.float() / temperature, dim=1)
+    teacher = functional.log_softmax(teacher_BK.float() / temperature, dim=1)
+    divergence = functional.kl_div(student, teacher, reduction="batchmean", log_target=True)
+    return divergence * temperature**2
+
+
+def mix(
+    images: Tensor, labels_B: Tensor, alpha: float, randomness: torch.Generator
+) -> tuple[Tensor, Tensor, float]:
+    """mixup, arXiv 1710.09412: blended images, the other labels, the share of the first ones.
+
+    The share is Beta(alpha, alpha); the order and the share come from `randomness`.
+    """
+    seed = int(torch.randint(2**31, (1,), generator=randomness))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        share = float(torch.distributions.Beta(alpha, alpha).sample())
+    order = torch.randperm(len(images), generator=randomness).to(images.device)
+    return share * images + (1 - share) * images[order], labels_B[order], share
