@@ -107,6 +107,7 @@ def _read_with_pillow(path: str, mode: str) -> Tensor:
 
 def _does_not_decode(path: str, error: Exception) -> InputError:
     reason = "".join(str(error).splitlines()[:1]).replace(repr(path), "the file")
+    reason = reason or type(error).__name__
     return InputError(
-        f"{Path(path)} does not decode as an image ({reason or type(error).__name__}); replace it or take it away"
+        f"{Path(path)} does not decode as an image ({reason}); replace it or take it away"
     )

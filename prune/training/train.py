@@ -141,11 +141,11 @@ def fit(
     steps_per_epoch, steps = _count_steps(train, training)
     if steps == 0:
         return model.to(device).eval()
-    run = _start(model.to(device, memory_format=torch.channels_last), training, steps, device)
+    run = _start(_place(model, device), training, steps, device)
     if resume is not None:
         resuming.load(resume, run, asdict(training))
     if teacher is not None and training.distill > 0:
-        teacher = teacher.to(device, memory_format=torch.channels_last).eval()
+        teacher = _place(teacher, device).eval()
     num_epochs = math.ceil(steps / steps_per_epoch)
     while run.epoch < num_epochs and not _is_done(run, training):
         started = time.perf_counter()
@@ -175,6 +175,11 @@ def measure_top1(model: nn.Module, split: Split, device: torch.device) -> float:
             correct += (model(images).argmax(1) == labels_B).sum()
     model.train(was_training)
     return int(correct) / max(1, split.num_images)
+
+
+def _place(model: nn.Module, device: torch.device) -> nn.Module:
+    """On the device, weights of convolutions with the channels last."""
+    return model.to(device).to(memory_format=torch.channels_last)
 
 
 def _count_steps(train: Split, training: Training) -> tuple[int, int]:
