@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..structure.units import Reader
-from .taps import Grid, as_map, choose_grid, pool, rows
+from .taps import Grid, as_map, choose_grid, pool, repeat_labels, rows
 
 FLUSH_AT = 512
 """Samples that wait for one Gram product: enough to make it efficient."""
@@ -48,8 +48,7 @@ class Accumulator:
             self._start(map_NCHW)
         assert self.grid is not None
         add_moments(self.moments_CC, rows(map_NCHW))
-        repeats = map_NCHW.shape[0] // len(labels_N)
-        self.waiting.append((pool(map_NCHW, self.grid), labels_N.repeat_interleave(repeats)))
+        self.waiting.append((pool(map_NCHW, self.grid), repeat_labels(labels_N, map_NCHW)))
         if sum(len(labels) for _, labels in self.waiting) >= FLUSH_AT:
             self.flush()
 
@@ -57,15 +56,13 @@ class Accumulator:
         channels, height, width = map_NCHW.shape[1:]
         self.grid = choose_grid(channels, height, width, self.max_features)
         features = channels * self.grid[0] * self.grid[1]
-        zeros = {"dtype": torch.float64, "device": self.device}
-        self.counts_K = torch.zeros(self.num_labels, dtype=torch.float64, device=self.device)
-        self.sums_KD = torch.zeros(
-            self.num_labels, features, dtype=torch.float64, device=self.device
-        )
-        self.gram_DD = torch.zeros(features, features, dtype=torch.float64, device=self.device)
-        self.moments_CC = torch.zeros(
-            channels + 1, channels + 1, dtype=torch.float64, device=self.device
-        )
+        self.counts_K = self._zeros(self.num_labels)
+        self.sums_KD = self._zeros(self.num_labels, features)
+        self.gram_DD = self._zeros(features, features)
+        self.moments_CC = self._zeros(channels + 1, channels + 1)
+
+    def _zeros(self, *shape: int) -> Tensor:
+        return torch.zeros(shape, dtype=torch.float64, device=self.device)
 
     def flush(self) -> None:
         """Bring the waiting samples into the sums."""

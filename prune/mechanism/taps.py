@@ -81,3 +81,14 @@ def pool(map_NCHW: Tensor, grid: Grid) -> Tensor:
 def rows(map_NCHW: Tensor) -> Tensor:
     """Channels of every sample and position: (R, C) float32; free for channels-last maps."""
     return map_NCHW.float().permute(0, 2, 3, 1).reshape(-1, map_NCHW.shape[1])
+
+
+def repeat_labels(labels_N: Tensor, x: Tensor) -> Tensor:
+    """Labels for an input whose first axis folds several parts of each sample (windows, crops)."""
+    repeats, rest = divmod(len(x), len(labels_N))
+    if rest:
+        raise InputError(
+            f"a layer got {len(x)} inputs for {len(labels_N)} images: expected a whole number for "
+            "each image; the mechanism cannot tell which image they belong to"
+        )
+    return labels_N if repeats == 1 else labels_N.repeat_interleave(repeats)

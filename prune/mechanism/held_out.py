@@ -1,0 +1,85 @@
+"""The pass over held-out images: how often each probe is right, and the label means of features.
+
+Shapes: K labels, D pooled features.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..console import Progress, silent
+from ..structure.units import Reader
+from .forward import Batches, observe
+from .probe import Probe
+from .statistics import LayerStatistics, Statistics
+from .taps import as_map, pool, repeat_labels
+
+
+@dataclass
+class HeldOut:
+    """Running sums of one reader over the held-out images.
+
+    | attribute | shape  | meaning                                 |
+    |-----------|--------|-----------------------------------------|
+    | counts_K  | (K,)   | samples per label, float64              |
+    | correct_K | (K,)   | of these, right for the probe, float64  |
+    | sums_KD   | (K, D) | pooled features summed up, float64      |
+    """
+
+    counts_K: Tensor
+    correct_K: Tensor
+    sums_KD: Tensor
+
+    @property
+    def success_rate(self) -> float:
+        """Share of samples that the probe gets right (SR)."""
+        return float(self.correct_K.sum() / self.counts_K.sum())
+
+    def add(self, features_ND: Tensor, labels_N: Tensor, probe: Probe) -> None:
+        """Take in pooled features and their labels."""
+        right_N = probe.predict(features_ND) == labels_N
+        labels_N, home = labels_N.to(self.sums_KD.device), self.sums_KD.device
+        size = len(self.counts_K)
+        self.counts_K += torch.bincount(labels_N, minlength=size)
+        self.correct_K += torch.bincount(labels_N[right_N.to(home)], minlength=size)
+        self.sums_KD.index_add_(0, labels_N, features_ND.to(home, torch.float64))
+
+    def means_with(self, training: LayerStatistics) -> Tensor:
+        """Mean features of each label, (K, D) float64.
+
+        Labels that no held-out sample has take the mean over the training samples (named by
+        `Spectrum.labels_without_held_out`), zero where these have none either.
+        """
+        here_KD = self.sums_KD / self.counts_K.clamp(min=1)[:, None]
+        there_KD = training.sums_KD / training.counts_K.clamp(min=1)[:, None]
+        return torch.where(self.counts_K[:, None] > 0, here_KD, there_KD)
+
+
+def evaluate_probes(
+    model: nn.Module,
+    readers: Mapping[str, Reader],
+    statistics: Statistics,
+    probes: Mapping[str, Probe],
+    batches: Batches,
+    *,
+    device: torch.device,
+    progress: Progress = silent,
+) -> dict[str, HeldOut]:
+    """Run the batches once and see how every probe does. Errors as `statistics.collect`."""
+    held_out = {name: _empty(layer) for name, layer in statistics.layers.items()}
+
+    def on_input(name: str, x: Tensor, labels_N: Tensor) -> None:
+        features_ND = pool(as_map(x, readers[name]), statistics.layers[name].grid)
+        held_out[name].add(features_ND, repeat_labels(labels_N, features_ND), probes[name])
+
+    observe(
+        model, held_out, batches, statistics.num_labels, on_input, device=device, progress=progress
+    )
+    return held_out
+
+
+def _empty(layer: LayerStatistics) -> HeldOut:
+    zeros_K = torch.zeros_like(layer.counts_K)
+    return HeldOut(zeros_K, zeros_K.clone(), torch.zeros_like(layer.sums_KD))

@@ -1,0 +1,69 @@
+"""A linear probe of one layer, in closed form: how well labels can be read from its features.
+
+Shapes: N samples, K labels, D features.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .statistics import LayerStatistics
+
+RIDGE = 0.3
+"""Ridge penalty per feature and sample, as a share of the mean variance of a feature.
+
+Measured on VGG-16 / CIFAR-10: held-out success is flat within a point from 0.1 to 1.
+"""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A linear classifier on the pooled features of one layer.
+
+    | attribute  | shape  | dtype                                  |
+    |------------|--------|----------------------------------------|
+    | weights_KD | (K, D) | float32                                |
+    | bias_K     | (K,)   | float32                                |
+    """
+
+    weights_KD: Tensor
+    bias_K: Tensor
+
+    def predict(self, features_ND: Tensor) -> Tensor:
+        """Label with the largest output of each sample, (N,) int64; ties go to the lower label."""
+        device = features_ND.device
+        scores_NK = features_ND @ self.weights_KD.T.to(device) + self.bias_K.to(device)
+        return scores_NK.argmax(1)
+
+
+def solve(statistics: LayerStatistics) -> Probe:
+    """Ridge regression of the one-hot labels on the centred features (Cholesky, float64).
+
+    With X the centred features and Y the centred one-hot labels of N samples,
+
+        W = Y^T X (X^T X + penalty * I)^-1,    b = mean(Y) - W mean(X),
+        penalty = 0.3 * (D / N) * tr(X^T X) / D.
+
+    The penalty follows the features' scale, so that predictions do not change when all features
+    are multiplied by one number, and fades as samples outnumber features. A label without samples
+    gets a row of zeros.
+    """
+    counts_K, sums_KD = statistics.counts_K, statistics.sums_KD
+    num_samples = counts_K.sum()
+    mean_D = sums_KD.sum(0) / num_samples
+    cross_KD = sums_KD - counts_K[:, None] * mean_D
+    covariance_DD = statistics.gram_DD - num_samples * torch.outer(mean_D, mean_D)
+    penalty = RIDGE * float(covariance_DD.trace() / num_samples)
+    weights_KD = _solve_positive(covariance_DD, penalty, cross_KD)
+    bias_K = counts_K / num_samples - weights_KD @ mean_D
+    return Probe(weights_KD.float(), bias_K.float())
+
+
+def _solve_positive(matrix_DD: Tensor, penalty: float, rhs_KD: Tensor) -> Tensor:
+    """Solve W (matrix + penalty I) = rhs; zeros where no feature varies at all."""
+    if penalty <= 0:
+        return torch.zeros_like(rhs_KD)
+    system_DD = matrix_DD + penalty * torch.eye(len(matrix_DD), dtype=matrix_DD.dtype)
+    factor_DD = torch.linalg.cholesky(system_DD)
+    return torch.cholesky_solve(rhs_KD.T, factor_DD).T

@@ -1,0 +1,192 @@
+"""The mechanism of a network, measured: what each layer and each of its units does to labels.
+
+Shapes: K labels, D pooled features, U units of a group, Q features of one unit.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..console import Progress, silent
+from ..structure.units import Group, Reader, Structure
+from .clusters import Clusters, FloatArray
+from .fields import output_fields
+from .forward import Batches
+from .held_out import HeldOut, evaluate_probes
+from .probe import Probe, solve
+from .statistics import Statistics, collect
+from .summary import Summary, summarise
+
+
+@dataclass(frozen=True)
+class GroupSpectrum:
+    """What the units of one group do, seen by the group's last reader.
+
+    | attribute            | shape     | meaning                                                 |
+    |----------------------|-----------|---------------------------------------------------------|
+    | success_rate         |           | SR: share of held-out images the layer's probe gets     |
+    | cluster_size         |           | C_s: labels per cluster, over all clusters              |
+    | clusters_per_filter  |           | N_c: clusters per unit                                  |
+    | labels_on_diagonal   |           | d: labels in clusters, per unit                         |
+    | noise, noise_in      |           | n, n_in: entries outside clusters, per unit             |
+    | snr                  |           | of the layer, see `snr.layer_snr`                    |
+    | sharpness_F, snr_F, signal_F | (U,) | of each unit, see `snr`                              |
+    | labels               | Clusters  | clusters of each unit                                   |
+    | weights_UKQ          | (U, K, Q) | float32: probe weights on the unit's features           |
+    | means_UKQ            | (U, K, Q) | float32: mean features over held-out inputs of a label  |
+    """
+
+    name: str
+    reader: str
+    success_rate: float
+    cluster_size: float
+    clusters_per_filter: float
+    labels_on_diagonal: float
+    noise: float
+    noise_in: float
+    snr: float
+    sharpness_F: FloatArray
+    snr_F: FloatArray
+    signal_F: FloatArray
+    labels: Clusters
+    weights_UKQ: Tensor
+    means_UKQ: Tensor
+
+    @property
+    def fields_FKK(self) -> NDArray[np.float32]:
+        """Averaged output fields of all units, (U, K, K) float32: 4 U K^2 bytes, made anew."""
+        return output_fields(self.weights_UKQ, self.means_UKQ).numpy()
+
+    def field(self, unit: int) -> NDArray[np.float32]:
+        """Averaged output field of one unit, (K, K): [i, j] is mean output j for inputs of i."""
+        one = slice(unit, unit + 1)
+        return output_fields(self.weights_UKQ[one], self.means_UKQ[one])[0].numpy()
+
+    @property
+    def clusters(self) -> tuple[tuple[tuple[int, ...], ...], ...]:
+        """Per unit, its clusters of labels."""
+        return tuple(self.labels.of(unit) for unit in range(len(self.snr_F)))
+
+
+@dataclass(frozen=True)
+class DepthPoint:
+    """Success rate at one place along the depth: the input of `reader`, written by `writer`.
+
+    `writer` is None where no removable unit is read (it does not happen in traced structures).
+    """
+
+    reader: str
+    writer: str | None
+    success_rate: float
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """The mechanism of a network.
+
+    Attributes:
+        groups: in the order of `Structure.groups`; None where no module reads the group's units.
+        depth: the readers in execution order.
+        num_labels: K.
+        labels_without_held_out: labels no held-out image has; their field rows come from the
+            training images, or are zero where there are none either.
+    """
+
+    groups: tuple[GroupSpectrum | None, ...]
+    depth: tuple[DepthPoint, ...]
+    num_labels: int
+    labels_without_held_out: tuple[int, ...] = ()
+
+
+def measure(
+    model: nn.Module,
+    structure: Structure,
+    train_batches: Batches,
+    held_out_batches: Batches,
+    num_labels: int,
+    *,
+    device: torch.device,
+    progress: Progress = silent,
+) -> tuple[Statistics, Spectrum]:
+    """Measure every layer and unit in one pass over each part of the data.
+
+    Probes are solved on the training batches; success rates and the label means of the fields
+    come from the held-out batches. See `statistics.collect` for arguments and errors.
+    """
+    statistics = collect(
+        model, structure.readers, train_batches, num_labels, device=device, progress=progress
+    )
+    probes = {name: solve(layer) for name, layer in statistics.layers.items()}
+    held_out = evaluate_probes(
+        model, structure.readers, statistics, probes, held_out_batches, device=device
+    )
+    return statistics, spectrum_of(structure, statistics, probes, held_out)
+
+
+def spectrum_of(
+    structure: Structure,
+    statistics: Statistics,
+    probes: Mapping[str, Probe],
+    held_out: Mapping[str, HeldOut],
+) -> Spectrum:
+    """The spectrum, from what both passes over the data left."""
+    groups = tuple(_group(g, structure, statistics, probes, held_out) for g in structure.groups)
+    missing_K = next(iter(held_out.values())).counts_K == 0
+    depth = tuple(
+        DepthPoint(name, _writer(structure, reader), held_out[name].success_rate)
+        for name, reader in structure.readers.items()
+        if name in held_out
+    )
+    empty = tuple(int(i) for i in torch.nonzero(missing_K)[:, 0])
+    return Spectrum(groups, depth, statistics.num_labels, empty)
+
+
+def _writer(structure: Structure, reader: Reader) -> str | None:
+    """Name of the group that most of the reader's channels belong to."""
+    read = {g.name: int(np.isin(reader.unit_C, g.units).sum()) for g in structure.groups}
+    name = max(read, key=lambda key: read[key], default=None)
+    return name if name is not None and read[name] else None
+
+
+def _group(
+    group: Group,
+    structure: Structure,
+    statistics: Statistics,
+    probes: Mapping[str, Probe],
+    held_out: Mapping[str, HeldOut],
+) -> GroupSpectrum | None:
+    ran: Iterable[str] = (name for name in group.readers if name in held_out)
+    name = max(ran, key=list(structure.readers).index, default=None)
+    if name is None:
+        return None
+    means_KD = held_out[name].means_with(statistics.layers[name])
+    summary = summarise(
+        group, structure.readers[name], statistics.layers[name].grid, probes[name], means_KD
+    )
+    return _with_rate(group.name, name, held_out[name].success_rate, summary)
+
+
+def _with_rate(name: str, reader: str, success_rate: float, summary: Summary) -> GroupSpectrum:
+    clusters = summary.clusters
+    num_clusters = int(clusters.num_clusters_U.sum())
+    return GroupSpectrum(
+        name=name,
+        reader=reader,
+        success_rate=success_rate,
+        cluster_size=float(clusters.num_labels_U.sum() / num_clusters) if num_clusters else 0.0,
+        clusters_per_filter=float(clusters.num_clusters_U.mean()),
+        labels_on_diagonal=float(clusters.num_labels_U.mean()),
+        noise=float(clusters.noise_U.mean()),
+        noise_in=float(clusters.noise_in_U.mean()),
+        snr=summary.snr,
+        sharpness_F=summary.sharpness_U,
+        snr_F=summary.snr_U,
+        signal_F=summary.signal_U,
+        labels=clusters,
+        weights_UKQ=summary.weights_UKQ,
+        means_UKQ=summary.means_UKQ,
+    )

@@ -1,0 +1,74 @@
+"""From a probe and label means to everything known of a group's units, a slab of units at a time.
+
+Shapes: U units, K labels, D pooled features, Q features of one unit.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from ..structure.units import Group, Reader
+from .clusters import BoolArray, Clusters, FloatArray, find_clusters, threshold
+from .fields import features_of_units, output_fields, split_by_unit
+from .probe import Probe
+from .snr import layer_snr, sharpness, signal, unit_snr
+from .taps import Grid
+
+SLAB_BYTES = 64_000_000
+"""Fields held at once: bounds the memory with many labels."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What `GroupSpectrum` says of the units; the same names and shapes."""
+
+    weights_UKQ: Tensor
+    means_UKQ: Tensor
+    clusters: Clusters
+    snr: float
+    sharpness_U: FloatArray
+    snr_U: FloatArray
+    signal_U: FloatArray
+
+
+def summarise(group: Group, reader: Reader, grid: Grid, probe: Probe, means_KD: Tensor) -> Summary:
+    """Fields, clusters, signal and noise of every unit of a group, seen by one reader."""
+    index_UQ = features_of_units(group.units, reader.unit_C, grid[0] * grid[1])
+    weights_UKQ = split_by_unit(probe.weights_KD, index_UQ)
+    means_UKQ = split_by_unit(means_KD.float(), index_UQ)
+    parts = [_summarise_slab(w, m) for w, m in _slabs(weights_UKQ, means_UKQ)]
+    clusters, ones, sharp, ratio, lead = zip(*parts, strict=True)
+    return Summary(
+        weights_UKQ=weights_UKQ,
+        means_UKQ=means_UKQ,
+        clusters=_join(clusters),
+        snr=layer_snr(np.stack(ones)),
+        sharpness_U=np.concatenate(sharp),
+        snr_U=np.concatenate(ratio),
+        signal_U=np.concatenate(lead),
+    )
+
+
+def _slabs(weights_UKQ: Tensor, means_UKQ: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    num_labels = weights_UKQ.shape[1]
+    size = max(1, SLAB_BYTES // (4 * num_labels**2))
+    for start in range(0, len(weights_UKQ), size):
+        yield weights_UKQ[start : start + size], means_UKQ[start : start + size]
+
+
+Slab = tuple[Clusters, FloatArray, FloatArray, FloatArray, FloatArray]
+
+
+def _summarise_slab(weights_UKQ: Tensor, means_UKQ: Tensor) -> Slab:
+    fields_UKK = output_fields(weights_UKQ, means_UKQ).numpy()
+    ones_UKK: BoolArray = threshold(fields_UKK)
+    total_KK = ones_UKK.sum(0, dtype=np.float64)
+    marks = (sharpness(ones_UKK), unit_snr(ones_UKK), signal(fields_UKK))
+    return (find_clusters(ones_UKK), total_KK, *marks)
+
+
+def _join(parts: tuple[Clusters, ...]) -> Clusters:
+    names = ("cluster_UK", "ones_U", "noise_U", "noise_in_U")
+    return Clusters(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
