@@ -21,7 +21,7 @@ __all__ = ["DataSet", "Split", "open_data"]
 def open_data(
     spec: str,
     *,
-    input_size: tuple[int, int, int] | None = None,
+    input_size: int | tuple[int, int, int] | None = None,
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
     held_out: float = 0.1,
@@ -32,7 +32,7 @@ def open_data(
 
     Args:
         spec: one of the forms above.
-        input_size: channels, height, width. Default: a known set's own; a folder's own where all
+        input_size: channels, height, width; or one number for height and width. Default: a known set's own; a folder's own where all
             images share one of at most 64 pixels; else 3 x 224 x 224.
         mean, std: per channel, of pixels scaled to 0..1. Default: the usual ones of a known set;
             measured on the training part of small images; else ImageNet's.
@@ -44,12 +44,17 @@ def open_data(
         UsageError: a flag that does not fit.
         InputError: the data cannot be used.
     """
-    _check(input_size, mean, std, held_out)
-    size = input_size[1:] if input_size else None
+    channels: int | None = None
+    size: tuple[int, int] | None = None
+    if isinstance(input_size, tuple):
+        channels, size = input_size[0], input_size[1:]
+    elif input_size is not None:
+        size = (input_size, input_size)
+    _check(channels, size, mean, std, held_out)
     if spec in KNOWN:
         return open_known(
             spec,
-            channels=input_size[0] if input_size else None,
+            channels=channels,
             size=size,
             mean=mean,
             std=std,
@@ -65,7 +70,7 @@ def open_data(
         return wrap_datasets(spec, train, test, mean=mean, std=std, held_out=held_out, seed=seed)
     return open_folder(
         Path(spec),
-        channels=input_size[0] if input_size else 3,
+        channels=channels or 3,
         size=size,
         mean=mean,
         std=std,
@@ -75,21 +80,20 @@ def open_data(
 
 
 def _check(
-    input_size: tuple[int, int, int] | None,
+    channels: int | None,
+    size: tuple[int, int] | None,
     mean: tuple[float, ...] | None,
     std: tuple[float, ...] | None,
     held_out: float,
 ) -> None:
     if not 0 <= held_out < 1:
         raise UsageError(f"--held-out {held_out}: expected a share from 0 to below 1")
-    if input_size is not None and (input_size[0] not in (1, 3) or min(input_size) < 1):
-        raise UsageError(f"--input-size {input_size}: expected channels (1 or 3), height and width")
+    if channels not in (None, 1, 3):
+        raise UsageError(f"--input-size with {channels} channels: expected 1 or 3")
+    if size is not None and min(size) < 1:
+        raise UsageError(f"--input-size {size[0]}: expected a number of pixels above 0")
     for flag, values in (("--mean", mean), ("--std", std)):
-        if values is None:
-            continue
-        if input_size is not None and len(values) != input_size[0]:
-            raise UsageError(
-                f"{flag} has {len(values)} values for {input_size[0]} channels; give one each"
-            )
-        if flag == "--std" and min(values) <= 0:
-            raise UsageError(f"--std {min(values)}: expected values above 0")
+        if values is not None and len(values) not in ((channels,) if channels else (1, 3)):
+            raise UsageError(f"{flag} has {len(values)} values; give one for every channel")
+    if std is not None and min(std) <= 0:
+        raise UsageError(f"--std {min(std)}: expected values above 0")
