@@ -140,7 +140,7 @@ def time_interleaved(
             spent[name] += sum(turns[name][-1]) / 1e3
         done += 1
         share = min(done / min_turns, min(spent.values()) / seconds if seconds else 1.0)
-        progress(round(share * 100), 100)
+        progress(round(min(share, 1.0) * 100), 100)
     return {name: np.array(times) for name, times in turns.items()}
 
 
