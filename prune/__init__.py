@@ -1,1 +1,37 @@
-"""Public API of prune-dl (imported as prune_dl.prune)."""
+"""prune-dl: a trained image classifier in; a smaller network, its ONNX file and a report out.
+
+    shrink    remove filters by their weights alone: no data
+    rank      what each layer and filter of a network selects
+    compress  the whole job on your own network and data loaders
+    load      rebuild a network that this tool saved
+    PruneError, UsageError, InputError, GateError     all that can go wrong by your doing
+
+Names are imported when they are used, so that the command line can answer without torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .errors import GateError, InputError, PruneError, UsageError
+
+if TYPE_CHECKING:
+    from .api import Compressed, Shrunk, compress, load, rank, shrink
+
+__all__ = [
+    "Compressed",
+    "GateError",
+    "InputError",
+    "PruneError",
+    "Shrunk",
+    "UsageError",
+    "compress",
+    "load",
+    "rank",
+    "shrink",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        return getattr(importlib.import_module(".api", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,129 @@
+"""The command line: parse, run, and end with the right exit code.
+
+0 ok, 1 bug, 2 usage, 3 bad file or model, 4 a stated gate was missed, 130 interrupted.
+`--help` imports no torch: commands are imported when they run.
+"""
+
+import contextlib
+import io
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from .config import (
+    Bench,
+    Demo,
+    Doctor,
+    Evaluate,
+    Export,
+    Job,
+    Rank,
+    Train,
+    from_tables,
+    read_config,
+)
+from .errors import PruneError, UsageError
+
+COMMANDS: dict[str, type[Any]] = {
+    "train": Train,
+    "rank": Rank,
+    "export": Export,
+    "bench": Bench,
+    "evaluate": Evaluate,
+    "demo": Demo,
+    "doctor": Doctor,
+}
+
+EXAMPLES = """Examples:
+  prune-dl demo                                   the whole job on handwritten digits, no download
+  prune-dl --model vgg16.pt --keep 0.6            the whole job; the file names its data
+  prune-dl --model vgg16.pt --data images/ --macs 0.4 --epochs 0      repair only, no training
+  prune-dl --model torchvision:resnet18 --data images/ --keep 0.5 --dry-run
+  prune-dl train --arch vgg16 --data cifar10 --epochs 60 --out vgg16.pt
+  prune-dl rank --model vgg16.pt                  what every layer and filter selects
+  prune-dl bench original.onnx model.onnx         latency of ONNX files, interleaved
+
+Other commands: export, evaluate, doctor; each has its own --help.
+
+"""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run `prune-dl` with these arguments (default: the process's own) and exit."""
+    sys.exit(run(sys.argv[1:] if argv is None else argv))
+
+
+def run(argv: list[str]) -> int:
+    """Run one command; the exit code."""
+    try:
+        options = parse(argv)
+        from . import commands
+
+        commands.run(options, command="prune-dl " + " ".join(argv))
+    except PruneError as error:
+        print(f"prune-dl: {' '.join(str(error).split())}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("prune-dl: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def parse(argv: list[str]) -> Any:
+    """Options of one command line: flags over `--config` over defaults."""
+    name = argv[0] if argv and argv[0] in COMMANDS else ""
+    if argv and not name and not argv[0].startswith("-"):
+        known = ", ".join(COMMANDS)
+        raise UsageError(f"{argv[0]!r} is no command; give one of {known}, or --model FILE")
+    kind = COMMANDS.get(name, Job)
+    rest = argv[1:] if name else argv
+    tables = _config_tables(rest)
+    default = from_tables(kind, tables, tyro.MISSING) if tables else None
+    prog = f"prune-dl {name}".strip()
+    about = (EXAMPLES if not name else "") + (kind.__doc__ or "")
+    return _parse_flags(kind, rest, prog, about, default)
+
+
+def _config_tables(argv: list[str]) -> dict[str, Any]:
+    for flag, value in zip(argv, [*argv[1:], ""], strict=False):
+        if flag == "--config":
+            return read_config(Path(value))
+        if flag.startswith("--config="):
+            return read_config(Path(flag.removeprefix("--config=")))
+    return {}
+
+
+def _parse_flags(kind: type[Any], argv: list[str], prog: str, about: str, default: Any) -> Any:
+    """tyro's parser, with its boxed complaints turned into one line."""
+    complaints = io.StringIO()
+    keywords = {} if default is None else {"default": default}
+    try:
+        with contextlib.redirect_stderr(complaints):
+            return tyro.cli(
+                kind,
+                prog=prog,
+                args=argv,
+                description=about,
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.PositionalRequiredArgs)
+                if kind is Bench
+                else (tyro.conf.OmitArgPrefixes,),
+                **keywords,
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise UsageError(f"{one_line(complaints.getvalue())}; see {prog} --help") from None
+
+
+def one_line(boxed: str) -> str:
+    """First paragraph of a boxed terminal message: up to its first rule or empty line."""
+    lines = [re.sub(r"^[│╭╰]\s?|\s*[│╮╯]$", "", line).strip() for line in boxed.splitlines()]
+    paragraph: list[str] = []
+    for line in lines[1:]:
+        if paragraph and not line.strip("─"):
+            break
+        paragraph.append(line)
+    return " ".join(paragraph)

@@ -1,0 +1,192 @@
+"""What each sub-command does, once its options are known."""
+
+from dataclasses import asdict
+from typing import Any
+
+from .config import (
+    Bench,
+    Demo,
+    Doctor,
+    Evaluate,
+    Export,
+    Job,
+    NetworkOptions,
+    Rank,
+    RetrainOptions,
+    RunOptions,
+    SelectOptions,
+    Train,
+    check_budget,
+)
+from .tables import show_document, show_layers, show_report, show_table
+
+
+def run(options: Any, command: str) -> None:
+    """Run the command that these options belong to."""
+    if isinstance(options, Job):
+        check_budget(options.select)
+        _dry_run(options) if options.dry_run else _job(options, command)
+    elif isinstance(options, Train):
+        _train(options)
+    elif isinstance(options, Rank):
+        _rank(options)
+    elif isinstance(options, Export):
+        _export(options)
+    elif isinstance(options, Bench):
+        _bench(options)
+    elif isinstance(options, Evaluate):
+        _evaluate(options)
+    elif isinstance(options, Demo):
+        _demo(options, command)
+    elif isinstance(options, Doctor):
+        _doctor(options)
+
+
+def _job(options: Job, command: str) -> None:
+    from .job import check_drop, run_job
+
+    report, outcome = run_job(options, command)
+    show_document(report.to_dict()) if options.run.json else show_report(report)
+    check_drop(options, outcome)
+
+
+def _dry_run(options: Job) -> None:
+    from .assemble import layer_lines
+    from .job import open_inputs
+    from .output import Diary
+    from .pipeline import make_plan
+
+    diary = Diary(show=True)
+    checkpoint, data, device = open_inputs(options.network, options.data, options.run, diary)
+    planned = make_plan(
+        checkpoint.model, data, options.select, device=device, seed=options.run.seed, diary=diary
+    )
+    lines = layer_lines(checkpoint.model, planned)
+    if options.run.json:
+        show_document({"layers": [asdict(line) for line in lines]})
+    else:
+        show_layers(lines)
+
+
+def _train(options: Train) -> None:
+    from .train_job import run_train
+
+    result = run_train(options)
+    if options.run.json:
+        show_document(result)
+    else:
+        show_table("trained", tuple(result), [tuple(str(value) for value in result.values())])
+
+
+def _rank(options: Rank) -> None:
+    from .rank_job import run_rank
+
+    rows = run_rank(options)
+    if options.run.json:
+        show_document({"layers": rows})
+    else:
+        cells = [[_cell(value) for value in row.values()] for row in rows]
+        show_table("what each layer selects", tuple(rows[0]), cells)
+
+
+def _export(options: Export) -> None:
+    from .job import export_file
+
+    result = export_file(options)
+    if options.run.json:
+        show_document(result)
+    else:
+        show_table("exported", ("", ""), [(key, _cell(value)) for key, value in result.items()])
+
+
+def _bench(options: Bench) -> None:
+    from ..evaluate.latency import compare
+    from .console import stage
+
+    with stage("benchmark") as progress:
+        comparison = compare(
+            {str(path): path for path in options.files},
+            provider=options.bench.provider,
+            batch_size=options.bench.latency_batch,
+            threads=options.bench.threads,
+            seconds=options.bench.bench_seconds,
+            progress=progress,
+        )
+    if options.json:
+        show_document(asdict(comparison))
+        return
+    rows = [
+        (
+            row.name,
+            *(f"{x:.3f}" for x in (row.p50_ms, row.p90_ms, row.p99_ms)),
+            f"{row.images_per_second:.0f}",
+            f"{row.ratio:.2f} ({row.ratio_low:.2f} to {row.ratio_high:.2f})",
+        )
+        for row in comparison.rows
+    ]
+    columns = ("file", "p50 ms", "p90 ms", "p99 ms", "images/s", "times as fast as the first")
+    show_table(f"latency on {comparison.rows[0].provider}", columns, rows)
+    if comparison.noisy:
+        print("note: the machine is noisy; runs varied by more than 10 %")
+
+
+def _evaluate(options: Evaluate) -> None:
+    from ..evaluate.accuracy import measure_accuracy
+    from .job import open_inputs
+    from .output import Diary
+
+    diary = Diary(show=True)
+    checkpoint, data, device = open_inputs(options.network, options.data, options.run, diary)
+    with diary.stage("evaluate") as progress:
+        accuracy = measure_accuracy(checkpoint.model, data.test, device=device, progress=progress)
+    result = {
+        "top1": accuracy.top1,
+        "low": accuracy.low,
+        "high": accuracy.high,
+        "correct": accuracy.correct,
+        "total": accuracy.total,
+    }
+    if options.run.json:
+        show_document(result)
+    else:
+        show_table("test part", tuple(result), [[_cell(value) for value in result.values()]])
+
+
+def _demo(options: Demo, command: str) -> None:
+    from .train_job import run_train
+
+    weights = options.out / "vgg6_digits.pt"
+    run_train(
+        Train(
+            arch="vgg6",
+            train=RetrainOptions(epochs=DEMO_TRAINING_EPOCHS, distill=False),
+            run=RunOptions(out=weights),
+        )
+    )
+    job = Job(
+        network=NetworkOptions(model=str(weights)),
+        select=SelectOptions(keep=options.keep),
+        retrain=RetrainOptions(epochs=DEMO_RETRAINING_EPOCHS),
+        run=RunOptions(out=options.out / "pruned", json=options.json),
+    )
+    _job(job, command)
+    if not options.json:
+        print(f"report: {options.out / 'pruned' / 'report.html'}")
+
+
+DEMO_TRAINING_EPOCHS = 15
+DEMO_RETRAINING_EPOCHS = 5
+
+
+def _doctor(options: Doctor) -> None:
+    from .doctor import examine
+
+    facts = examine()
+    if options.json:
+        show_document(facts)
+    else:
+        show_table("this machine", ("", ""), [(key, str(value)) for key, value in facts.items()])
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,293 @@
+"""One dataclass tree per command: it is the flags, the TOML file (`--config`) and run.json.
+
+Only the standard library is imported here, so that `--help` needs no torch.
+"""
+
+import json
+import tomllib
+import typing
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from .errors import UsageError
+
+T = TypeVar("T")
+
+Provider = Literal["cpu", "cuda", "tensorrt", "openvino", "coreml"]
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """Which network."""
+
+    model: str
+    """Checkpoint (.pt .pth .th .safetensors), torchvision:NAME, timm:NAME, package.module:callable,
+    or model.safetensors of an earlier run."""
+    arch: str | None = None
+    """Architecture, when the keys of a state dict fit several."""
+    num_labels: int | None = None
+    """Labels of the output layer, for a package.module:callable that needs to be told."""
+    trust_pickle: bool = False
+    """Unpickle a whole model. It can run any code: only for files you made yourself."""
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Which images."""
+
+    data: str | None = None
+    """Image folder (train/ with val/ or test/, or one folder), cifar10, cifar100, fashion-mnist,
+    digits, or package.module:callable. Default: the data that the model file names."""
+    input_size: int | None = None
+    """Height and width of one input, in pixels."""
+    mean: tuple[float, ...] | None = None
+    """Mean per channel of pixels scaled to 0..1."""
+    std: tuple[float, ...] | None = None
+    """Standard deviation per channel of pixels scaled to 0..1."""
+    held_out: float = 0.1
+    """Share of the training images that makes every choice; the test part is read once, last."""
+
+
+@dataclass(frozen=True)
+class SelectOptions:
+    """Which filters go."""
+
+    keep: float | None = None
+    """Share of the removable filters that stay, over the network: above 0, at most 1."""
+    macs: float | None = None
+    """Or: share of the multiply-adds that stays."""
+    params: float | None = None
+    """Or: share of the parameters that stays."""
+    rank: str = "mechanism"
+    """What ranks filters: mechanism, response, label-loss, snr, sharpness, l1, l2, bn-scale,
+    taylor, fpgm, lamp, random, or auto (measures candidates on held-out images)."""
+    allocate: Literal["sr", "error", "uniform"] = "sr"
+    """How a budget is spread over layers; uniform keeps the same share in every layer."""
+    multiple: int = 1
+    """Round the filters of every layer to a multiple of this."""
+    repair: bool = True
+    """Fold what removed channels said into the weights that stay (least squares, no training)."""
+    images: int = 10000
+    """Training images that the statistics are taken from."""
+    max_drop: float | None = None
+    """Gate: exit 4 when the result loses more than this many points of held-out accuracy."""
+
+
+@dataclass(frozen=True)
+class RetrainOptions:
+    """How the smaller network is retrained."""
+
+    epochs: int = 10
+    """Passes over the training images; 0 for none."""
+    lr: float | None = None
+    """Peak learning rate; default 0.02 for retraining, 0.1 for training."""
+    batch_size: int = 128
+    """Images in one step."""
+    distill: bool = True
+    """Learn from the outputs of the original network too (retraining only)."""
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """How latency is measured."""
+
+    provider: Provider = "cpu"
+    """ONNX Runtime execution provider; one that is not really used is an error."""
+    latency_batch: int = 1
+    """Images per inference."""
+    threads: int | None = None
+    """Threads of ONNX Runtime; default: all cores."""
+    bench_seconds: float = 3.0
+    """Least time each file is run."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where and how the command runs."""
+
+    out: Path | None = None
+    """Output folder (for train and export: file). Default: under runs/, after the model's name."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:N or mps. One that is missing is an error."""
+    seed: int = 0
+    """Same seed, same data, same machine: same result."""
+    resume: bool = False
+    """Go on with a retraining that was interrupted."""
+    json: bool = False
+    """One JSON document on stdout instead of tables."""
+    config: Path | None = None
+    """TOML (or run.json) with these options; flags on the command line win."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Checkpoint in; smaller network, ONNX file and report out."""
+
+    network: NetworkOptions
+    data: DataOptions = field(default_factory=DataOptions)
+    select: SelectOptions = field(default_factory=SelectOptions)
+    retrain: RetrainOptions = field(default_factory=RetrainOptions)
+    bench: BenchOptions = field(default_factory=BenchOptions)
+    run: RunOptions = field(default_factory=RunOptions)
+    dry_run: bool = False
+    """Stop after the plan and print it per layer; write nothing."""
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a network to its best success rate (phase 1 of the mechanism)."""
+
+    arch: str
+    """Zoo name, torchvision:NAME, timm:NAME or package.module:callable."""
+    data: DataOptions = field(default_factory=lambda: DataOptions(data="digits"))
+    train: RetrainOptions = field(default_factory=lambda: RetrainOptions(epochs=60, distill=False))
+    run: RunOptions = field(default_factory=RunOptions)
+
+
+@dataclass(frozen=True)
+class Rank:
+    """Measure every layer and filter of a network, remove nothing."""
+
+    network: NetworkOptions
+    data: DataOptions = field(default_factory=DataOptions)
+    run: RunOptions = field(default_factory=RunOptions)
+    images: int = 10000
+    """Training images that the statistics are taken from."""
+    rank: str = "mechanism"
+    """The criterion whose scores are listed."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write the ONNX file of a network and check it against torch."""
+
+    network: NetworkOptions
+    data: DataOptions = field(default_factory=DataOptions)
+    run: RunOptions = field(default_factory=RunOptions)
+    opset: int | None = None
+    """ONNX opset; default: the newest that is safe."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Compare the latency of ONNX files, interleaved; the first is the yardstick."""
+
+    files: tuple[Path, ...]
+    """ONNX files, also of other tools."""
+    bench: BenchOptions = field(default_factory=BenchOptions)
+    json: bool = False
+    """One JSON document on stdout instead of a table."""
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Top-1 accuracy of a network on the test part, with its 95 % interval."""
+
+    network: NetworkOptions
+    data: DataOptions = field(default_factory=DataOptions)
+    run: RunOptions = field(default_factory=RunOptions)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Train VGG-6 on handwritten digits, then do the whole job on it. No download."""
+
+    out: Path = Path("runs/demo")
+    """Output folder."""
+    keep: float = 0.5
+    """Share of the removable filters that stays."""
+    json: bool = False
+    """One JSON document on stdout instead of tables."""
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Say what this machine has and what is missing."""
+
+    json: bool = False
+    """One JSON document on stdout instead of a table."""
+
+
+def check_budget(select: SelectOptions) -> None:
+    """Exactly one budget, inside its range.
+
+    Raises:
+        UsageError: all that is wrong, in one line.
+    """
+    given = {
+        f"--{name}": value
+        for name in ("keep", "macs", "params")
+        if (value := getattr(select, name)) is not None
+    }
+    if len(given) != 1:
+        what = " and ".join(given) or "no budget"
+        raise UsageError(
+            f"{what} given; give one of --keep, --macs or --params, such as --keep 0.6"
+        )
+    ((flag, value),) = given.items()
+    if not 0 < value <= 1:
+        raise UsageError(f"{flag} {value} given; expected a share above 0 and at most 1, like 0.6")
+    if select.multiple < 1 or select.images < 1:
+        raise UsageError("--multiple and --images must be at least 1")
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Options of a TOML file, or of the run.json of an earlier run, as nested tables."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        return json.loads(text)["options"] if path.suffix == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise UsageError(
+            f"--config {path} cannot be read ({error.strerror}); give a file"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        message = f"--config {path} is neither TOML nor the run.json of a run: {error}"
+        raise UsageError(message) from None
+
+
+def from_tables(kind: type[T], tables: dict[str, Any], missing: Any = None) -> T:
+    """The dataclass tree `kind` from nested tables; every unknown name is reported at once."""
+    unknown = _unknown_names(kind, tables)
+    if unknown:
+        raise UsageError(f"--config has unknown names {', '.join(unknown)}; see prune-dl --help")
+    return typing.cast(T, _build(kind, tables, missing))
+
+
+def to_tables(options: Any) -> dict[str, Any]:
+    """The tree as plain values, as run.json holds it."""
+    return typing.cast(dict[str, Any], json.loads(json.dumps(asdict(options), default=str)))
+
+
+def _unknown_names(kind: type[Any], tables: dict[str, Any], prefix: str = "") -> list[str]:
+    known = {f.name: f.type for f in fields(kind)}
+    found = [prefix + name for name in tables if name not in known]
+    for name, value in tables.items():
+        if is_dataclass(known.get(name)) and isinstance(value, dict):
+            found += _unknown_names(typing.cast(type[Any], known[name]), value, f"{prefix}{name}.")
+    return found
+
+
+def _build(kind: Any, tables: dict[str, Any], missing: Any, base: Any = None) -> Any:
+    values: dict[str, Any] = {}
+    for f in fields(kind):
+        default = getattr(base, f.name) if base is not None else _default(f, missing)
+        if is_dataclass(f.type):
+            table = tables.get(f.name, {})
+            values[f.name] = _build(f.type, table, missing, None if default is missing else default)
+        else:
+            values[f.name] = _plain(f.type, tables[f.name]) if f.name in tables else default
+    return kind(**values)
+
+
+def _default(f: Field[Any], missing: Any) -> Any:
+    if f.default is not MISSING:
+        return f.default
+    return f.default_factory() if f.default_factory is not MISSING else missing
+
+
+def _plain(kind: Any, value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(value)
+    is_path = kind is Path or Path in typing.get_args(kind)
+    return Path(value) if is_path and value is not None else value

@@ -1,0 +1,246 @@
+"""One run from options to a finished output folder: the thin edge around `pipeline`."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..evaluate.accuracy import Accuracy, measure_accuracy
+from ..evaluate.latency import compare
+from ..evaluate.report import Report, write_report
+from ..export.graph import export_onnx
+from ..export.parity import check_parity
+from .assemble import Delivered, assemble
+from .config import BenchOptions, DataOptions, Export, Job, NetworkOptions, RunOptions, to_tables
+from .errors import GateError, InputError, UsageError
+from .inputs import recipe
+from .inputs.checkpoint import Checkpoint, load_checkpoint
+from .inputs.data import open_data
+from .inputs.origin import Origin
+from .inputs.split import DataSet
+from .output import CHECKPOINT, Diary, check_writable, output_folder
+from .pipeline import Outcome, Planned, carry_out, make_plan
+from .structure.surgery import kept_indices
+from .training.device import pick_device
+
+PARITY_IMAGES = 256
+
+
+def open_inputs(
+    network: NetworkOptions, images: DataOptions, run: RunOptions, diary: Diary
+) -> tuple[Checkpoint, DataSet, torch.device]:
+    """The network, its data and the device of a command.
+
+    Raises:
+        UsageError: no data given and the file names none, or the device is missing.
+        InputError: a file cannot be used, or network and data disagree on the labels.
+    """
+    device = pick_device(run.device)
+    with diary.stage("load"):
+        checkpoint = load_checkpoint(
+            network.model,
+            arch=network.arch,
+            num_labels=network.num_labels,
+            trust_pickle=network.trust_pickle,
+        )
+        data = open_data_of(network.model, images, run.seed, checkpoint.origin)
+    check_labels(data, checkpoint.origin)
+    checkpoint.model.to(device).eval()
+    return checkpoint, data, device
+
+
+def open_data_of(model: str, images: DataOptions, seed: int, origin: Origin) -> DataSet:
+    """The data of `--data`, or else the data that the model file names."""
+    spec = images.data or origin.data
+    if spec is None:
+        raise UsageError(
+            f"--model {model} does not say what it was trained on; "
+            "add --data with a folder of images, cifar10, cifar100, fashion-mnist or digits"
+        )
+    known = origin if origin.data is not None else None
+    size = images.input_size
+    channels = origin.input_size[0]
+    return open_data(
+        spec,
+        input_size=(channels, size, size) if size else (known.input_size if known else None),
+        mean=images.mean or (known.mean if known else None),
+        std=images.std or (known.std if known else None),
+        held_out=images.held_out,
+        seed=seed,
+    )
+
+
+def check_labels(data: DataSet, origin: Origin) -> None:
+    """Network and data must agree on the number of labels and of channels."""
+    if len(data.labels) != origin.num_labels:
+        raise InputError(
+            f"the network has {origin.num_labels} labels and --data {data.name} has "
+            f"{len(data.labels)}; give the data that the network was trained on"
+        )
+    if data.input_size[0] != origin.input_size[0]:
+        raise InputError(
+            f"the network takes {origin.input_size[0]} channels and --data {data.name} has "
+            f"{data.input_size[0]}; give the data that the network was trained on"
+        )
+
+
+def run_job(options: Job, command: str) -> tuple[Report, Outcome]:
+    """Do the whole job; the output folder appears when everything in it is finished."""
+    out = options.run.out or default_out(options.network.model)
+    with output_folder(out, resume=options.run.resume) as folder:
+        diary = Diary(show=True, file=folder / "metrics.jsonl")
+        checkpoint, data, device = open_inputs(options.network, options.data, options.run, diary)
+        outcome, planned, delivered = _work(options, checkpoint, data, device, folder, diary)
+        report = assemble(command, options, checkpoint, data, planned, outcome, delivered, diary)
+        write_report(report, folder)
+        text = json.dumps({"command": command, "options": to_tables(options)}, indent=1)
+        (folder / "run.json").write_text(text, encoding="utf-8")
+    return report, outcome
+
+
+def _work(
+    options: Job,
+    checkpoint: Checkpoint,
+    data: DataSet,
+    device: torch.device,
+    folder: Path,
+    diary: Diary,
+) -> tuple[Outcome, Planned, Delivered]:
+    seed = options.run.seed
+    planned = make_plan(
+        checkpoint.model, data, options.select, device=device, seed=seed, diary=diary
+    )
+    (folder / "plan.json").write_text(planned.plan.to_json(), encoding="utf-8")
+    outcome = carry_out(
+        checkpoint.model,
+        data,
+        planned,
+        options.select,
+        options.retrain,
+        device=device,
+        seed=seed,
+        diary=diary,
+        checkpoint=folder / CHECKPOINT,
+    )
+    save_network(folder, checkpoint, data, planned, outcome)
+    delivered = deliver(checkpoint.model, outcome, data, planned, options.bench, folder, diary)
+    return outcome, planned, delivered
+
+
+def save_network(
+    folder: Path, checkpoint: Checkpoint, data: DataSet, planned: Planned, outcome: Outcome
+) -> None:
+    """Write model.safetensors: weights, kept filters and origin, so that `load` rebuilds it."""
+    origin = replace(
+        checkpoint.origin,
+        data=data.name,
+        labels=data.labels,
+        input_size=data.input_size,
+        mean=data.mean,
+        std=data.std,
+    )
+    kept = kept_indices(planned.structure, planned.plan)
+    kept = recipe.compose(checkpoint.kept, kept) if checkpoint.kept else kept
+    notes = {"plan": planned.plan.digest, "source": checkpoint.sha256 or ""}
+    recipe.save(folder / "model.safetensors", outcome.final, origin, kept, notes)
+
+
+def deliver(
+    model: nn.Module,
+    outcome: Outcome,
+    data: DataSet,
+    planned: Planned,
+    bench: BenchOptions,
+    folder: Path,
+    diary: Diary,
+) -> Delivered:
+    """Export, check and time both networks, and read the test part, once."""
+    device = next(model.parameters()).device
+    with diary.stage("export"):
+        files = {
+            name: export_onnx(
+                network, data.input_size, folder / f"{name}.onnx", metadata=metadata_of(data)
+            )
+            for name, network in (("original", model), ("model", outcome.final))
+        }
+        images, _ = next(iter(data.held_out.batches(PARITY_IMAGES, device=device)))
+        check_parity(files["original"], model, images)
+        parity = check_parity(files["model"], outcome.final, images)
+    with diary.stage("benchmark") as progress:
+        comparison = compare(
+            files,
+            provider=bench.provider,
+            batch_size=bench.latency_batch,
+            threads=bench.threads,
+            seconds=bench.bench_seconds,
+            progress=progress,
+        )
+    files["original"].unlink()
+    with diary.stage("evaluate"):
+        accuracy = measure_stages(model, outcome, data, device)
+    for stage, value in accuracy.items():
+        diary.log({"stage": stage, "test_top1": value.top1, "images": value.total})
+    return Delivered(accuracy, parity, comparison)
+
+
+def metadata_of(data: DataSet) -> dict[str, str]:
+    """What an ONNX file says of itself."""
+    return {
+        "labels": json.dumps(data.labels),
+        "input_size": json.dumps(data.input_size),
+        "mean": json.dumps(data.mean),
+        "std": json.dumps(data.std),
+    }
+
+
+def measure_stages(
+    model: nn.Module, outcome: Outcome, data: DataSet, device: torch.device
+) -> dict[str, Accuracy]:
+    """Test accuracy of the network of every stage; a network that two stages share counts once."""
+    networks = {
+        "original": model,
+        "removed": outcome.removed,
+        "repaired": outcome.repaired,
+        "final": outcome.final,
+    }
+    known: dict[int, Accuracy] = {}
+    for network in networks.values():
+        if id(network) not in known:
+            known[id(network)] = measure_accuracy(network, data.test, device=device)
+    return {name: known[id(network)] for name, network in networks.items()}
+
+
+def check_drop(options: Job, outcome: Outcome) -> None:
+    """The gate of `--max-drop`, in points of held-out accuracy."""
+    drop = 100 * (outcome.held_out["original"].top1 - outcome.held_out["final"].top1)
+    if options.select.max_drop is not None and drop > options.select.max_drop:
+        raise GateError(
+            f"held-out accuracy fell by {drop:.2f} points, more than --max-drop "
+            f"{options.select.max_drop}; keep more filters or retrain for longer"
+        )
+
+
+def default_out(model: str) -> Path:
+    """Where results go when `--out` does not say: runs/, and the name of the network."""
+    return Path("runs") / Path(model.replace(":", "-")).stem
+
+
+def export_file(options: Export) -> dict[str, str | int | float]:
+    """`prune-dl export`: one checked ONNX file, and what the check found."""
+    out = options.run.out or default_out(options.network.model).with_suffix(".onnx")
+    check_writable(out)
+    diary = Diary(show=True)
+    checkpoint, data, device = open_inputs(options.network, options.data, options.run, diary)
+    with diary.stage("export"):
+        export_onnx(
+            checkpoint.model,
+            data.input_size,
+            out,
+            metadata=metadata_of(data),
+            opset=options.opset,
+        )
+        images, _ = next(iter(data.held_out.batches(PARITY_IMAGES, device=device)))
+        parity = check_parity(out, checkpoint.model, images)
+    return {"file": str(out), "size_bytes": out.stat().st_size, **asdict(parity)}

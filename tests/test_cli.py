@@ -1,0 +1,100 @@
+"""The command line: exit codes, one-line messages, one tree for flags, TOML and run.json."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from prune_dl.prune import cli, config
+from prune_dl.prune.errors import UsageError
+
+
+def fails(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str]:
+    """Exit code and the one line on stderr of a command that must fail."""
+    code = cli.run(list(argv))
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = captured.err.strip().splitlines()
+    assert len(lines) == 1, captured.err
+    return code, lines[0]
+
+
+def test_help_shows_examples_first_and_imports_no_torch() -> None:
+    script = (
+        "import sys; from prune_dl.prune import cli\n"
+        "try: cli.main(['--help'])\n"
+        "finally: assert 'torch' not in sys.modules, 'torch was imported'"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.index("prune-dl demo") < done.stdout.index("--keep")
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ((), "--model"),
+        (("--model", "x.pt", "--keep", "abc"), "'abc'"),
+        (("--model", "x.pt", "--kep", "0.5"), "--kep"),
+        (("frobnicate",), "'frobnicate' is no command"),
+        (("train",), "--arch"),
+        (("--config", "missing.toml"), "missing.toml"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(
+    capsys: pytest.CaptureFixture[str], argv: tuple[str, ...], said: str
+) -> None:
+    code, line = fails(capsys, *argv)
+    assert code == 2
+    assert said in line
+
+
+@pytest.mark.parametrize("keep", ["0", "1.2", "-1", "nan"])
+def test_a_budget_out_of_range_is_refused_before_any_work(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, keep: str
+) -> None:
+    out = tmp_path / "run"
+    code, line = fails(
+        capsys, "--model", "missing.pt", "--keep", keep, "--data", "digits", "--out", str(out)
+    )
+    assert code == 2
+    assert "--keep" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_budgets_or_none_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert fails(capsys, "--model", "missing.pt")[0] == 2
+    assert fails(capsys, "--model", "missing.pt", "--keep", "0.5", "--macs", "0.5")[0] == 2
+
+
+def test_flags_win_over_the_file(tmp_path: Path) -> None:
+    toml = tmp_path / "job.toml"
+    toml.write_text('[network]\nmodel = "a.pt"\n[select]\nkeep = 0.3\n[run]\nout = "x"\n')
+    options = cli.parse(["--config", str(toml), "--keep", "0.7"])
+    assert options.network.model == "a.pt"
+    assert options.select.keep == 0.7
+    assert options.run.out == Path("x")
+
+
+def test_a_train_file_keeps_the_defaults_of_what_it_leaves_out(tmp_path: Path) -> None:
+    toml = tmp_path / "train.toml"
+    toml.write_text('arch = "vgg6"\n[train]\nlr = 0.05\n')
+    options = cli.parse(["train", "--config", str(toml)])
+    assert options.train == config.RetrainOptions(epochs=60, lr=0.05, distill=False)
+    assert options.data.data == "digits"
+
+
+def test_every_unknown_name_of_a_file_is_reported_at_once(tmp_path: Path) -> None:
+    toml = tmp_path / "job.toml"
+    toml.write_text('[network]\nmodle = "a.pt"\n[select]\nkep = 1\n')
+    with pytest.raises(UsageError, match=r"network\.modle, select\.kep"):
+        cli.parse(["--config", str(toml)])
+
+
+def test_run_json_gives_the_same_options_again(tmp_path: Path) -> None:
+    options = cli.parse(["--model", "a.pt", "--keep", "0.5", "--mean", "0.1", "0.2", "0.3"])
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps({"command": "", "options": config.to_tables(options)}))
+    again = config.from_tables(config.Job, config.read_config(path))
+    assert again == options
