@@ -9,6 +9,7 @@ Shapes: U units, C input channels of a reader, F input features of a reader.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,3 +85,11 @@ class Structure:
     def num_units(self) -> int:
         """How many units can be removed, over the whole network."""
         return sum(len(group.units) for group in self.groups)
+
+
+class Removal(Protocol):
+    """Anything that says which units go: a `Plan` does."""
+
+    def removed_units(self, structure: Structure) -> IntArray:
+        """Unit ids that go, ascending."""
+        ...

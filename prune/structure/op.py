@@ -1,0 +1,103 @@
+"""One operation of a traced forward pass, as the label rules see it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+from torch._ops import OpOverload, OpOverloadPacket
+
+from .labels import Fields, Labels, axes_of
+
+Rule = Callable[["Op"], "Fields | list[Fields]"]
+RULES: dict[OpOverloadPacket, Rule] = {}
+
+
+@dataclass
+class Op:
+    """An operation with its arguments and result; rules unite labels and give the result's fields.
+
+    Attributes:
+        func, args, kwargs, out: the call.
+        labels: where unions and pins go.
+        get: the fields of a tensor, empty when it carries none.
+        where: module path, for reasons.
+        choice: which of the `num_choices` readings of the operation a rule should take (a split
+            axis can shrink in one factor or in another).
+        mixing: filled when a removed channel changes the channels that stay.
+    """
+
+    func: OpOverload
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    out: Any
+    labels: Labels
+    get: Callable[[Tensor], Fields]
+    where: str
+    choice: int = 0
+    num_choices: int = 1
+    mixing: list[str] = field(default_factory=list)
+    contracted: list[tuple[Tensor, Tensor, Fields, int]] = field(default_factory=list)
+
+    def arg(self, index: int, name: str, default: Any = None) -> Any:
+        """An argument by position or name."""
+        if index < len(self.args):
+            return self.args[index]
+        return self.kwargs.get(name, default)
+
+    def fields(self, index: int = 0) -> Fields:
+        """Fields of a tensor argument."""
+        return self.get(self.args[index])
+
+    @property
+    def name(self) -> str:
+        """Name of the operation without its overload."""
+        return str(self.func.overloadpacket.__name__)
+
+    def pin(self, labels: Tensor, reason: str) -> None:
+        """Keep these labels for ever, saying where and why."""
+        self.labels.pin(labels, f"{reason} ({self.name} in {self.where})")
+
+    def mix(self) -> None:
+        """Record that removal and masking differ behind this operation."""
+        self.mixing.append(f"{self.where}: {self.name}")
+
+    def merge(self, *operands: Tensor) -> Fields:
+        """Unite the fields of operands that are broadcast against each other."""
+        ndim = max(tensor.ndim for tensor in operands)
+        merged: Fields = ()
+        for tensor in operands:
+            for found in self.get(tensor):
+                lifted = found.reshape((1,) * (ndim - found.ndim) + tuple(found.shape))
+                merged = self._join(merged, lifted)
+        for tensor in operands:
+            self._pin_constants(tensor, merged, ndim)
+        return merged
+
+    def _join(self, merged: Fields, new: Tensor) -> Fields:
+        """Add a field, uniting it with those that run along the same axes."""
+        for position, old in enumerate(merged):
+            if axes_of(old) & axes_of(new):
+                self.labels.unite(old, new)
+                smaller = new if len(axes_of(new)) < len(axes_of(old)) else old
+                return (*merged[:position], smaller, *merged[position + 1 :])
+        return (*merged, new) if axes_of(new) else merged
+
+    def _pin_constants(self, tensor: Tensor, merged: Fields, ndim: int) -> None:
+        """What meets an axis that cannot shrink cannot shrink either."""
+        own = frozenset[int]().union(*(axes_of(x) for x in self.get(tensor)))
+        lead = ndim - tensor.ndim
+        fixed = {a + lead for a, n in enumerate(tensor.shape) if n > 1 and a not in own}
+        for found in merged:
+            if axes_of(found) & fixed:
+                self.pin(found, "it meets a tensor of fixed size")
+
+
+def rule(*packets: OpOverloadPacket) -> Callable[[Rule], Rule]:
+    """Register how labels pass through these operations."""
+
+    def register(function: Rule) -> Rule:
+        RULES.update(dict.fromkeys(packets, function))
+        return function
+
+    return register

@@ -1,0 +1,61 @@
+"""A copy of a network without its numbers: meta tensors, so that a forward pass costs no compute."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
+
+
+def shadow(model: nn.Module) -> nn.Module:
+    """The same modules around meta tensors of the same shapes, dtypes and strides, in eval mode."""
+    memo: dict[int, Any] = {}
+    for module in model.modules():
+        attributes = [x for x in vars(module).values() if isinstance(x, Tensor)]
+        for tensor in [*module._parameters.values(), *module._buffers.values(), *attributes]:
+            if tensor is not None and id(tensor) not in memo:
+                memo[id(tensor)] = _empty(tensor)
+    return copy.deepcopy(model, memo).eval()
+
+
+def _empty(tensor: Tensor) -> Tensor:
+    empty = torch.empty_like(tensor.detach(), device="meta")
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(empty, requires_grad=tensor.requires_grad)
+    return empty
+
+
+def shadow_inputs(inputs: Any) -> Any:
+    """The same inputs without their numbers."""
+    return tree_map(lambda x: _empty(x) if isinstance(x, Tensor) else x, inputs)
+
+
+def call(model: nn.Module, inputs: Any) -> Any:
+    """Run a network on a tensor, a tuple of arguments or a dictionary of named arguments."""
+    if isinstance(inputs, dict):
+        return model(**inputs)
+    return model(*inputs) if isinstance(inputs, tuple | list) else model(inputs)
+
+
+def containers_training(model: nn.Module) -> None:
+    """Take the branches of training (auxiliary heads) while norms and dropout stay in eval mode."""
+    for module in model.modules():
+        module.training = any(True for _ in module.children())
+
+
+@contextmanager
+def undisturbed(model: nn.Module) -> Iterator[None]:
+    """Training flags as they were afterwards; no gradients, no fused attention that hides layers."""
+    training = [(module, module.training) for module in model.modules()]
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        for module, was in training:
+            module.training = was

@@ -1,0 +1,142 @@
+"""Surgery: cut filters out of a copy of a network, and keep every stated size true."""
+
+import copy
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
+
+from ..errors import InputError
+from .units import AxisKey, IntArray, Removal, Structure
+
+
+def kept_indices(structure: Structure, plan: Removal) -> dict[AxisKey, IntArray]:
+    """Positions that stay, ascending, for every tensor axis that shrinks under the plan."""
+    gone = plan.removed_units(structure)
+    kept: dict[AxisKey, IntArray] = {}
+    for key, units in structure.axes.items():
+        stays = ~np.isin(units, gone)
+        if not stays.all():
+            kept[key] = np.flatnonzero(stays).astype(np.int64)
+    return kept
+
+
+def remove(model: nn.Module, structure: Structure, plan: Removal) -> nn.Module:
+    """A deep copy of the network without the filters that the plan removes.
+
+    The class, names, dtype, device, memory format and `requires_grad` of what stays are the same;
+    integer sizes of the modules (out_channels, num_features, ...) are true. The input is untouched.
+
+    Raises:
+        InputError: the network cannot be copied.
+    """
+    try:
+        smaller = copy.deepcopy(model)
+    except (RuntimeError, TypeError) as error:
+        raise InputError(
+            f"{type(model).__name__} cannot be copied ({error}): "
+            "keep no computed tensors or open files as attributes of the network"
+        ) from error
+    cut(smaller, kept_indices(structure, plan))
+    return smaller
+
+
+def cut(model: nn.Module, kept: Mapping[AxisKey, IntArray]) -> None:
+    """Keep only these positions of these tensor axes, in place.
+
+    Raises:
+        InputError: a name is not in the network, or a position is outside its axis.
+    """
+    tensors = dict(_named_tensors(model))
+    by_name: dict[str, list[tuple[int, IntArray]]] = {}
+    for (name, axis), positions in kept.items():
+        _check(tensors, name, axis, positions)
+        by_name.setdefault(name, []).append((axis, positions))
+    cut_of = {id(tensors[n]): _select(tensors[n], axes) for n, axes in by_name.items()}
+    for module in model.modules():
+        if _replace(module, cut_of):
+            state_sizes(module)
+
+
+def _named_tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
+    return [*model.named_parameters(), *model.named_buffers()]
+
+
+def _check(tensors: Mapping[str, Tensor], name: str, axis: int, positions: IntArray) -> None:
+    if name not in tensors:
+        raise InputError(
+            f"the kept filters speak of {name}, which this network does not have: "
+            "give the architecture that they were computed for"
+        )
+    shape = tuple(tensors[name].shape)
+    if axis >= len(shape) or len(positions) == 0 or int(positions.max()) >= shape[axis]:
+        raise InputError(
+            f"the kept filters do not fit {name} of shape {shape} on axis {axis}: "
+            "give the architecture that they were computed for"
+        )
+
+
+def _select(tensor: Tensor, axes: list[tuple[int, IntArray]]) -> Tensor:
+    """The tensor with some positions only; a parameter stays one, frozen if it was."""
+    smaller = tensor.detach()
+    for axis, positions in axes:
+        smaller = smaller.index_select(axis, torch.from_numpy(positions).to(tensor.device))
+    if tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
+        smaller = smaller.contiguous(memory_format=torch.channels_last)
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(smaller, requires_grad=tensor.requires_grad)
+    return smaller
+
+
+def _replace(module: nn.Module, cut_of: Mapping[int, Tensor]) -> bool:
+    """Put the cut tensors where the old ones were; tied ones stay tied."""
+    replaced = False
+    for table in (module._parameters, module._buffers):
+        for key, old in table.items():
+            if old is not None and id(old) in cut_of:
+                table[key] = cut_of[id(old)]  # type: ignore[assignment]
+                replaced = True
+    return replaced
+
+
+def state_sizes(module: nn.Module) -> None:
+    """Set the integer sizes of a module to what its tensors now are."""
+    weight = getattr(module, "weight", None)
+    if isinstance(module, _ConvNd):
+        _state_convolution(module)
+    elif isinstance(module, nn.Linear):
+        module.out_features, module.in_features = module.weight.shape
+    elif isinstance(module, _NormBase):
+        module.num_features = _first_size(module)
+    elif isinstance(module, nn.GroupNorm):
+        per_channel = module.num_groups == module.num_channels
+        module.num_channels = int(module.weight.shape[0])
+        module.num_groups = module.num_channels if per_channel else module.num_groups
+    elif isinstance(module, nn.LayerNorm | nn.RMSNorm) and isinstance(weight, Tensor):
+        module.normalized_shape = tuple(weight.shape)
+    elif isinstance(module, nn.PReLU):
+        module.num_parameters = int(module.weight.numel())
+    elif isinstance(module, nn.Embedding):
+        module.num_embeddings, module.embedding_dim = module.weight.shape
+
+
+def _state_convolution(module: _ConvNd) -> None:
+    """Channels, and the groups of a depthwise convolution, which has one for each channel."""
+    rows, columns = (int(size) for size in module.weight.shape[:2])
+    depthwise = module.groups == module.in_channels > 1
+    if module.transposed:
+        module.groups = rows if depthwise else module.groups
+        module.in_channels, module.out_channels = rows, columns * module.groups
+        return
+    if depthwise:
+        module.groups = rows // (module.out_channels // module.in_channels)
+    module.in_channels, module.out_channels = columns * module.groups, rows
+
+
+def _first_size(module: nn.Module) -> int:
+    """Length of the first vector a norm holds."""
+    vectors = [*module._parameters.values(), *module._buffers.values()]
+    return next(int(x.shape[0]) for x in vectors if x is not None and x.ndim == 1)

@@ -1,0 +1,108 @@
+"""The trial of a smaller network: does every operation get the shape that the labels predict?"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+
+from .labels import Components, Fields, axes_of
+from .recorder import Recording
+from .units import IntArray, Structure
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Thinned:
+    """A removal of about a third of every group, spread out, never all of it."""
+
+    seed: int = 0
+
+    def removed_units(self, structure: Structure) -> IntArray:
+        """Unit ids that go, ascending."""
+        rng = np.random.default_rng(self.seed)
+        gone = [np.empty(0, dtype=np.int64)]
+        for index, group in enumerate(structure.groups):
+            count = max(1, round(len(group.units) * (0.25 + 0.02 * (index % 11))))
+            gone.append(rng.permutation(group.units)[:count])
+        return np.sort(np.concatenate(gone))
+
+
+class Watcher(TorchDispatchMode):
+    """Writes down the name and the result shapes of every operation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, tuple[Shape, ...]]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run it, then note it: an operation that fails is not noted."""
+        out = func(*args, **(kwargs or {}))
+        shapes = tuple(tuple(x.shape) for x in tree_iter(out) if isinstance(x, Tensor))
+        self.seen.append((str(func.overloadpacket.__name__), shapes))
+        return out
+
+
+class Fate:
+    """Which labels go under a removal, and which could go at all."""
+
+    def __init__(
+        self, recording: Recording, components: Components, structure: Structure, gone: IntArray
+    ) -> None:
+        count = int(components.component_L.max(initial=-1)) + 1
+        self._components = components
+        self._gone_C = np.zeros(count, dtype=np.bool_)
+        self._live_C = np.zeros(count, dtype=np.bool_)
+        self._memo: dict[int, tuple[Tensor, Shape]] = {}
+        for name, fields in recording.tensors.items():
+            for field in fields:
+                for axis in axes_of(field) & {a for n, a in structure.axes if n == name}:
+                    self._mark(components.of(field), structure.axes[name, axis], gone)
+
+    def _mark(self, component: IntArray, units: IntArray, gone: IntArray) -> None:
+        self._live_C[component[units >= 0]] = True
+        self._gone_C[component[np.isin(units, gone)]] = True
+
+    def is_live(self, field: Tensor) -> bool:
+        """Whether some of these labels could be removed."""
+        return bool(self._live_C[self._components.of(field)].any())
+
+    def predict(self, shape: Shape, fields: Fields) -> Shape:
+        """Shape of a result after the removal."""
+        sizes = list(shape)
+        for field in fields:
+            axes = axes_of(field)
+            if len(axes) == 1:
+                (axis,) = axes
+                sizes[axis] = self._kept(field)
+        return tuple(sizes)
+
+    def _kept(self, field: Tensor) -> int:
+        if id(field) not in self._memo:
+            gone: NDArray[np.bool_] = self._gone_C[self._components.of(field)]
+            self._memo[id(field)] = (field, (int((~gone).sum()),))
+        return self._memo[id(field)][1][0]
+
+
+def first_difference(recording: Recording, fate: Fate, run: Callable[[], None]) -> int | None:
+    """Index of the first operation that fails, is another or gets another shape; None if none."""
+    watcher = Watcher()
+    failed = False
+    try:
+        with watcher:
+            run()
+    except Exception:
+        failed = True
+    for index, (record, (name, shapes)) in enumerate(
+        zip(recording.records, watcher.seen, strict=False)
+    ):
+        predicted = tuple(fate.predict(shape, fields) for shape, fields in record.outputs)
+        if record.site[2] != name or predicted != shapes[: len(predicted)]:
+            return index
+    same_length = len(watcher.seen) == len(recording.records)
+    return len(watcher.seen) if failed or not same_length else None
