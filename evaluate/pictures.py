@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from ..prune.mechanism.spectrum import GroupSpectrum, Spectrum
-    from ..prune.selection.plan import LayerPlan, Plan
+    from ..prune.structure.plan import LayerPlan, Plan
 
 FloatArray = NDArray[np.floating]
 MAX_LABELS_SHOWN = 16
@@ -117,8 +117,8 @@ def _draw_from(
     return draw_filter(
         layer.name,
         index,
-        group.fields_FKK[index],
-        group.clusters[index],
+        group.field(index),
+        group.labels.of(index),
         labels,
         sharpness=float(group.sharpness_F[index]),
         snr=float(group.snr_F[index]),

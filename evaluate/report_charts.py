@@ -3,7 +3,7 @@
 Shapes: S labels shown in a label matrix.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .page import Figure
@@ -135,6 +135,14 @@ def selection_along_depth(report: "Report") -> Figure | None:
     ratios = {line.name: line.snr for line in report.layers if line.snr is not None}
     if not rates and not ratios:
         return None
+    original = report.accuracy.original
+    return depth_figure(rates, ratios, original.top1 if original else None)
+
+
+def depth_figure(
+    rates: Mapping[str, float], ratios: Mapping[str, float], level: float | None = None
+) -> Figure:
+    """Success rate (fractions) above SNR, both by layer; a dotted line at `level`."""
     order = [*rates, *(name for name in ratios if name not in rates)]
     rate_line = _line(list(rates), [100 * r for r in rates.values()], "success rate", "--final")
     snr_line = {**_line(list(ratios), list(ratios.values()), "SNR", "--accent"), "yaxis": "y2"}
@@ -142,10 +150,16 @@ def selection_along_depth(report: "Report") -> Figure | None:
         "xaxis": {**_layer_axis(len(order)), "categoryarray": order, "anchor": "y2"},
         "yaxis": {"title": {"text": "success rate, %"}, "domain": [0.56, 1]},
         "yaxis2": {"title": {"text": "SNR"}, "domain": [0, 0.44]},
-        "shapes": _original_level(report),
+        "shapes": [] if level is None else [_dotted_line(100 * level)],
         "showlegend": False,
     }
     return {"data": [rate_line, snr_line], "layout": layout, "height": 440}
+
+
+def _dotted_line(level: float) -> dict[str, Any]:
+    line = {"color": "var(--original)", "dash": "dot", "width": 1.5}
+    ends = {"x0": 0, "x1": 1, "xref": "paper", "y0": level, "y1": level, "yref": "y"}
+    return {"type": "line", "line": line, **ends}
 
 
 def _line(x: list[str], y: list[float], name: str, colour: str) -> dict[str, Any]:
@@ -158,16 +172,6 @@ def _line(x: list[str], y: list[float], name: str, colour: str) -> dict[str, Any
         "line": {"color": f"var({colour})", "width": 2},
         "marker": {"size": 7},
     }
-
-
-def _original_level(report: "Report") -> list[dict[str, Any]]:
-    """A dotted line at the original network's accuracy, where the success rate should end."""
-    if report.accuracy.original is None:
-        return []
-    level = 100 * report.accuracy.original.top1
-    line = {"color": "var(--original)", "dash": "dot", "width": 1.5}
-    ends = {"x0": 0, "x1": 1, "xref": "paper", "y0": level, "y1": level, "yref": "y"}
-    return [{"type": "line", "line": line, **ends}]
 
 
 def _layer_axis(num_layers: int) -> dict[str, Any]:

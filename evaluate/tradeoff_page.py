@@ -66,8 +66,9 @@ def _scatter(tradeoff: Tradeoff, cost: str, title: str, unit: float) -> Figure:
     formats = dict.fromkeys(point.format for point in tradeoff.points)
     traces = [_trace(tradeoff, name, cost, unit) for name in formats]
     traces = [trace for trace in traces if trace["x"]]
+    widest = max((max(trace["x"]) for trace in traces), default=1.0)
     layout = {
-        "xaxis": {"title": {"text": title}, "rangemode": "tozero"},
+        "xaxis": {"title": {"text": title}, "range": [-0.08 * widest, 1.12 * widest]},
         "yaxis": {"title": {"text": "top-1 of the file, %"}},
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         "showlegend": True,

@@ -11,7 +11,7 @@ from prune_dl.evaluate.pictures import (
     order_labels,
     strongest_and_weakest,
 )
-from prune_dl.prune.selection.plan import LayerPlan, Plan
+from prune_dl.prune.structure.plan import LayerPlan, Plan
 
 
 def draw(field_KK, clusters, labels):
@@ -62,8 +62,8 @@ def spectrum_of(*strengths_F):
             snr_F=np.asarray(strength_F),
             signal_F=np.ones(len(strength_F)),
             sharpness_F=np.ones(len(strength_F)),
-            fields_FKK=np.ones((len(strength_F), 2, 2)),
-            clusters=((),) * len(strength_F),
+            field=lambda unit: np.ones((2, 2)),
+            labels=SimpleNamespace(of=lambda unit: ()),
         )
         for strength_F in strengths_F
     ]
