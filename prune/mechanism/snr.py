@@ -49,14 +49,15 @@ def signal(fields_UKK: NDArray[np.float32]) -> FloatArray:
     one-hot target. The units of a layer share about 1 between them where labels can be read.
     """
     diagonal_U, rest_U = _diagonal_and_rest(fields_UKK.astype(np.float64))
-    return diagonal_U - rest_U
+    return np.asarray(diagonal_U - rest_U, dtype=np.float64)
 
 
 def _ratio(total_UKK: FloatArray) -> FloatArray:
     """Mean diagonal over the mean of the rest with one more entry."""
     diagonal_U, rest_U = _diagonal_and_rest(total_UKK)
     num_labels = total_UKK.shape[1]
-    return diagonal_U / (rest_U + 1 / max(num_labels * (num_labels - 1), 1))
+    one_entry = 1 / max(num_labels * (num_labels - 1), 1)
+    return np.asarray(diagonal_U / (rest_U + one_entry), dtype=np.float64)
 
 
 def _diagonal_and_rest(matrix_UKK: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -1,0 +1,137 @@
+import numpy as np
+import pytest
+import torch
+from prune_dl.prune.mechanism.spectrum import Spectrum, measure
+from prune_dl.prune.mechanism.statistics import Statistics
+from prune_dl.prune.structure.units import Group, Reader, Structure
+from torch import Tensor, nn
+
+CPU = torch.device("cpu")
+K = 4
+
+
+class Net(nn.Module):
+    """A stream of six channels that two convolutions write, a head that reads it twice over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 6, 3, padding=1)
+        self.block = nn.Conv2d(6, 6, 3, padding=1)
+        self.head = nn.Linear(12, K)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x).relu()
+        x = (x + self.block(x)).relu()
+        return self.head(torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1))
+
+
+def structure() -> Structure:
+    units = np.arange(6)
+    readers = {
+        "block": Reader("block", units, np.arange(6)),
+        "head": Reader("head", np.tile(units, 2), np.arange(12), "linear"),
+    }
+    stream = Group("stem", ("stem", "block"), ("block", "head"), units)
+    unread = Group("spare", ("spare",), (), np.array([6]))
+    return Structure({}, (stream, unread), readers)
+
+
+def images(
+    count: int, seed: int, labels: tuple[int, ...] = (0, 1, 2, 3)
+) -> list[tuple[Tensor, Tensor]]:
+    """A bright quarter of the image says its label, under noise."""
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.tensor(labels)[torch.randint(len(labels), (count,), generator=generator)]
+    x = torch.randn(count, 1, 8, 8, generator=generator)
+    for image, label in zip(x, y.tolist(), strict=True):
+        row, column = 4 * (label // 2), 4 * (label % 2)
+        image[0, row : row + 4, column : column + 4] += 1
+    return list(zip(x.split(32), y.split(32), strict=True))
+
+
+def run(model: Net, **kwargs: list[tuple[Tensor, Tensor]]) -> tuple[Statistics, Spectrum]:
+    train = kwargs.get("train", images(400, 0))
+    held_out = kwargs.get("held_out", images(200, 1))
+    return measure(model, structure(), train, held_out, K, device=CPU)
+
+
+def test_every_group_and_reader_has_its_line() -> None:
+    torch.manual_seed(0)
+    _, spectrum = run(Net())
+    assert spectrum.groups[1] is None
+    assert [(p.reader, p.writer) for p in spectrum.depth] == [("block", "stem"), ("head", "stem")]
+    assert spectrum.groups[0] is not None
+    assert spectrum.groups[0].reader == "head"
+    assert spectrum.groups[0].success_rate == spectrum.depth[1].success_rate
+    assert spectrum.depth[0].success_rate > 0.6  # a grid sees where the bright quarter is
+
+
+def test_a_shared_units_field_is_what_silencing_all_others_gives() -> None:
+    torch.manual_seed(1)
+    model = Net()
+    _, spectrum = run(model)
+    group = spectrum.groups[0]
+    assert group is not None
+    x, y = (torch.cat(part) for part in zip(*images(200, 1), strict=True))
+    seen: list[Tensor] = []
+    handle = model.head.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach()))
+    model(x)
+    handle.remove()
+    for unit in range(6):
+        q = [unit, unit + 6]
+        outputs_NK = seen[0][:, q] @ group.weights_UKQ[unit].T
+        expected = torch.stack([outputs_NK[y == label].mean(0) for label in range(K)]).numpy()
+        np.testing.assert_allclose(group.field(unit), expected, atol=1e-5)
+        np.testing.assert_allclose(group.fields_FKK[unit], expected, atol=1e-5)
+
+
+def test_layer_figures_are_means_over_its_filters() -> None:
+    torch.manual_seed(2)
+    group = run(Net())[1].groups[0]
+    assert group is not None
+    sizes = [len(cluster) for clusters in group.clusters for cluster in clusters]
+    assert group.cluster_size == pytest.approx(np.mean(sizes))
+    assert group.clusters_per_filter == pytest.approx(len(sizes) / 6)
+    assert group.labels_on_diagonal == pytest.approx(sum(sizes) / 6)
+    assert group.noise == pytest.approx(group.labels.noise_U.mean())
+    assert group.noise >= group.noise_in
+
+
+def test_new_order_of_filters_changes_nothing_else() -> None:
+    torch.manual_seed(3)
+    model = Net()
+    before = run(model)[1].groups[0]
+    order = torch.tensor([3, 0, 5, 1, 4, 2])
+    with torch.no_grad():
+        for layer in (model.stem, model.block):
+            layer.weight.copy_(layer.weight[order].clone())
+            assert layer.bias is not None
+            layer.bias.copy_(layer.bias[order].clone())
+        model.block.weight.copy_(model.block.weight[:, order].clone())
+    after = run(model)[1].groups[0]
+    assert before is not None
+    assert after is not None
+    assert after.success_rate == before.success_rate
+    np.testing.assert_allclose(after.signal_F, before.signal_F[order], atol=1e-5)
+    np.testing.assert_allclose(after.fields_FKK, before.fields_FKK[order], atol=1e-5)
+
+
+def test_a_label_missing_from_the_held_out_images_is_named() -> None:
+    torch.manual_seed(4)
+    statistics, spectrum = run(Net(), held_out=images(100, 1, labels=(0, 1, 3)))
+    assert spectrum.labels_without_held_out == (2,)
+    group, layer = spectrum.groups[0], statistics.layers["head"]
+    assert group is not None
+    training_mean_D = (layer.sums_KD[2] / layer.counts_K[2]).float()
+    torch.testing.assert_close(group.means_UKQ[:, 2].T.flatten(), training_mean_D)
+
+
+def test_a_label_missing_everywhere_gives_zero_rows_and_columns() -> None:
+    torch.manual_seed(5)
+    three = (0, 1, 3)
+    _, spectrum = run(Net(), train=images(300, 0, three), held_out=images(100, 1, three))
+    group = spectrum.groups[0]
+    assert group is not None
+    assert not group.fields_FKK[:, 2].any()
+    assert not group.fields_FKK[:, :, 2].any()
+    assert np.isfinite(group.snr)
