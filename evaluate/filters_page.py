@@ -9,6 +9,7 @@ Shapes: F filters of a layer, K labels of the data, S labels shown.
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,11 +17,11 @@ from numpy.typing import NDArray
 
 from .page import render
 from .pictures import order_labels
-from .report_charts import depth_figure
+from .report import write_whole
+from .report_charts import depth_figure, depth_places
 
 if TYPE_CHECKING:
     from ..prune.mechanism.spectrum import GroupSpectrum, Spectrum
-    from ..prune.structure.plan import LayerPlan, Plan
 
 FloatArray = NDArray[np.float64]
 
@@ -48,28 +49,60 @@ class FilterLayer:
     kept_F: NDArray[np.bool_] | None = None
 
 
+def write_filters_page(
+    path: Path,
+    spectrum: "Spectrum",
+    norms: Sequence[FloatArray],
+    *,
+    scores: Sequence[FloatArray] | None = None,
+    kept: Sequence[Sequence[int]] | None = None,
+    labels: Sequence[str] = (),
+    title: str,
+    command: str,
+) -> Path:
+    """Write the page; arguments as `mechanism.files.write_filters` takes them.
+
+    Args:
+        norms, scores: per group, one figure for each unit.
+        kept: per group, positions that stay in the plan.
+        labels: names; without, labels are numbers.
+        title: what was measured, for example the model's name.
+        command: what was typed.
+    """
+    columns: list[dict[str, FloatArray]] = [{"norm": norm_F} for norm_F in norms]
+    for column, score_F in zip(columns, scores or (), strict=bool(scores)):
+        column["score"] = score_F
+    layers = filter_layers(spectrum, columns, kept)
+    names = tuple(labels) or tuple(str(i) for i in range(spectrum.num_labels))
+    places = depth_places((point.writer, point.reader) for point in spectrum.depth)
+    rates = [point.success_rate for point in spectrum.depth]
+    page = render_filters_page(
+        layers, names, title=title, command=command, rates=dict(zip(places, rates, strict=True))
+    )
+    return write_whole(path, page)
+
+
 def filter_layers(
     spectrum: "Spectrum",
     columns: Sequence[Mapping[str, FloatArray]],
-    plan: "Plan | None" = None,
+    kept: Sequence[Sequence[int]] | None = None,
 ) -> tuple[FilterLayer, ...]:
     """Every measured layer of a spectrum.
 
     Args:
         columns: for every group of the spectrum, further figures (F,) by name, for example its
             norms and scores; sharpness, SNR and signal come from the spectrum.
-        plan: marks each filter as kept or removed.
+        kept: for every group, positions of the filters that a plan keeps; None without a plan.
     """
-    plans = plan.layers if plan else (None,) * len(spectrum.groups)
     return tuple(
-        _layer(group, more, layer)
-        for group, more, layer in zip(spectrum.groups, columns, plans, strict=True)
+        _layer(group, columns[i], None if kept is None else kept[i])
+        for i, group in enumerate(spectrum.groups)
         if group is not None
     )
 
 
 def _layer(
-    group: "GroupSpectrum", more: Mapping[str, FloatArray], layer: "LayerPlan | None"
+    group: "GroupSpectrum", more: Mapping[str, FloatArray], kept: Sequence[int] | None
 ) -> FilterLayer:
     drawn = [_draw(group, index) for index in range(len(group.snr_F))]
     labels, fields, sizes = zip(*drawn, strict=True)
@@ -82,7 +115,7 @@ def _layer(
         field_FSS=np.stack(fields),
         cluster_sizes=sizes,
         columns={**columns, **more},
-        kept_F=None if layer is None else np.isin(np.arange(len(drawn)), layer.kept),
+        kept_F=None if kept is None else np.isin(np.arange(len(drawn)), np.asarray(kept)),
     )
 
 

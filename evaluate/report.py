@@ -18,7 +18,7 @@
     layers          list of {name, num_filters, num_kept, macs, params, success_rate, snr,
                     cluster_size, clusters_per_filter, noise, reason}, in execution order;
                     `reason` says why some or all of its filters had to stay, else empty
-    depth           list of {layer, success_rate}: accuracy of the probe behind each layer
+    depth           list of {layer, success_rate, reader}: accuracy of the probe behind each layer
     pictures        list of label matrices (see `pictures`): strongest and weakest filters
     kept_whole      {layer: reason}
     criterion, allocation, contest  how filters were ranked, how the cut was spread over layers,
@@ -143,10 +143,15 @@ class LayerLine:
 
 @dataclass(frozen=True)
 class DepthLine:
-    """Accuracy of the linear probe behind one layer, a fraction of the held-out images."""
+    """Accuracy of the linear probe behind one layer, a fraction of the held-out images.
 
-    layer: str
+    The probe sees the input of `reader`; in a residual network several readers see the stream
+    that `layer` was the first to write.
+    """
+
+    layer: str | None
     success_rate: float
+    reader: str = ""
 
 
 @dataclass(frozen=True)

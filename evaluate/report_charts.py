@@ -3,7 +3,7 @@
 Shapes: S labels shown in a label matrix.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .page import Figure
@@ -129,14 +129,25 @@ def _bar(up: float, down: float, stage: str) -> dict[str, Any]:
 
 def selection_along_depth(report: "Report") -> Figure | None:
     """Success rate and SNR of every measured layer, first layer left; None if none was."""
-    rates = {line.layer: line.success_rate for line in report.depth} or {
-        line.name: line.success_rate for line in report.layers if line.success_rate is not None
-    }
+    places = depth_places((line.layer, line.reader) for line in report.depth)
+    rates = {x: line.success_rate for x, line in zip(places, report.depth, strict=True)}
     ratios = {line.name: line.snr for line in report.layers if line.snr is not None}
     if not rates and not ratios:
         return None
     original = report.accuracy.original
     return depth_figure(rates, ratios, original.top1 if original else None)
+
+
+def depth_places(points: Iterable[tuple[str | None, str]]) -> list[str]:
+    """A name for every place along the depth, from (layer, reader), no name twice.
+
+    A place is called by the layer in front of it, and, where that name is taken (a residual
+    stream is read many times) or missing, by the reader behind it.
+    """
+    names: list[str] = []
+    for layer, reader in points:
+        names.append(layer if layer is not None and layer not in names else f"before {reader}")
+    return names
 
 
 def depth_figure(
