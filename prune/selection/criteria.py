@@ -1,0 +1,211 @@
+"""Rank the units of every group, and say what each removal costs.
+
+| criterion  | what goes first                                              | needs                |
+|------------|--------------------------------------------------------------|----------------------|
+| mechanism  | what the next layers' response and the label fields miss least | statistics, spectrum |
+| response   | what the next layers' response misses least, others readjusted | statistics           |
+| label-loss | what a linear label probe misses least, the others readjusted | statistics           |
+| snr        | the lowest signal-to-noise ratio of a filter's label field   | spectrum             |
+| sharpness  | the least sharp label field                                  | spectrum             |
+| taylor     | the smallest first-order change of the loss                  | batches              |
+| random     | a seeded permutation                                         |                      |
+
+l1, l2, fpgm, lamp and bn-scale look at the weights alone.
+
+A criterion decides the order; the error curve that allocation reads is always the least squared
+error of the next layers' response after removing in that order, so all arms share allocation and
+repair. Without statistics the channels count as uncorrelated and of equal power.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from torch import nn
+
+from ..errors import InputError, UsageError
+from ..mechanism.spectrum import GroupSpectrum, Spectrum
+from ..mechanism.statistics import Statistics
+from ..structure.units import Group, IntArray, Structure
+from . import classic
+from .classic import Batches
+from .labels import field_targets, probe_problem
+from .readers import FloatArray, Problem, covariance, problems, weight_of
+from .response import eliminate
+
+WEIGHT_CRITERIA: Mapping[str, Callable[[nn.Module, Structure, Group], FloatArray]] = {
+    "l1": classic.l1,
+    "l2": classic.l2,
+    "fpgm": classic.fpgm,
+    "lamp": classic.lamp,
+    "bn-scale": classic.bn_scale,
+}
+CRITERIA = (
+    *("mechanism", "response", "label-loss", "snr", "sharpness"),
+    *("taylor", *WEIGHT_CRITERIA, "random"),
+)
+"""Every name that `rank` takes."""
+
+FIELD_SHARE = 0.3
+"""Energy of the label fields among the targets of "mechanism"; a reader's response has 1."""
+
+Needed = TypeVar("Needed")
+Scorer = Callable[[Group, int], FloatArray]
+"""A user's criterion: (group, its index) -> (U,) scores, higher is better."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """In which order the units of each group go, and what that costs.
+
+    | attribute | shape per group | meaning                                                    |
+    |-----------|-----------------|------------------------------------------------------------|
+    | order     | (U,) int64      | positions in `Group.units`, first to go first              |
+    | error     | (U + 1,) float64 | relative squared error after the first m went           |
+    | scores    | (U,) float64    | of each unit by the criterion, higher is better            |
+    """
+
+    criterion: str
+    order: tuple[IntArray, ...]
+    error: tuple[FloatArray, ...]
+    scores: tuple[FloatArray, ...]
+
+
+def rank(
+    criterion: str | Scorer,
+    model: nn.Module,
+    structure: Structure,
+    *,
+    statistics: Statistics | None = None,
+    spectrum: Spectrum | None = None,
+    batches: Batches | None = None,
+    seed: int = 0,
+) -> Ranking:
+    """Order the units of every group by a criterion; ties go by position.
+
+    Args:
+        criterion: one of CRITERIA, or a callable from (group, index) to scores (U,).
+        statistics, spectrum, batches: what the criterion needs (table above); statistics, when
+            given, also make the error curves those of the data.
+        seed: of "random" alone.
+
+    Raises:
+        UsageError: an unknown criterion, or one whose needs were not given.
+        InputError: a criterion that cannot rank this network, or scores of the wrong shape.
+    """
+    scorer = (
+        criterion
+        if callable(criterion)
+        else _scorer(criterion, model, structure, statistics, spectrum, batches, seed)
+    )
+    parts = [
+        _rank_group(group, index, scorer, response_problems(model, structure, group, statistics))
+        for index, group in enumerate(structure.groups)
+    ]
+    name = criterion if isinstance(criterion, str) else getattr(criterion, "__name__", "callable")
+    order, error, scores = zip(*parts, strict=True) if parts else ((), (), ())
+    return Ranking(name, order, error, scores)
+
+
+def _rank_group(
+    group: Group, index: int, scorer: "Scorer | _Eliminator", response: list[Problem]
+) -> tuple[IntArray, FloatArray, FloatArray]:
+    num_units = len(group.units)
+    if isinstance(scorer, _Eliminator):
+        order, cost = eliminate(scorer.problems(group, index, response), num_units)
+        scores = np.empty(num_units)
+        scores[order] = cost[1:]
+    else:
+        scores = np.asarray(scorer(group, index), dtype=np.float64)
+        if scores.shape != (num_units,) or not np.isfinite(scores).all():
+            raise InputError(
+                f"scores of {group.name} have shape {scores.shape}: expected {num_units} finite "
+                "numbers, one per unit"
+            )
+        order = np.argsort(scores, kind="stable").astype(np.int64)
+    return order, eliminate(response, num_units, order)[1], scores
+
+
+def response_problems(
+    model: nn.Module, structure: Structure, group: Group, statistics: Statistics | None
+) -> list[Problem]:
+    """The least-squares problems of every reader of a group (without data: white channels)."""
+    position_of = {int(unit): position for position, unit in enumerate(group.units)}
+    found: list[Problem] = []
+    for name in group.readers:
+        reader = structure.readers[name]
+        moments = statistics.moments.get(name) if statistics else None
+        cov = None if moments is None else covariance(moments)
+        found += problems(reader, weight_of(model, reader), cov, position_of)
+    return found
+
+
+@dataclass(frozen=True)
+class _Eliminator:
+    """A criterion that removes one by one: which problems it solves for a group."""
+
+    problems: Callable[[Group, int, list[Problem]], list[Problem]]
+
+
+def _scorer(
+    criterion: str,
+    model: nn.Module,
+    structure: Structure,
+    statistics: Statistics | None,
+    spectrum: Spectrum | None,
+    batches: Batches | None,
+    seed: int,
+) -> "Scorer | _Eliminator":
+    if criterion in WEIGHT_CRITERIA:
+        return lambda group, index: WEIGHT_CRITERIA[criterion](model, structure, group)
+    if criterion == "random":
+        return lambda group, index: np.random.default_rng((seed, index)).random(len(group.units))
+    if criterion == "taylor":
+        by_group = classic.taylor(model, structure, _needed(batches, criterion, "batches"))
+        return lambda group, index: by_group(group)
+    if criterion == "response":
+        _needed(statistics, criterion, "statistics")
+        return _Eliminator(lambda group, index, response: response)
+    if criterion == "label-loss":
+        known = _needed(statistics, criterion, "statistics")
+        return _Eliminator(
+            lambda group, index, response: (
+                _present(probe_problem(structure, group, known)) or response
+            )
+        )
+    if criterion == "mechanism":
+        known = _needed(statistics, criterion, "statistics")
+        groups = _needed(spectrum, criterion, "a spectrum").groups
+        return _Eliminator(
+            lambda group, index, response: [
+                *response,
+                *_present(_fields(structure, group, known, groups[index])),
+            ]
+        )
+    if criterion in ("snr", "sharpness"):
+        groups = _needed(spectrum, criterion, "a spectrum").groups
+        return lambda group, index: _field_score(criterion, group, groups[index])
+    raise UsageError(f"unknown criterion {criterion!r}: expected one of {', '.join(CRITERIA)}")
+
+
+def _needed(given: Needed | None, criterion: str, what: str) -> Needed:
+    if given is None:
+        raise UsageError(f"criterion {criterion} needs {what} of the network on data: give --data")
+    return given
+
+
+def _fields(
+    structure: Structure, group: Group, known: Statistics, fields: GroupSpectrum | None
+) -> Problem | None:
+    return None if fields is None else field_targets(structure, group, known, fields, FIELD_SHARE)
+
+
+def _present(problem: Problem | None) -> list[Problem]:
+    return [] if problem is None else [problem]
+
+
+def _field_score(criterion: str, group: Group, fields: GroupSpectrum | None) -> FloatArray:
+    if fields is None:  # no module reads them: nothing to tell them apart by
+        return np.zeros(len(group.units))
+    return fields.snr_F if criterion == "snr" else fields.sharpness_F

@@ -1,0 +1,123 @@
+"""A reader's weights and input moments as least-squares problems, one per convolution group.
+
+A reader computes sum over channels c of W_c x_c at every tap of its kernel. Removing channels asks
+how well that sum can be had from the others: a problem in the channel covariances alone.
+
+Shapes: G convolution groups, n channels of one group, C = G * n input channels, T targets (outputs
+of one group times kernel taps, or times positions behind a flatten).
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..structure.units import IntArray, Reader
+
+FloatArray = NDArray[np.float64]
+
+DAMPING = 1e-6
+"""Added to the diagonal of a covariance, as a share of its mean: dead and dependent channels."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Least squares over the channels of one convolution group of one reader.
+
+    | attribute     | shape  | meaning                                                          |
+    |---------------|--------|------------------------------------------------------------------|
+    | covariance_nn | (n, n) | of the channels, over samples and positions; float64             |
+    | weights_nT    | (n, T) | what each channel adds to each target                            |
+    | unit_n        | (n,)   | position of the channel's unit in its group, -1: never removed   |
+    """
+
+    covariance_nn: FloatArray
+    weights_nT: FloatArray
+    unit_n: IntArray
+
+    @property
+    def energy(self) -> float:
+        """Variance of all targets together: tr(W^T Cov W)."""
+        return float(np.sum((self.covariance_nn @ self.weights_nT) * self.weights_nT))
+
+
+def by_channel(weight: Tensor, reader: Reader) -> Tensor:
+    """A reader's weight as (G, n, T): for every channel, its part in every target.
+
+    | kind         | weight                  | T                          |
+    |--------------|-------------------------|----------------------------|
+    | "conv"       | (outputs, n, *kernel)   | outputs / G * kernel taps  |
+    | "transposed" | (C, outputs / G, *kernel) | outputs / G * kernel taps |
+    | "linear"     | (outputs, features)     | outputs * positions        |
+    """
+    if reader.kind == "transposed":
+        return weight.reshape(reader.groups, weight.shape[0] // reader.groups, -1)
+    if reader.kind == "linear":
+        order = torch.from_numpy(np.argsort(reader.channel_of_feature_F, kind="stable"))
+        split = weight[:, order].reshape(len(weight), len(reader.unit_C), -1)
+        return split.transpose(0, 1).flatten(1)[None]
+    split = weight.reshape(reader.groups, len(weight) // reader.groups, weight.shape[1], -1)
+    return split.transpose(1, 2).flatten(2)
+
+
+def from_channels(matrix: Tensor, like: Tensor, reader: Reader) -> Tensor:
+    """Undo `by_channel`: the weight, in the shape of `like`, whose matrix is `matrix`."""
+    if reader.kind == "transposed":
+        return matrix.reshape(like.shape)
+    if reader.kind == "linear":
+        order = np.argsort(reader.channel_of_feature_F, kind="stable")
+        split = matrix[0].reshape(matrix.shape[1], len(like), -1)
+        return split.transpose(0, 1).flatten(1)[:, torch.from_numpy(np.argsort(order))]
+    groups, n, _ = matrix.shape
+    return (
+        matrix.reshape(groups, n, like.shape[0] // groups, -1).transpose(1, 2).reshape(like.shape)
+    )
+
+
+def weight_of(model: nn.Module, reader: Reader) -> Tensor:
+    """The reader's weight, float64 on the CPU, no gradient."""
+    weight = model.get_parameter(f"{reader.layer}.weight")
+    return weight.detach().to("cpu", torch.float64)
+
+
+def covariance(moments: Tensor) -> FloatArray:
+    """Channel covariances (C, C) of second moments (C + 1, C + 1) with the constant last."""
+    second = moments.double().numpy() / float(moments[-1, -1])
+    mean = second[:-1, -1]
+    return np.asarray(second[:-1, :-1] - np.outer(mean, mean))
+
+
+def damped(covariance_nn: FloatArray) -> FloatArray:
+    """The covariance plus a small multiple of the identity: invertible, whatever it was."""
+    n = len(covariance_nn)
+    mean = float(np.trace(covariance_nn)) / max(n, 1)
+    extra = DAMPING * mean if mean > 0 else 1.0
+    return np.asarray(covariance_nn + extra * np.eye(n), dtype=np.float64)
+
+
+def problems(
+    reader: Reader, weight: Tensor, covariance_CC: FloatArray | None, position_of: dict[int, int]
+) -> list[Problem]:
+    """One problem per convolution group of a reader, scaled so that the energies add up to 1.
+
+    A reader whose input never varies has energy 0, and no problem: nothing can be lost there.
+
+    Args:
+        weight: the reader's weight as its module has it.
+        covariance_CC: None for channels of equal power and no correlation (no data).
+        position_of: unit id -> its position in the group that is thinned.
+    """
+    matrix = by_channel(weight, reader).numpy()
+    unit_C = np.array([position_of.get(int(unit), -1) for unit in reader.unit_C], dtype=np.int64)
+    covariance_CC = np.eye(len(unit_C)) if covariance_CC is None else covariance_CC
+    parts = np.arange(len(unit_C)).reshape(reader.groups, -1)
+    raw = [
+        Problem(covariance_CC[np.ix_(part, part)], matrix[g], unit_C[part])
+        for g, part in enumerate(parts)
+    ]
+    energy = sum(problem.energy for problem in raw)
+    if not energy > 0:
+        return []
+    return [replace(problem, weights_nT=problem.weights_nT / energy**0.5) for problem in raw]
