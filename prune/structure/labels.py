@@ -57,7 +57,8 @@ class Labels:
     def unite(self, a: Tensor, b: Tensor) -> None:
         """From now on the labels of `a` and `b`, broadcast against each other, are the same."""
         if a is not b:
-            a, b = torch.broadcast_tensors(a, b)
+            shape = torch.broadcast_shapes(a.shape, b.shape)  # type: ignore[no-untyped-call]
+            a, b = a.expand(shape), b.expand(shape)
             self._left.append(a.reshape(-1).numpy())
             self._right.append(b.reshape(-1).numpy())
 

@@ -16,10 +16,11 @@ from .op import Op, rule
 aten = torch.ops.aten
 
 # A weight that passes through these is still that weight.
-KEEPS_ORIGIN = frozenset(
-    "t transpose permute view _unsafe_view reshape _reshape_alias detach alias clone _to_copy expand"
-    " split split_with_sizes chunk slice select unsqueeze squeeze".split()
-)
+KEEPS_ORIGIN = {
+    *("t", "transpose", "permute", "view", "_unsafe_view", "reshape", "_reshape_alias", "expand"),
+    *("detach", "alias", "clone", "_to_copy", "split", "split_with_sizes", "chunk", "slice"),
+    *("select", "unsqueeze", "squeeze"),
+}
 
 
 @rule(aten.permute, aten.transpose, aten.t, aten.unsqueeze, aten.squeeze, aten.numpy_T, aten.t_)
@@ -114,27 +115,19 @@ def cat(op: Op) -> Fields:
     for field in (x for t in tensors for x in op.get(t) if axis not in axes_of(x)):
         across = op._join(across, field)
     for found in across:
-        if any(
-            axes_of(found).isdisjoint(axes_of(x)) for t in tensors for x in [_cover(op, t, found)]
-        ):
+        if not all(_covers(op, tensor, found) for tensor in tensors):
             op.pin(found, "it is concatenated with a tensor of fixed size")
-    rows = [_row(op, tensor, axis) for tensor in tensors]
+    rows = [find(op.get(tensor), axis) for tensor in tensors]
     if all(row is None for row in rows):
         return across
-    filled = [
-        _fixed(op, t, axis) if row is None else row for t, row in zip(tensors, rows, strict=True)
-    ]
+    pairs = zip(tensors, rows, strict=True)
+    filled = [_fixed(op, tensor, axis) if row is None else row for tensor, row in pairs]
     return (*across, _cat_rows(filled, axis))
 
 
-def _cover(op: Op, tensor: Tensor, field: Tensor) -> Tensor:
-    """The tensor's own field along the axes of `field`, or a field without axes."""
-    own = (x for x in op.get(tensor) if axes_of(x) & axes_of(field))
-    return next(own, torch.zeros((1,) * tensor.ndim, dtype=torch.int64))
-
-
-def _row(op: Op, tensor: Tensor, axis: int) -> Tensor | None:
-    return find(op.get(tensor), axis)
+def _covers(op: Op, tensor: Tensor, field: Tensor) -> bool:
+    """Whether the tensor has labels of its own along the axes of `field`."""
+    return any(axes_of(x) & axes_of(field) for x in op.get(tensor))
 
 
 def _fixed(op: Op, tensor: Tensor, axis: int) -> Tensor:
@@ -172,7 +165,7 @@ def split(op: Op) -> list[Fields]:
     along, others = find(op.fields(), axis), tuple(x for x in op.fields() if x.shape[axis] == 1)
     if along is None:
         return [others] * len(sizes)
-    parts = list(along.split(sizes, axis))
+    parts = list(torch.split(along, sizes, axis))
     if len(set(sizes)) == 1 and len(sizes) > 1:
         for part in parts[1:]:
             op.labels.unite(parts[0], part)
@@ -283,10 +276,10 @@ def _indices(op: Op) -> tuple[list[Tensor | None], frozenset[int]]:
     """Indices of the same shape that all point at position 0, and the axes they index."""
     x = op.args[0]
     if op.name == "embedding":
-        return [torch.zeros_like(op.args[1], dtype=torch.int64, device="cpu")], frozenset({0})
+        return [_zeros(op.args[1])], frozenset({0})
     if op.name == "index_select":
         axis = int(op.args[1]) % x.ndim
-        zeros = torch.zeros_like(op.args[2], dtype=torch.int64, device="cpu")
+        zeros = _zeros(op.args[2])
         return [*[None] * axis, zeros], frozenset({axis})
     given = list(op.args[1])
     if any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in given):
@@ -295,3 +288,7 @@ def _indices(op: Op) -> tuple[list[Tensor | None], frozenset[int]]:
         i if i is None else torch.zeros_like(i, dtype=torch.int64, device="cpu") for i in given
     ]
     return zeros_of, frozenset(a for a, i in enumerate(given) if i is not None)
+
+
+def _zeros(index: Tensor) -> Tensor:
+    return torch.zeros(index.shape, dtype=torch.int64)

@@ -108,7 +108,7 @@ class ModuleStack:
                 hook.remove()
 
 
-class Recorder(TorchDispatchMode):
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Passes labels through every operation of a forward pass."""
 
     def __init__(
@@ -118,7 +118,7 @@ class Recorder(TorchDispatchMode):
         recording: Recording,
         choices: Mapping[Site, int],
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         named = [*model.named_parameters(), *model.named_buffers()]
         self.own = {id(tensor): name for name, tensor in named}
         self.sizes = {name: tensor.numel() for name, tensor in named}
@@ -203,9 +203,11 @@ class Recorder(TorchDispatchMode):
         """A view, cast or rescaling of a weight is still that weight when MACs are counted."""
         first = op.args[0] if op.args and isinstance(op.args[0], Tensor) else None
         name = None if first is None else self.origin(first)
+        if first is None or name is None:
+            return
         for tensor in results:
             scaled = torch.Tag.pointwise in op.func.tags and tensor.shape == first.shape
-            if name and id(tensor) not in self.own and (op.name in movement.KEEPS_ORIGIN or scaled):
+            if id(tensor) not in self.own and (op.name in movement.KEEPS_ORIGIN or scaled):
                 setattr(tensor, ORIGIN, name)
 
     def _count(self, op: Op) -> None:

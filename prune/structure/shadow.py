@@ -1,4 +1,4 @@
-"""A copy of a network without its numbers: meta tensors, so that a forward pass costs no compute."""
+"""A network without its numbers: meta tensors, so that a forward pass costs no compute."""
 
 import copy
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_iter, tree_map
 
 
 def shadow(model: nn.Module) -> nn.Module:
@@ -40,6 +40,17 @@ def call(model: nn.Module, inputs: Any) -> Any:
     return model(*inputs) if isinstance(inputs, tuple | list) else model(inputs)
 
 
+def tensors_of(outputs: Any) -> list[Tensor]:
+    """Tensors of an output: pytrees, and objects that hold tensors as attributes."""
+    found = []
+    for leaf in tree_iter(outputs):
+        if isinstance(leaf, Tensor):
+            found.append(leaf)
+        elif hasattr(leaf, "__dict__"):
+            found += [x for x in tree_iter(dict(vars(leaf))) if isinstance(x, Tensor)]
+    return found
+
+
 def containers_training(model: nn.Module) -> None:
     """Take the branches of training (auxiliary heads) while norms and dropout stay in eval mode."""
     for module in model.modules():
@@ -48,7 +59,7 @@ def containers_training(model: nn.Module) -> None:
 
 @contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
-    """Training flags as they were afterwards; no gradients, no fused attention that hides layers."""
+    """No gradients and no fused attention (it hides layers); training flags are restored."""
     training = [(module, module.training) for module in model.modules()]
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

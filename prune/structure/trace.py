@@ -18,7 +18,7 @@ from ..errors import InputError
 from .groups import structure_of
 from .labels import Fields
 from .recorder import ModuleStack, Record, Recorder, Recording, Site, hard_coded
-from .shadow import call, containers_training, shadow, shadow_inputs, undisturbed
+from .shadow import call, containers_training, shadow, shadow_inputs, tensors_of, undisturbed
 from .surgery import cut, kept_indices
 from .trial import Fate, Thinned, first_difference
 from .units import Structure
@@ -103,7 +103,7 @@ class _Tracer:
         """Run once; the outputs of the network keep their size."""
         with stack.following(), recorder:
             outputs = call(self.model, self.inputs)
-        for tensor in _tensors_of(outputs):
+        for tensor in tensors_of(outputs):
             for field in recorder.fields(tensor):
                 recorder.recording.labels.pin(field, "it is the output of the network")
 
@@ -157,14 +157,3 @@ def _pin_site(recording: Recording, site: Site) -> None:
         if record.site == site:
             for field in record.inputs:
                 recording.labels.pin(field, hard_coded(record))
-
-
-def _tensors_of(outputs: Any) -> list[Tensor]:
-    """Tensors of an output: pytrees, and objects that hold tensors as attributes."""
-    found = []
-    for leaf in tree_iter(outputs):
-        if isinstance(leaf, Tensor):
-            found.append(leaf)
-        elif hasattr(leaf, "__dict__"):
-            found += [x for x in tree_iter(dict(vars(leaf))) if isinstance(x, Tensor)]
-    return found

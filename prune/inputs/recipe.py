@@ -1,0 +1,217 @@
+"""A smaller network in one file: what it was made from, what was kept, and its weights.
+
+Format, version 1: a safetensors file (no pickle; any safetensors reader opens it).
+
+    metadata    format = "prune-dl", version = "1"
+                origin = JSON object: arch, num_labels, data, labels, input_size, mean, std
+                notes  = JSON object of strings, free
+    tensors     NAME              weights and buffers under their names in the state dict; a tensor
+                                  that has several names is stored under the first
+                kept:AXIS:NAME    int64, ascending: positions of axis AXIS of tensor NAME of the
+                                  architecture that are left; an axis that is not here is whole
+
+To rebuild: build the architecture `arch` with `num_labels` outputs, keep the kept positions of each
+tensor, state the new sizes in the modules (out_channels, ...), load the weights. A weight that the
+architecture has no place for is a bias that a layer without one was given by repair.
+A reader refuses a version that it does not know. Positions refer to the architecture also when a
+pruned network was pruned again.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor, nn
+
+from ..errors import InputError
+from ..structure.surgery import cut
+from ..structure.units import AxisKey, IntArray
+from . import zoo
+from .origin import Origin
+
+FORMAT, VERSION, KEPT = "prune-dl", "1", "kept"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a file says about its network, without the weights.
+
+    Attributes:
+        origin: architecture, labels and inputs.
+        kept: positions of the architecture's tensor axes that are left.
+        notes: free text by key.
+    """
+
+    origin: Origin
+    kept: Mapping[AxisKey, IntArray]
+    notes: Mapping[str, str]
+
+
+def save(
+    path: Path,
+    model: nn.Module,
+    origin: Origin,
+    kept: Mapping[AxisKey, IntArray],
+    notes: Mapping[str, str],
+) -> None:
+    """Write a smaller network; a file that is there is replaced only by a whole one.
+
+    Raises:
+        InputError: the place cannot be written to.
+    """
+    tensors = _unique_state(model)
+    for (name, axis), positions in kept.items():
+        tensors[f"{KEPT}:{axis}:{name}"] = torch.from_numpy(positions)
+    metadata = {
+        "format": FORMAT,
+        "version": VERSION,
+        "origin": json.dumps(origin.to_dict()),
+        "notes": json.dumps(dict(notes)),
+    }
+    _write(path, to_bytes(tensors, metadata))
+
+
+def _write(path: Path, content: bytes) -> None:
+    """All of it or nothing."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise InputError(f"{path} cannot be written ({error.strerror}); choose another") from error
+
+
+def compose(
+    first: Mapping[AxisKey, IntArray], second: Mapping[AxisKey, IntArray]
+) -> dict[AxisKey, IntArray]:
+    """Positions left of the architecture after a pruned network was pruned again."""
+    both = {key: first[key][second[key]] for key in first.keys() & second.keys()}
+    return {**first, **second, **both}
+
+
+def is_recipe(path: Path) -> bool:
+    """Whether a file is a safetensors file of this format, of any version."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get("format") == FORMAT
+    except (SafetensorError, OSError):
+        return False
+
+
+def read(path: Path) -> Recipe:
+    """Everything but the weights.
+
+    Raises:
+        InputError: the file is missing, damaged, of another format or of a later version.
+    """
+    return _open(path)[0]
+
+
+def load(path: Path, model: nn.Module | None = None) -> nn.Module:
+    """Rebuild the smaller network, in evaluation mode, on the CPU.
+
+    Args:
+        path: a file that `save` wrote.
+        model: the whole architecture, for a file without an architecture's name. It is cut and
+            filled in place.
+
+    Raises:
+        InputError: the file cannot be used, or the architecture does not fit it.
+    """
+    recipe, state = _open(path)
+    if model is None:
+        if recipe.origin.arch is None:
+            raise InputError(f"{path} names no architecture; give the whole network as `model`")
+        model = zoo.build(recipe.origin.arch, recipe.origin.num_labels)
+    cut(model, recipe.kept)
+    _fill(model, state, path)
+    return model.eval()
+
+
+def _open(path: Path) -> tuple[Recipe, dict[str, Tensor]]:
+    """Parse and check a file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is not a readable safetensors file ({error})") from error
+    _check(path, metadata)
+    kept, state = {}, {}
+    for name, tensor in tensors.items():
+        if name.startswith(f"{KEPT}:"):
+            _, axis, of = name.split(":", 2)
+            kept[of, int(axis)] = tensor.numpy()
+        else:
+            state[name] = tensor
+    try:
+        origin = Origin.from_dict(json.loads(metadata["origin"]))
+        notes = dict(json.loads(metadata["notes"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path} does not say where it comes from ({error}); save it again"
+        ) from error
+    return Recipe(origin, kept, notes), state
+
+
+def _check(path: Path, metadata: Mapping[str, str]) -> None:
+    if metadata.get("format") != FORMAT:
+        raise InputError(
+            f"{path} holds weights but no recipe of a smaller network; "
+            "give a model.safetensors that this tool wrote"
+        )
+    if metadata.get("version") != VERSION:
+        raise InputError(
+            f"{path} is of format version {metadata.get('version')}, this release reads {VERSION}; "
+            "update prune-dl"
+        )
+
+
+def _unique_state(model: nn.Module) -> dict[str, Tensor]:
+    """The state dict with each tensor once, under its first name."""
+    state: dict[str, Tensor] = {}
+    seen: set[Any] = set()
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            state[name] = tensor.detach().cpu().contiguous().clone()
+    return state
+
+
+def _fill(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    """Load the weights; the dtype is the file's."""
+    _add_biases(model, state)
+    own = _unique_names(model)
+    differing = sorted(own.keys() ^ state.keys())
+    differing += [n for n in own if n in state and own[n].shape != state[n].shape]
+    if differing:
+        raise InputError(
+            f"{path} and the architecture do not fit at {differing[0]}; "
+            "give the architecture that the file was made from"
+        )
+    for name, tensor in own.items():
+        tensor.data = state[name].to(tensor.device)
+
+
+def _unique_names(model: nn.Module) -> dict[str, Tensor]:
+    unique: dict[int, tuple[str, Tensor]] = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        unique.setdefault(id(tensor), (name, tensor))
+    return dict(unique.values())
+
+
+def _add_biases(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Give a layer without a bias the one that the file has for it."""
+    modules = dict(model.named_modules())
+    for name, tensor in state.items():
+        owner, _, attribute = name.rpartition(".")
+        module = modules.get(owner)
+        if module is not None and module._parameters.get(attribute, tensor) is None:
+            module.register_parameter(attribute, nn.Parameter(tensor.clone()))

@@ -1,0 +1,131 @@
+"""The proof that a removal was exact: the smaller network equals the silenced original.
+
+To silence a unit is to set every parameter element that surgery would cut to zero: its filters,
+biases, norm scales, and the weights that read it. Both networks then compute the same function
+unless something mixes channels (a layer norm, a mean over channels).
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils._pytree import tree_map
+
+from .shadow import tensors_of, undisturbed
+from .surgery import kept_indices
+from .units import Removal, Structure
+
+TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Whether removing was the same as silencing, on real inputs.
+
+    Attributes:
+        applies: False where a removed channel changes the others, so that no check is possible.
+        max_relative_error: largest difference of the outputs over their largest magnitude; None
+            when the check does not apply.
+        tolerance: what it was compared with.
+        reason: why it does not apply, how it failed, or in which precision it passed.
+    """
+
+    applies: bool
+    max_relative_error: float | None
+    tolerance: float
+    reason: str
+
+    @property
+    def ok(self) -> bool:
+        """False only when the check applies and failed."""
+        error = self.max_relative_error
+        return not self.applies or (error is not None and error <= self.tolerance)
+
+
+def certify(
+    model: nn.Module, smaller: nn.Module, structure: Structure, plan: Removal, example_inputs: Any
+) -> Certificate:
+    """Compare the smaller network, before any repair, with the silenced original.
+
+    In float32; if rounding alone could explain a difference above 1e-5, once more in float64.
+    Neither network is changed. The caller decides what a failed certificate ends with.
+    """
+    if structure.mixing:
+        first, more = structure.mixing[0], len(structure.mixing) - 1
+        also = f" and {more} more" if more else ""
+        reason = f"removed channels change the others through {first}{also}"
+        return Certificate(False, None, TOLERANCE, reason)
+    for dtype in (torch.float32, torch.float64):
+        error = _difference(model, smaller, structure, plan, example_inputs, dtype)
+        if error <= TOLERANCE:
+            return Certificate(True, error, TOLERANCE, f"equal in {str(dtype)[6:]}")
+    reason = f"the smaller network differs from the silenced original by {error:.1e} in float64"
+    return Certificate(True, error, TOLERANCE, reason)
+
+
+def _difference(
+    model: nn.Module,
+    smaller: nn.Module,
+    structure: Structure,
+    plan: Removal,
+    inputs: Any,
+    dtype: torch.dtype,
+) -> float:
+    """Largest difference over largest magnitude, over all outputs; infinite if shapes differ."""
+    model, smaller = _at(model, dtype), _at(smaller, dtype)
+    cast = tree_map(lambda x: _cast(x, dtype), inputs)
+    with undisturbed(model), undisturbed(smaller):
+        model.eval()
+        smaller.eval()
+        expected = _run(model, cast, silenced(model, structure, plan))
+        found = _run(smaller, cast, {})
+    if [x.shape for x in expected] != [x.shape for x in found]:
+        return float("inf")
+    return max((_relative(a, b) for a, b in zip(expected, found, strict=True)), default=0.0)
+
+
+def _relative(expected: Tensor, found: Tensor) -> float:
+    scale = max(float(expected.abs().max()), torch.finfo(torch.float32).tiny)
+    error = float((expected - found).abs().max()) / scale
+    return error if np.isfinite(error) else float("inf")
+
+
+def _at(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """The network in a precision; itself when it is already there."""
+    floating = [x for x in [*model.parameters(), *model.buffers()] if x.is_floating_point()]
+    if all(x.dtype == dtype for x in floating):
+        return model
+    return copy.deepcopy(model).to(dtype)
+
+
+def _cast(value: Any, dtype: torch.dtype) -> Any:
+    if isinstance(value, Tensor) and value.is_floating_point():
+        return value.to(dtype)
+    return value
+
+
+def silenced(model: nn.Module, structure: Structure, plan: Removal) -> dict[str, Tensor]:
+    """Parameters of the original with everything that surgery would cut set to zero."""
+    parameters = dict(model.named_parameters())
+    silent: dict[str, Tensor] = {}
+    for (name, axis), kept in kept_indices(structure, plan).items():
+        if name in parameters:
+            values = silent.get(name, parameters[name].detach())
+            gone = np.setdiff1d(np.arange(values.shape[axis]), kept)
+            index = torch.from_numpy(gone).to(values.device)
+            silent[name] = values.index_fill(axis, index, 0)
+    return silent
+
+
+def _run(model: nn.Module, inputs: Any, parameters: dict[str, Tensor]) -> list[Tensor]:
+    """All floating-point outputs of a network with some parameters replaced."""
+    arguments = inputs if isinstance(inputs, tuple) else (inputs,)
+    if isinstance(inputs, dict):
+        outputs = functional_call(model, parameters, (), inputs)
+    else:
+        outputs = functional_call(model, parameters, arguments)
+    return [x for x in tensors_of(outputs) if x.is_floating_point()]
