@@ -32,8 +32,9 @@ def open_data(
 
     Args:
         spec: one of the forms above.
-        input_size: channels, height, width; or one number for height and width. Default: a known set's own; a folder's own where all
-            images share one of at most 64 pixels; else 3 x 224 x 224.
+        input_size: channels, height, width; or one number for height and width. Default: a known
+            set's own; a folder's own where all images share one of at most 64 pixels; else
+            3 x 224 x 224.
         mean, std: per channel, of pixels scaled to 0..1. Default: the usual ones of a known set;
             measured on the training part of small images; else ImageNet's.
         held_out: share of the training part, of every label, that choices are made on.

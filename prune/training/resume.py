@@ -1,7 +1,6 @@
 """The state of a training on disk, and running averages of weights."""
 
 import copy
-import os
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..inputs.files import write_torch
 
 
 class Run(Protocol):
@@ -38,7 +38,7 @@ def save(path: Path, run: Run, recipe: dict[str, Any]) -> None:
         "position": (run.epoch, run.best, run.best_epoch),
         "best_state": run.best_state,
     }
-    write_atomically(path, state)
+    write_torch(path, state)
 
 
 def load(path: Path, run: Run, recipe: dict[str, Any]) -> None:
@@ -75,22 +75,6 @@ def load(path: Path, run: Run, recipe: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch_randomness"])
     run.epoch, run.best, run.best_epoch = state["position"]
     run.best_state = {name: value.to(device) for name, value in state["best_state"].items()}
-
-
-def write_atomically(path: Path, state: Any) -> None:
-    """torch.save beside the target, then rename.
-
-    Raises:
-        InputError: the folder cannot be written to.
-    """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(state, partial)
-        os.replace(partial, path)
-    except (OSError, RuntimeError) as error:
-        partial.unlink(missing_ok=True)
-        raise InputError(f"{path} cannot be written ({error}); choose another place") from error
 
 
 def copy_of(model: nn.Module) -> nn.Module:

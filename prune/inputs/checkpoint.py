@@ -1,0 +1,178 @@
+"""`--model`: a trained network and where it comes from, out of whatever the user has."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError, UsageError
+from ..structure.units import AxisKey, IntArray
+from . import pretrained, zoo
+from .callables import is_callable_name
+from .files import check_file, read_weights, sha256_of, write_torch
+from .infer import IGNORED, Match, infer
+from .origin import Origin
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network that is ready to be pruned.
+
+    Attributes:
+        model: in evaluation mode, float32, on the CPU.
+        origin: how to build it and what it is fed.
+        sha256: of the file, None where there is no file.
+        kept: positions that were kept on each cut axis, of an already pruned network.
+        knows_inputs: whether input size, mean and std of the origin come with the weights;
+            if not, they are defaults, and the data decides.
+    """
+
+    model: nn.Module
+    origin: Origin
+    sha256: str | None = None
+    kept: Mapping[AxisKey, IntArray] = field(default_factory=dict)
+    knows_inputs: bool = False
+
+
+def load_checkpoint(
+    spec: str,
+    *,
+    arch: str | None = None,
+    num_labels: int | None = None,
+    trust_pickle: bool = False,
+) -> Checkpoint:
+    """Open what `--model` names.
+
+    Args:
+        spec: a file (.pt, .pth, .th, .safetensors), "torchvision:NAME" or "timm:NAME" (pretrained;
+            random only with ":weights=none"), or "package.module:callable".
+        arch: architecture of a bare state dict; None infers it.
+        num_labels: where there is no file: outputs of the network, for other than the pretrained
+            ones (their output layer is then new and random). With a file it is checked.
+        trust_pickle: open files that run code.
+
+    Raises:
+        UsageError: an argument that does not fit.
+        InputError: the file or the network cannot be used.
+    """
+    path = Path(spec)
+    if path.exists():
+        checkpoint = _from_file(path, arch, trust_pickle)
+        if num_labels not in (None, checkpoint.origin.num_labels):
+            raise UsageError(
+                f"--num-labels {num_labels}: {spec} has {checkpoint.origin.num_labels} outputs; "
+                "leave the flag out"
+            )
+        return checkpoint
+    if spec.startswith(("torchvision:", "timm:")):
+        return _from_library(spec, num_labels)
+    if is_callable_name(spec):
+        model = zoo.build(spec, num_labels or 10)
+        return Checkpoint(model, Origin(spec, num_labels or count_outputs(model)))
+    if spec.partition(":")[0] in zoo.NAMES:
+        raise UsageError(
+            f"--model {spec} is an architecture without weights; train it first with "
+            f"prune-dl train --arch {spec}"
+        )
+    check_file(path)
+    raise InputError(f"--model {spec} cannot be read")
+
+
+def save_checkpoint(path: Path, model: nn.Module, origin: Origin) -> None:
+    """Write weights and origin as plain values: `torch.load(path, weights_only=True)` reads it.
+
+    Raises:
+        InputError: the place cannot be written to.
+    """
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    write_torch(path, {"origin": origin.to_dict(), "state_dict": state})
+
+
+def count_outputs(model: nn.Module) -> int:
+    """Width of the last linear layer or convolution in the order of definition.
+
+    Raises:
+        InputError: there is none.
+    """
+    widths = [
+        layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
+        for layer in model.modules()
+        if isinstance(layer, nn.Linear | nn.Conv2d)
+    ]
+    if not widths:
+        raise InputError("the network has no linear layer and no convolution; nothing to prune")
+    return widths[-1]
+
+
+def _from_file(path: Path, arch: str | None, trust_pickle: bool) -> Checkpoint:
+    from . import recipe
+
+    check_file(path)
+    if path.suffix == ".safetensors" and recipe.is_recipe(path):
+        saved = recipe.read(path)
+        model = recipe.load(
+            path, None if arch is None else zoo.build(arch, saved.origin.num_labels)
+        )
+        return Checkpoint(model.eval(), saved.origin, sha256_of(path), saved.kept, True)
+    contents = read_weights(path, trust_pickle=trust_pickle)
+    if contents.origin is not None and arch is None:
+        origin = _read_origin(contents.origin, path)
+        if origin.arch is not None:
+            model = _fill(origin.arch, origin.num_labels, contents.state, str(path))
+            return Checkpoint(model, origin, sha256_of(path), knows_inputs=True)
+    if contents.model is not None and arch is None:
+        model = contents.model.float()
+        return Checkpoint(model, Origin(None, count_outputs(model)), sha256_of(path))
+    match = infer(contents.state, str(path), arch)
+    if not match.arch.startswith("torchvision:") or match.num_labels != 1000:
+        model = _fill(match.arch, match.num_labels, contents.state, str(path))
+        return Checkpoint(model, _guess_origin(match), sha256_of(path))
+    origin = pretrained.origin_of(match.arch, 1000)
+    model = _fill(str(origin.arch), 1000, contents.state, str(path))
+    return Checkpoint(model, origin, sha256_of(path), knows_inputs=True)
+
+
+def _guess_origin(match: Match) -> Origin:
+    """What is known of a bare state dict: its input channels, not what normalised them."""
+    channels = int(zoo.parse_arch(match.arch).options.get("in_channels", 3))
+    half = (0.5,) * channels
+    return Origin(match.arch, match.num_labels, None, (), (channels, 32, 32), half, half)
+
+
+def _from_library(spec: str, num_labels: int | None) -> Checkpoint:
+    found = pretrained.load(spec, num_labels)
+    return Checkpoint(found.model.eval(), found.origin, knows_inputs=True)
+
+
+def _read_origin(values: dict[str, Any], path: Path) -> Origin:
+    try:
+        return Origin.from_dict(values)
+    except TypeError as error:
+        raise InputError(
+            f"{path} says where it comes from in words that this version does not know ({error}); "
+            "give --arch and --data"
+        ) from error
+
+
+def _fill(arch: str, num_labels: int, state: Mapping[str, Tensor], source: str) -> nn.Module:
+    """Build and load; half-precision weights become float32."""
+    model = zoo.build(arch, num_labels)
+    wanted = model.state_dict()
+    values = {
+        name: value.to(wanted[name].dtype) if name in wanted else value
+        for name, value in state.items()
+        if not name.startswith(IGNORED)
+    }
+    missing = [n for n in wanted if n not in values and not n.endswith("num_batches_tracked")]
+    surplus = [n for n in values if n not in wanted]
+    wrong = [n for n in values if n in wanted and values[n].shape != wanted[n].shape]
+    if missing or surplus or wrong:
+        first = (missing + surplus + wrong)[0]
+        raise InputError(f"{source} is not a whole {arch}: {first} is missing or does not fit")
+    if not all(torch.isfinite(v).all() for v in values.values() if v.is_floating_point()):
+        raise InputError(f"{source} holds weights that are not finite numbers")
+    model.load_state_dict(values, strict=False)
+    return model.eval()
