@@ -20,9 +20,9 @@ from .output import Diary
 from .pipeline import Outcome, Planned, carry_out, make_plan
 from .selection.allocate import allocate
 from .selection.criteria import rank as rank_units
-from .selection.plan import Plan
 from .structure.certificate import Certificate, certify
 from .structure.cost import CostModel
+from .structure.plan import Plan
 from .structure.surgery import remove
 from .structure.trace import trace
 from .structure.units import Structure

@@ -33,7 +33,7 @@ from .inputs.checkpoint import Checkpoint
 from .inputs.split import DataSet
 from .output import Diary
 from .pipeline import Outcome, Planned
-from .selection.plan import Plan
+from .structure.plan import Plan
 from .structure.surgery import kept_indices
 from .structure.units import IntArray, Structure
 
@@ -91,7 +91,10 @@ def assemble(
             delivered.parity.top1_agreement,
             delivered.parity.num_images,
         ),
-        depth=tuple(DepthLine(p.writer, p.success_rate) for p in planned.spectrum.depth),
+        depth=tuple(
+            DepthLine(p.writer or p.reader, p.success_rate, p.reader)
+            for p in planned.spectrum.depth
+        ),
         pictures=strongest_and_weakest(planned.spectrum, planned.plan, data.labels),
         kept_whole=planned.structure.kept_whole,
         repair=outcome.notes,

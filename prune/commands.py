@@ -29,7 +29,7 @@ def run(options: Any, command: str) -> None:
     elif isinstance(options, Train):
         _train(options)
     elif isinstance(options, Rank):
-        _rank(options)
+        _rank(options, command)
     elif isinstance(options, Export):
         _export(options)
     elif isinstance(options, Bench):
@@ -78,10 +78,10 @@ def _train(options: Train) -> None:
         show_table("trained", tuple(result), [tuple(str(value) for value in result.values())])
 
 
-def _rank(options: Rank) -> None:
+def _rank(options: Rank, command: str) -> None:
     from .rank_job import run_rank
 
-    rows = run_rank(options)
+    rows = run_rank(options, command)
     if options.run.json:
         show_document({"layers": rows})
     else:

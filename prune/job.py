@@ -18,7 +18,6 @@ from .errors import GateError, InputError, UsageError
 from .inputs import recipe
 from .inputs.checkpoint import Checkpoint, load_checkpoint
 from .inputs.data import open_data
-from .inputs.origin import Origin
 from .inputs.split import DataSet
 from .output import CHECKPOINT, Diary, check_writable, output_folder
 from .pipeline import Outcome, Planned, carry_out, make_plan
@@ -45,26 +44,27 @@ def open_inputs(
             num_labels=network.num_labels,
             trust_pickle=network.trust_pickle,
         )
-        data = open_data_of(network.model, images, run.seed, checkpoint.origin)
-    check_labels(data, checkpoint.origin)
+        data = open_data_of(network.model, images, run.seed, checkpoint)
+    check_fit(data, checkpoint)
     checkpoint.model.to(device).eval()
     return checkpoint, data, device
 
 
-def open_data_of(model: str, images: DataOptions, seed: int, origin: Origin) -> DataSet:
-    """The data of `--data`, or else the data that the model file names."""
+def open_data_of(model: str, images: DataOptions, seed: int, checkpoint: Checkpoint) -> DataSet:
+    """The data of `--data`, or else the data that the model file names, fed as it says."""
+    origin = checkpoint.origin
     spec = images.data or origin.data
     if spec is None:
         raise UsageError(
             f"--model {model} does not say what it was trained on; "
             "add --data with a folder of images, cifar10, cifar100, fashion-mnist or digits"
         )
-    known = origin if origin.data is not None else None
+    known = origin if checkpoint.knows_inputs else None
     size = images.input_size
-    channels = origin.input_size[0]
+    square = (num_channels(checkpoint.model), size, size) if size else None
     return open_data(
         spec,
-        input_size=(channels, size, size) if size else (known.input_size if known else None),
+        input_size=square or (known.input_size if known else None),
         mean=images.mean or (known.mean if known else None),
         std=images.std or (known.std if known else None),
         held_out=images.held_out,
@@ -72,18 +72,24 @@ def open_data_of(model: str, images: DataOptions, seed: int, origin: Origin) -> 
     )
 
 
-def check_labels(data: DataSet, origin: Origin) -> None:
+def num_channels(model: nn.Module) -> int:
+    """Channels of an image, as the first convolution takes them; 3 where there is none."""
+    first = next((layer for layer in model.modules() if isinstance(layer, nn.Conv2d)), None)
+    return 3 if first is None else first.in_channels
+
+
+def check_fit(data: DataSet, checkpoint: Checkpoint) -> None:
     """Network and data must agree on the number of labels and of channels."""
-    if len(data.labels) != origin.num_labels:
-        raise InputError(
-            f"the network has {origin.num_labels} labels and --data {data.name} has "
-            f"{len(data.labels)}; give the data that the network was trained on"
-        )
-    if data.input_size[0] != origin.input_size[0]:
-        raise InputError(
-            f"the network takes {origin.input_size[0]} channels and --data {data.name} has "
-            f"{data.input_size[0]}; give the data that the network was trained on"
-        )
+    pairs = (
+        ("labels", checkpoint.origin.num_labels, len(data.labels)),
+        ("channels", num_channels(checkpoint.model), data.input_size[0]),
+    )
+    for what, expected, given in pairs:
+        if expected != given:
+            raise InputError(
+                f"the network has {expected} {what} and --data {data.name} has {given}; "
+                "give the data that the network was trained on"
+            )
 
 
 def run_job(options: Job, command: str) -> tuple[Report, Outcome]:

@@ -22,11 +22,11 @@ from .mechanism.statistics import Statistics
 from .output import Diary
 from .selection.allocate import allocate
 from .selection.criteria import Ranking, rank
-from .selection.norms import find_norm_behind
-from .selection.plan import Plan
-from .selection.repair import reestimate_norms, repair
+from .selection.norms import find_norm_behind, reestimate_norms
+from .selection.repair import repair
 from .structure.certificate import Certificate, certify
 from .structure.cost import CostModel
+from .structure.plan import Plan
 from .structure.surgery import remove
 from .structure.trace import trace
 from .structure.units import Structure

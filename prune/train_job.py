@@ -1,6 +1,6 @@
 """`prune-dl train`: phase 1 of the mechanism, a network trained to its best success rate."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,8 @@ def run_train(options: Train) -> dict[str, Any]:
         data = _open(options)
         arch = with_channels(options.arch, data.input_size[0])
         model = build(arch, len(data.labels))
-    training = Training(
-        epochs=options.train.epochs, **recipe_changes(options.train, options.run.seed)
+    training = replace(
+        Training(epochs=options.train.epochs), **recipe_changes(options.train, options.run.seed)
     )
     rows: list[dict[str, Any]] = []
     with diary.stage("train") as progress:

@@ -1,0 +1,91 @@
+"""The house rules that a machine can hold: arrows, the public API, one package mapping."""
+
+import ast
+from pathlib import Path
+
+import prune_dl.prune as api
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ORDER = [
+    "prune/errors",
+    "prune/atomic",
+    "prune/console",
+    "prune/config",
+    "prune/output",
+    "prune/structure",
+    "prune/inputs",
+    "prune/mechanism",
+    "prune/selection",
+    "prune/training",
+    "export",
+    "evaluate",
+    "prune/pipeline",
+    "prune/assemble",
+    "prune/job",
+    "prune/sweep_job",
+    "prune/rank_job",
+    "prune/train_job",
+    "prune/api",
+    "prune/tables",
+    "prune/doctor",
+    "prune/commands",
+    "prune/cli",
+    "prune/__main__",
+]
+SOURCES = sorted(
+    path.relative_to(ROOT)
+    for folder in ("prune", "export", "evaluate")
+    for path in (ROOT / folder).rglob("*.py")
+    if path.name != "__init__.py"
+)
+
+
+def place(module: str) -> int:
+    """Position of a module ("prune/selection/plan") in the order of the data flow."""
+    return next(
+        i for i, name in enumerate(ORDER) if module == name or module.startswith(name + "/")
+    )
+
+
+def imported(source: Path) -> set[str]:
+    """Modules of the product that a file imports, as paths without suffix."""
+    found = set()
+    for node in ast.walk(ast.parse((ROOT / source).read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.ImportFrom) or not node.level:
+            continue
+        base = source.parent
+        for _ in range(node.level - 1):
+            base = base.parent
+        target = base.joinpath(*(node.module or "").split(".")) if node.module else base
+        names = [target / alias.name for alias in node.names]
+        for path in [target, *names]:
+            if (ROOT / path).with_suffix(".py").exists():
+                found.add(path.as_posix())
+    return found
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=str)
+def test_a_module_imports_only_from_its_left(source: Path) -> None:
+    here = place(source.with_suffix("").as_posix())
+    for module in imported(source):
+        assert place(module) <= here, f"{source} imports {module}, which lies to its right"
+
+
+def test_the_public_api_is_what_the_readme_documents() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert api.__all__ == [
+        "Compressed",
+        "GateError",
+        "InputError",
+        "PruneError",
+        "Shrunk",
+        "UsageError",
+        "compress",
+        "load",
+        "rank",
+        "shrink",
+    ]
+    for name in api.__all__:
+        assert getattr(api, name).__doc__, f"{name} has no docstring"
+        assert f"`{name}" in readme, f"README.md does not mention {name}"
