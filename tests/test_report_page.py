@@ -94,6 +94,11 @@ def test_a_stage_far_below_does_not_flatten_the_others():
     assert "below" in removed["meta"]
 
 
+def test_places_along_the_depth_have_names_of_their_own():
+    points = [("stem", "a.conv1"), ("a.conv1", "a.conv2"), ("stem", "b.conv1"), (None, "fc")]
+    assert charts.depth_places(points) == ["stem", "a.conv1", "before b.conv1", "before fc"]
+
+
 def test_each_cluster_is_outlined_where_its_labels_are():
     picture = replace(sample_picture("conv", 0, tuple("abcdef")), clusters=(3, 2))
     outlines = charts.label_matrix(picture)["layout"]["shapes"]

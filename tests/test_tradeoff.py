@@ -52,6 +52,7 @@ def sweep():
         TradeoffPoint("keep 0.6", "int8", Accuracy(868, 1000), 2.0, 2.4, 4_000_000),
         TradeoffPoint("keep 0.1", error="layer features.0 would be empty"),
         TradeoffPoint("keep 0.2", accuracy=Accuracy(999, 1000)),
+        point("keep 0.15", 999, 0.1, 1, error="the file differs from the network"),
     )
     return Tradeoff(
         command="prune-dl sweep --keep 0.6 0.3",
@@ -64,10 +65,10 @@ def sweep():
 
 
 def test_failures_and_unmeasured_points_are_rows_and_never_on_the_front(sweep):
-    assert sweep.on_front == (True, True, False, True, False, False)
-    assert len(rows(sweep)) == 6
-    assert headline(sweep).startswith("3 of 6 networks")
-    assert headline(sweep).endswith("1 failed.")
+    assert sweep.on_front == (True, True, False, True, False, False, False)
+    assert len(rows(sweep)) == 7
+    assert headline(sweep).startswith("3 of 7 networks")
+    assert headline(sweep).endswith("2 failed.")
 
 
 def test_csv_holds_every_row_with_empty_cells_where_nothing_was_measured(sweep):
