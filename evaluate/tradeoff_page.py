@@ -78,7 +78,8 @@ def _scatter(tradeoff: Tradeoff, cost: str, title: str, unit: float) -> Figure:
 
 def _shown(tradeoff: Tradeoff, name: str, cost: str) -> Iterator[tuple[TradeoffPoint, bool]]:
     for point, on_front in zip(tradeoff.points, tradeoff.on_front, strict=True):
-        if point.format == name and point.accuracy and getattr(point, cost) is not None:
+        drawable = point.accuracy and not point.error and getattr(point, cost) is not None
+        if point.format == name and drawable:
             yield point, on_front
 
 
