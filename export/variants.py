@@ -1,0 +1,128 @@
+"""The same network in the forms that its users run: a fixed batch, raw pixels in, half precision.
+
+Shapes: N images, C channels, H height, W width, K labels.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from .graph import OUTPUT_NAME, export_module
+from .parity import TOLERANCE, Parity, check_parity
+
+HALF_TOLERANCE = 2e-2
+"""Half precision keeps 11 bits; errors of some 1e-3 a layer add up over a deep network."""
+PROBABILITIES = "probabilities"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What kind of file to write.
+
+    Attributes:
+        opset: version of the ONNX operator set; None is the exporter's own.
+        batch_size: fixes the batch; None leaves it free.
+        embed_preprocess: the graph takes uint8 pixels (N, H, W, C) and gives probabilities.
+        half: weights and arithmetic in float16; inputs and outputs keep their types.
+    """
+
+    opset: int | None = None
+    batch_size: int | None = None
+    embed_preprocess: bool = False
+    half: bool = False
+
+
+class Preprocessed(nn.Module):
+    """A classifier of raw pixels: uint8 (N, H, W, C) in, probabilities (N, K) float32 out."""
+
+    def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.model = model
+        self.scale: Tensor
+        self.shift: Tensor
+        std_C, mean_C = torch.tensor(std), torch.tensor(mean)
+        self.register_buffer("scale", (1 / (255 * std_C)).reshape(-1, 1, 1))
+        self.register_buffer("shift", (mean_C / std_C).reshape(-1, 1, 1))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Scale to 0..1, subtract the mean, divide by the deviation, classify, softmax."""
+        images = pixels.permute(0, 3, 1, 2).float() * self.scale - self.shift
+        return torch.softmax(self.model(images), dim=1)
+
+
+def to_pixels(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """The uint8 (N, H, W, C) pixels that normalised images (N, C, H, W) came from.
+
+    Exact for images that were 8-bit before they were normalised.
+    """
+    mean_C = torch.tensor(mean, device=images.device).reshape(-1, 1, 1)
+    std_C = torch.tensor(std, device=images.device).reshape(-1, 1, 1)
+    pixels = ((images * std_C + mean_C) * 255).round().clamp(0, 255)
+    return pixels.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def export_variant(
+    model: nn.Module,
+    images: Tensor,
+    path: Path,
+    variant: Variant,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    metadata: Mapping[str, str],
+) -> Parity:
+    """Write one file of the wanted kind and check it against the network on `images`.
+
+    Args:
+        images: (N, C, H, W) float32, normalised with `mean` and `std`: real held-out images.
+
+    Raises:
+        GateError: the file and the network differ; the file has been removed.
+        InputError, UsageError: as `graph.export_onnx`.
+    """
+    module, inputs = model, images.cpu()
+    if variant.embed_preprocess:
+        device = next(iter(model.parameters())).device
+        module = Preprocessed(model, mean, std).to(device)
+        inputs = to_pixels(inputs, mean, std)
+    example = torch.zeros(variant.batch_size or 2, *inputs.shape[1:], dtype=inputs.dtype)
+    export_module(
+        module,
+        (example,),
+        path,
+        metadata=dict(metadata) | _describe(variant),
+        opset=variant.opset,
+        dynamic=variant.batch_size is None,
+        output_name=PROBABILITIES if variant.embed_preprocess else OUTPUT_NAME,
+        finish=_finisher(variant),
+    )
+    tolerance = HALF_TOLERANCE if variant.half else TOLERANCE
+    return check_parity(path, module, inputs, tolerance=tolerance)
+
+
+def _describe(variant: Variant) -> dict[str, str]:
+    return {
+        "input_layout": "NHWC uint8 0..255" if variant.embed_preprocess else "NCHW normalised",
+        "precision": "float16" if variant.half else "float32",
+    }
+
+
+def _finisher(variant: Variant) -> Callable[[onnx.ModelProto], onnx.ModelProto]:
+    return to_half if variant.half else lambda proto: proto
+
+
+def to_half(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph in float16, with the inputs and outputs it had (ONNX Runtime's converter)."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    half: onnx.ModelProto = convert_float_to_float16(proto, keep_io_types=True)
+    # The converter appends the casts of the inputs; ONNX wants every node behind what it reads.
+    inputs = {entry.name for entry in half.graph.input}
+    nodes = sorted(half.graph.node, key=lambda node: not inputs.intersection(node.input))
+    del half.graph.node[:]
+    half.graph.node.extend(nodes)
+    return half
