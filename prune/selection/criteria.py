@@ -1,15 +1,16 @@
 """Rank the units of every group, and say what each removal costs.
 
-| criterion  | what goes first                                              | needs                |
-|------------|--------------------------------------------------------------|----------------------|
-| mechanism  | what the next layers' response and the label fields miss least | statistics, spectrum |
-| response   | what the next layers' response misses least, others readjusted | statistics           |
-| label-loss | what a linear label probe misses least, the others readjusted | statistics           |
-| snr        | the lowest signal-to-noise ratio of a filter's label field   | spectrum             |
-| sharpness  | the least sharp label field                                  | spectrum             |
-| taylor     | the smallest first-order change of the loss                  | batches              |
-| random     | a seeded permutation                                         |                      |
+| criterion  | what goes first                                            | needs                |
+|------------|------------------------------------------------------------|----------------------|
+| mechanism  | what response and label fields of the next layers miss least | statistics, spectrum |
+| response   | what the next layers' response misses least                | statistics           |
+| label-loss | what a linear label probe misses least                     | statistics           |
+| snr        | the lowest signal-to-noise ratio of a filter's label field | spectrum             |
+| sharpness  | the least sharp label field                                | spectrum             |
+| taylor     | the smallest first-order change of the loss                | batches              |
+| random     | a seeded permutation                                       |                      |
 
+In the first three the filters that stay readjust after every removal (see `response`).
 l1, l2, fpgm, lamp and bn-scale look at the weights alone.
 
 A criterion decides the order; the error curve that allocation reads is always the least squared
@@ -32,7 +33,7 @@ from . import classic
 from .classic import Batches
 from .labels import field_targets, probe_problem
 from .readers import FloatArray, Problem, covariance, problems, weight_of
-from .response import eliminate
+from .response import eliminate, error_curve
 
 WEIGHT_CRITERIA: Mapping[str, Callable[[nn.Module, Structure, Group], FloatArray]] = {
     "l1": classic.l1,
@@ -124,7 +125,7 @@ def _rank_group(
                 "numbers, one per unit"
             )
         order = np.argsort(scores, kind="stable").astype(np.int64)
-    return order, eliminate(response, num_units, order)[1], scores
+    return order, error_curve(response, order), scores
 
 
 def response_problems(

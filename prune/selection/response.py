@@ -20,85 +20,129 @@ from .readers import FloatArray, Problem, damped
 
 BoolArray = NDArray[np.bool_]
 
+SHRINK_AT = 0.75
+"""Share of the channels still in place at which the matrices are made smaller."""
+
 
 @dataclass
 class _Elimination:
-    """Running inverse and Gram matrix of one problem."""
+    """Inverse covariance and Gram matrix of the channels that are left of one problem.
+
+    `blocks` holds, for every size b, the units with b channels and their rows (units, b).
+    """
 
     inverse_nn: FloatArray
     gram_nn: FloatArray
-    channels_of: list[IntArray]
+    unit_n: IntArray
+    left_n: BoolArray
     blocks: list[tuple[IntArray, IntArray]] = field(default_factory=list)
 
     @staticmethod
-    def start(problem: Problem, num_units: int, scale: float) -> "_Elimination":
-        inverse = np.linalg.inv(damped(problem.covariance_nn)).astype(np.float64)
+    def start(problem: Problem, scale: float) -> "_Elimination":
+        inverse = np.asarray(np.linalg.inv(damped(problem.covariance_nn)), dtype=np.float64)
         gram = problem.weights_nT @ problem.weights_nT.T * scale
-        channels_of = [np.flatnonzero(problem.unit_n == u) for u in range(num_units)]
-        elimination = _Elimination(inverse, gram, channels_of)
-        sizes = np.array([len(channels) for channels in channels_of])
-        for size in np.unique(sizes[sizes > 0]):
-            units = np.flatnonzero(sizes == size)
-            elimination.blocks.append((units, np.stack([channels_of[u] for u in units])))
+        left = np.ones(len(gram), dtype=np.bool_)
+        elimination = _Elimination(inverse, gram, problem.unit_n.copy(), left)
+        elimination._sort_out()
         return elimination
 
-    def add_costs(self, costs_U: FloatArray, alive_U: BoolArray) -> None:
-        """Add to each living unit the error that its removal would cost here."""
-        for units, channels_Ub in self.blocks:
-            living = alive_U[units]
-            rows = channels_Ub[living]
-            if rows.shape[1] == 1:
-                one = rows[:, 0]
+    def _sort_out(self) -> None:
+        """Forget the channels that went, and list those of each unit."""
+        stay = np.flatnonzero(self.left_n)
+        self.inverse_nn = self.inverse_nn[np.ix_(stay, stay)]
+        self.gram_nn = self.gram_nn[np.ix_(stay, stay)]
+        self.unit_n, self.left_n = self.unit_n[stay], self.left_n[stay]
+        units, counts = np.unique(self.unit_n[self.unit_n >= 0], return_counts=True)
+        by_unit = np.argsort(self.unit_n, kind="stable")[len(stay) - int(counts.sum()) :]
+        starts = np.cumsum(counts) - counts
+        self.blocks = [
+            (units[counts == b], by_unit[starts[counts == b][:, None] + np.arange(b)])
+            for b in np.unique(counts)
+        ]
+
+    def add_costs(self, costs_U: FloatArray) -> None:
+        """Add to each unit the error that its removal would cost here."""
+        for units, rows_Ub in self.blocks:
+            if rows_Ub.shape[1] == 1:
+                one = rows_Ub[:, 0]
                 costs = self.gram_nn[one, one] / self.inverse_nn[one, one]
             else:
-                block = rows[:, :, None], rows[:, None, :]
+                block = rows_Ub[:, :, None], rows_Ub[:, None, :]
                 solved = np.linalg.solve(self.inverse_nn[block], self.gram_nn[block])
                 costs = np.trace(solved, axis1=1, axis2=2)
-            costs_U[units[living]] += np.maximum(costs, 0)
+            costs_U[units] += np.maximum(costs, 0)
 
     def remove(self, unit: int) -> None:
         """Fold a unit's channels into the others, and take them out of the problem."""
-        gone = self.channels_of[unit]
+        gone = np.flatnonzero((self.unit_n == unit) & self.left_n)
         if len(gone) == 0:
             return
-        column = self.inverse_nn[:, gone]
-        share = np.linalg.solve(self.inverse_nn[np.ix_(gone, gone)], column.T).T
-        self.inverse_nn -= share @ column.T
-        cross = share @ self.gram_nn[gone]
-        self.gram_nn += share @ (self.gram_nn[np.ix_(gone, gone)] @ share.T) - cross - cross.T
-        for matrix in (self.inverse_nn, self.gram_nn):
+        inner, column = self.inverse_nn[np.ix_(gone, gone)], self.inverse_nn[gone]
+        share = np.linalg.solve(inner, column)
+        half = self.gram_nn[gone] - self.gram_nn[np.ix_(gone, gone)] @ share / 2
+        self.inverse_nn -= column.T @ share
+        cross = share.T @ half
+        self.gram_nn -= cross
+        self.gram_nn -= cross.T
+        self._forget(gone)
+
+    def _forget(self, gone: IntArray) -> None:
+        """Make the channels free of cost and of no effect, until they are cut away."""
+        self.left_n[gone] = False
+        for matrix, diagonal in ((self.inverse_nn, 1.0), (self.gram_nn, 0.0)):
             matrix[gone] = 0
             matrix[:, gone] = 0
+            matrix[gone, gone] = diagonal
+        if self.left_n.sum() < SHRINK_AT * len(self.left_n):
+            self._sort_out()
 
 
-def eliminate(
-    problems: Sequence[Problem], num_units: int, order: IntArray | None = None
-) -> tuple[IntArray, FloatArray]:
-    """Remove all units one by one, the cheapest first, or in a given order.
+def eliminate(problems: Sequence[Problem], num_units: int) -> tuple[IntArray, FloatArray]:
+    """Remove all units one by one, the cheapest first.
 
     Args:
         problems: of every reader of the group, each of the energy it is to count with.
         num_units: U.
-        order: (U,) positions of units to remove in this order, instead of the cheapest first.
 
     Returns:
         order (U,) int64, first to go first (ties: lowest position); and error (U + 1,) float64,
-        the least squared error of the readers' responses after the first m removals, relative
-        to their variance, averaged over the readers: 0 at m = 0, about 1 at the end.
+        the least squared error of the targets after the first m removals, relative to their
+        variance: 0 at m = 0, at most about 1 at the end.
     """
     total = sum(problem.energy for problem in problems)
-    states = [_Elimination.start(problem, num_units, 1 / total) for problem in problems]
-    alive_U = np.ones(num_units, dtype=bool)
-    chosen, error = [], [0.0]
+    states = [_Elimination.start(problem, 1 / total) for problem in problems]
+    gone_U = np.zeros(num_units, dtype=np.bool_)
+    order = np.empty(num_units, dtype=np.int64)
+    error = np.zeros(num_units + 1)
     for step in range(num_units):
         costs_U = np.zeros(num_units)
         for state in states:
-            state.add_costs(costs_U, alive_U)
-        costs_U[~alive_U] = np.inf
-        unit = int(np.argmin(costs_U)) if order is None else int(order[step])
+            state.add_costs(costs_U)
+        costs_U[gone_U] = np.inf
+        unit = int(np.argmin(costs_U))
         for state in states:
             state.remove(unit)
-        alive_U[unit] = False
-        chosen.append(unit)
-        error.append(error[-1] + float(costs_U[unit]))
-    return np.array(chosen, dtype=np.int64), np.array(error)
+        gone_U[unit] = True
+        order[step], error[step + 1] = unit, error[step] + costs_U[unit]
+    return order, error
+
+
+def error_curve(problems: Sequence[Problem], order: IntArray) -> FloatArray:
+    """What `eliminate` calls error, for a given order of removal.
+
+    With the channels sorted from the last to go to the first, and Cov = L L^T, the targets are
+    W^T L z for uncorrelated z, and the first k channels know exactly the first k of z: the error
+    is the energy that W^T L has in the other columns. One Cholesky factorisation for all m.
+    """
+    lost_U = np.zeros(len(order) + 1)
+    step_of = np.empty(len(order) + 1, dtype=np.int64)
+    step_of[order] = np.arange(len(order))
+    step_of[-1] = len(order)  # what never goes
+    total = sum(problem.energy for problem in problems)
+    for problem in problems:
+        steps = step_of[problem.unit_n]
+        rows = np.argsort(-steps, kind="stable")
+        factor = np.linalg.cholesky(damped(problem.covariance_nn[np.ix_(rows, rows)]))
+        energy_n = np.square(factor.T @ problem.weights_nT[rows]).sum(1) / total
+        np.add.at(lost_U, steps[rows], energy_n)
+    return np.concatenate([[0.0], np.cumsum(lost_U[:-1])])

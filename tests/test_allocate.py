@@ -1,0 +1,143 @@
+"""Budgets on random networks: met, nested, whole at 1, and refused when they cannot be met."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prune_dl.prune.errors import GateError, UsageError
+from prune_dl.prune.selection.allocate import allocate, lower_hull
+from prune_dl.prune.selection.criteria import Ranking, rank
+from prune_dl.prune.structure.cost import CostModel
+from prune_dl.prune.structure.trace import trace
+from prune_dl.prune.structure.units import Structure
+from torch import nn
+
+
+def network(widths: list[int]) -> nn.Module:
+    layers: list[nn.Module] = []
+    for before, after in zip([3, *widths], widths, strict=False):
+        layers += [nn.Conv2d(before, after, 3, padding=1), nn.BatchNorm2d(after), nn.ReLU()]
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], 4))
+
+
+def prepared(widths: list[int], seed: int = 0) -> tuple[Ranking, Structure, CostModel]:
+    torch.manual_seed(seed)
+    model = network(widths)
+    structure = trace(model, torch.randn(2, 3, 8, 8))
+    return rank("l1", model, structure), structure, CostModel.of(model, structure)
+
+
+def kept(plan: object) -> np.ndarray:
+    return np.array([len(layer.kept) for layer in plan.layers])
+
+
+WIDTHS = st.lists(st.integers(12, 40), min_size=2, max_size=4)
+
+
+@settings(max_examples=25, deadline=None)
+@given(widths=WIDTHS, share=st.floats(0.3, 1.0), seed=st.integers(0, 100))
+def test_keep_is_met_to_the_unit(widths: list[int], share: float, seed: int) -> None:
+    ranking, structure, cost = prepared(widths, seed)
+    plan = allocate(ranking, structure, cost, keep=share, method="error")
+    assert kept(plan).sum() == round(share * sum(widths))
+    assert kept(plan).min() >= 1
+
+
+@settings(max_examples=25, deadline=None)
+@given(widths=WIDTHS, share=st.floats(0.3, 1.0), budget=st.sampled_from(["macs", "params"]))
+def test_macs_and_params_are_met_within_two_percent_or_refused(
+    widths: list[int], share: float, budget: str
+) -> None:
+    ranking, structure, cost = prepared(widths)
+    amount = getattr(cost, budget)
+    target = share * amount(np.array(widths))
+    try:
+        plan = allocate(ranking, structure, cost, method="error", **{budget: share})
+    except GateError:
+        step = target * 0.02  # refused: then one unit must weigh more than the tolerance
+        assert amount(np.array(widths)) - amount(np.array(widths) - 1) > step
+        return
+    assert amount(kept(plan)) == pytest.approx(target, rel=0.02)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    widths=WIDTHS,
+    shares=st.tuples(st.floats(0.3, 1.0), st.floats(0.3, 1.0)),
+    method=st.sampled_from(["error", "uniform"]),
+)
+def test_kept_sets_are_nested_in_keep(
+    widths: list[int], shares: tuple[float, float], method: str
+) -> None:
+    ranking, structure, cost = prepared(widths)
+    small, large = (
+        allocate(ranking, structure, cost, keep=share, method=method) for share in sorted(shares)
+    )
+    for few, many in zip(small.layers, large.layers, strict=True):
+        assert set(few.kept) <= set(many.kept)
+
+
+@pytest.mark.parametrize("method", ["error", "uniform"])
+@pytest.mark.parametrize("budget", ["keep", "macs", "params"])
+def test_a_share_of_one_keeps_everything(method: str, budget: str) -> None:
+    ranking, structure, cost = prepared([16, 20])
+    plan = allocate(ranking, structure, cost, method=method, **{budget: 1.0})
+    assert kept(plan).tolist() == [16, 20]
+
+
+@pytest.mark.parametrize("method", ["error", "uniform"])
+def test_widths_are_multiples_or_whole_and_never_less_than_one(method: str) -> None:
+    ranking, structure, cost = prepared([12, 64, 64, 64])
+    plan = allocate(ranking, structure, cost, keep=0.5, method=method, multiple=8)
+    for width, layer in zip(kept(plan), plan.layers, strict=True):
+        assert width % 8 == 0 or width == layer.num_filters
+        assert width >= 8
+    assert kept(plan).sum() < 204
+
+
+def test_uniform_keeps_the_share_in_every_layer() -> None:
+    ranking, structure, cost = prepared([10, 20, 40])
+    plan = allocate(ranking, structure, cost, keep=0.6, method="uniform")
+    assert kept(plan).tolist() == [6, 12, 24]
+
+
+def test_the_cheapest_layer_gives_way_first() -> None:
+    ranking, structure, cost = prepared([20, 20, 20])
+    cheap = np.linspace(0, 1e-6, 21)
+    dear = np.linspace(0, 1, 21)
+    told = Ranking("told", ranking.order, (dear, cheap, dear), ranking.scores)
+    plan = allocate(told, structure, cost, keep=0.7, method="error")
+    assert kept(plan).tolist() == [20, 2, 20]
+
+
+def test_lower_hull_is_convex_and_never_above() -> None:
+    error = np.array([0.0, 3.0, 3.5, 3.6, 8.0, 9.0])
+    hull = lower_hull(error)
+    assert (hull <= error + 1e-12).all()
+    assert (np.diff(np.diff(hull)) >= -1e-12).all()
+    assert hull[[0, -1]].tolist() == [0.0, 9.0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"keep": 0.0}, "--keep 0.0"),
+        ({"keep": 1.2}, "--keep 1.2"),
+        ({}, "one budget is needed"),
+        ({"keep": 0.5, "macs": 0.5}, "--keep, --macs"),
+        ({"keep": 0.5, "method": "best"}, "--allocate best"),
+        ({"keep": 0.5, "multiple": 0}, "--multiple 0"),
+        ({"keep": 0.5, "method": "sr"}, "needs success rates"),
+    ],
+)
+def test_impossible_arguments_are_refused(arguments: dict[str, object], words: str) -> None:
+    ranking, structure, cost = prepared([16, 16])
+    with pytest.raises(UsageError, match=words):
+        allocate(ranking, structure, cost, **{"method": "error", **arguments})
+
+
+def test_an_impossible_budget_says_what_is_possible() -> None:
+    ranking, structure, cost = prepared([16, 16])
+    with pytest.raises(GateError, match=r"closest possible is 0\.0"):
+        allocate(ranking, structure, cost, macs=0.001, method="error")
