@@ -1,3 +1,4 @@
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prune_dl.prune.errors import InputError
 from prune_dl.prune.mechanism.accumulate import FLUSH_AT
+from prune_dl.prune.mechanism.budget import layer_bytes, max_features
 from prune_dl.prune.mechanism.forward import observe
 from prune_dl.prune.mechanism.statistics import (
     LayerStatistics,
@@ -17,6 +19,7 @@ from prune_dl.prune.mechanism.statistics import (
     merge,
     save,
 )
+from prune_dl.prune.mechanism.taps import position_stride
 from prune_dl.prune.structure.units import Reader
 from torch import Tensor, nn
 
@@ -259,3 +262,24 @@ def test_progress_counts_batches() -> None:
         progress=lambda done, total: seen.append((done, total)),
     )
     assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_wide_pointwise_convolutions_take_some_positions_of_every_column() -> None:
+    model = nn.Conv2d(512, 64, 1)
+    x, y = torch.randn(2, 512, 14, 14), torch.tensor([0, 1])
+    layer = run(model, x, y, **{"": channels("", 512)}).layers[""]
+    stride = position_stride(x, 64.0 * 512)
+    assert stride > 1
+    assert math.gcd(stride, 14) == 1
+    rows = x.movedim(1, 3).reshape(2, -1, 512)[:, stride // 2 :: stride].reshape(-1, 512)
+    assert layer.num_positions == len(rows) > 8192 // 512
+    close(layer.moments_CC[:-1, :-1], rows.T @ rows)
+
+
+@pytest.mark.parametrize("num_labels", [10, 1000])
+def test_the_grid_keeps_a_resnet_50_under_a_gigabyte(num_labels: int) -> None:
+    widths = [64] * 7 + [256] * 14 + [128] * 8 + [512] * 11 + [1024] * 6 + [2048] * 3
+    readers = [channels(str(i), width) for i, width in enumerate(widths)]
+    features = max_features(readers, num_labels)
+    assert sum(layer_bytes(width, num_labels, features) for width in widths) < 1e9
+    assert (features >= 1024) == (num_labels == 10)

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from ..structure.units import Reader
-from .taps import Grid, as_map, choose_grid, pool, repeat_labels, rows
+from .taps import Grid, as_map, choose_grid, pool, position_stride, repeat_labels, rows
 
 FLUSH_AT = 512
 """Samples that wait for one Gram product: enough to make it efficient."""
-BLOCK = 512
+BLOCK = 256
 """Rows of a Gram matrix computed together; blocks below the diagonal are skipped."""
 
 
@@ -27,12 +27,14 @@ class Accumulator:
         grid: cells of the pooled map, fixed by the first input.
         counts_K, sums_KD, gram_DD: of the pooled features (upper triangle only, for now).
         moments_CC: (C + 1, C + 1) second moments of [channels; 1] over samples and positions.
+        macs_per_position: of the reader itself; decides how many positions the moments take.
         waiting: pooled features and labels not yet in the sums.
     """
 
     reader: Reader
     num_labels: int
     max_features: int
+    macs_per_position: float
     device: torch.device
     grid: Grid | None = None
     counts_K: Tensor = field(init=False)
@@ -47,7 +49,9 @@ class Accumulator:
         if self.grid is None:
             self._start(map_NCHW)
         assert self.grid is not None
-        add_moments(self.moments_CC, rows(map_NCHW))
+        add_moments(
+            self.moments_CC, rows(map_NCHW, position_stride(map_NCHW, self.macs_per_position))
+        )
         self.waiting.append((pool(map_NCHW, self.grid), repeat_labels(labels_N, map_NCHW)))
         if sum(len(labels) for _, labels in self.waiting) >= FLUSH_AT:
             self.flush()
@@ -87,11 +91,16 @@ def add_gram(gram_DD: Tensor, features_BD: Tensor) -> None:
 def add_moments(moments_CC: Tensor, rows_RC: Tensor) -> None:
     """Add the second moments of [channels; 1] (upper triangle of blocks)."""
     add_gram(moments_CC[:-1, :-1], rows_RC)
-    moments_CC[:-1, -1] += rows_RC.sum(0, dtype=torch.float64).to(moments_CC.device)
+    sum_C = rows_RC.sum(0).to(moments_CC.device, torch.float64)
+    moments_CC[:-1, -1] += sum_C
+    moments_CC[-1, :-1] += sum_C
     moments_CC[-1, -1] += len(rows_RC)
 
 
 def mirror(upper: Tensor) -> Tensor:
-    """The full symmetric matrix of an upper triangle, on the CPU."""
-    upper = upper.cpu().triu()
-    return upper + upper.triu(1).T
+    """Fill the blocks below the diagonal from those above, in place; returned on the CPU."""
+    upper = upper.cpu()
+    for start in range(0, len(upper), BLOCK):
+        stop = start + BLOCK
+        upper[stop:, start:stop] = upper[start:stop, stop:].T
+    return upper

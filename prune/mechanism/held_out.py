@@ -13,7 +13,7 @@ from ..console import Progress, silent
 from ..structure.units import Reader
 from .forward import Batches, observe
 from .probe import Probe
-from .statistics import LayerStatistics, Statistics
+from .statistics import LayerStatistics
 from .taps import as_map, pool, repeat_labels
 
 
@@ -25,7 +25,7 @@ class HeldOut:
     |-----------|--------|-----------------------------------------|
     | counts_K  | (K,)   | samples per label, float64              |
     | correct_K | (K,)   | of these, right for the probe, float64  |
-    | sums_KD   | (K, D) | pooled features summed up, float64      |
+    | sums_KD   | (K, D) | pooled features summed up, float32      |
     """
 
     counts_K: Tensor
@@ -37,6 +37,10 @@ class HeldOut:
         """Share of samples that the probe gets right (SR)."""
         return float(self.correct_K.sum() / self.counts_K.sum())
 
+    def on_cpu(self) -> "HeldOut":
+        """The same sums on the CPU."""
+        return HeldOut(self.counts_K.cpu(), self.correct_K.cpu(), self.sums_KD.cpu())
+
     def add(self, features_ND: Tensor, labels_N: Tensor, probe: Probe) -> None:
         """Take in pooled features and their labels."""
         right_N = probe.predict(features_ND) == labels_N
@@ -44,42 +48,44 @@ class HeldOut:
         size = len(self.counts_K)
         self.counts_K += torch.bincount(labels_N, minlength=size)
         self.correct_K += torch.bincount(labels_N[right_N.to(home)], minlength=size)
-        self.sums_KD.index_add_(0, labels_N, features_ND.to(home, torch.float64))
+        self.sums_KD.index_add_(0, labels_N, features_ND.to(home))
 
-    def means_with(self, training: LayerStatistics) -> Tensor:
-        """Mean features of each label, (K, D) float64.
+    def means_KD(self, training: LayerStatistics | None = None) -> Tensor:
+        """Mean features of each label, (K, D) float32.
 
-        Labels that no held-out sample has take the mean over the training samples (named by
-        `Spectrum.labels_without_held_out`), zero where these have none either.
+        Labels that no held-out sample has (named by `Spectrum.labels_without_held_out`) take the
+        mean over the training samples where these are given and have any, else zero.
         """
-        here_KD = self.sums_KD / self.counts_K.clamp(min=1)[:, None]
+        here_KD = self.sums_KD / self.counts_K.float().clamp(min=1)[:, None]
+        if training is None:
+            return here_KD
         there_KD = training.sums_KD / training.counts_K.clamp(min=1)[:, None]
-        return torch.where(self.counts_K[:, None] > 0, here_KD, there_KD)
+        return torch.where(self.counts_K[:, None] > 0, here_KD, there_KD.float())
 
 
 def evaluate_probes(
     model: nn.Module,
     readers: Mapping[str, Reader],
-    statistics: Statistics,
     probes: Mapping[str, Probe],
     batches: Batches,
+    num_labels: int,
     *,
     device: torch.device,
     progress: Progress = silent,
 ) -> dict[str, HeldOut]:
     """Run the batches once and see how every probe does. Errors as `statistics.collect`."""
-    held_out = {name: _empty(layer) for name, layer in statistics.layers.items()}
+    home = device if device.type == "cuda" else torch.device("cpu")
+    probes = {name: probe.to(device) for name, probe in probes.items()}
+    held_out = {name: _empty(probe, home) for name, probe in probes.items()}
 
     def on_input(name: str, x: Tensor, labels_N: Tensor) -> None:
-        features_ND = pool(as_map(x, readers[name]), statistics.layers[name].grid)
+        features_ND = pool(as_map(x, readers[name]), probes[name].grid)
         held_out[name].add(features_ND, repeat_labels(labels_N, features_ND), probes[name])
 
-    observe(
-        model, held_out, batches, statistics.num_labels, on_input, device=device, progress=progress
-    )
-    return held_out
+    observe(model, held_out, batches, num_labels, on_input, device=device, progress=progress)
+    return {name: sums.on_cpu() for name, sums in held_out.items()}
 
 
-def _empty(layer: LayerStatistics) -> HeldOut:
-    zeros_K = torch.zeros_like(layer.counts_K)
-    return HeldOut(zeros_K, zeros_K.clone(), torch.zeros_like(layer.sums_KD))
+def _empty(probe: Probe, home: torch.device) -> HeldOut:
+    counts_K = torch.zeros(len(probe.weights_KD), dtype=torch.float64, device=home)
+    return HeldOut(counts_K, counts_K.clone(), torch.zeros_like(probe.weights_KD, device=home))

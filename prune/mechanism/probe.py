@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .statistics import LayerStatistics
+from .taps import Grid
 
 RIDGE = 0.3
 """Ridge penalty per feature and sample, as a share of the mean variance of a feature.
@@ -25,16 +26,21 @@ class Probe:
     |------------|--------|----------------------------------------|
     | weights_KD | (K, D) | float32                                |
     | bias_K     | (K,)   | float32                                |
+
+    `grid` is (rows, columns) of the pooled map that the features are the cells of.
     """
 
+    grid: Grid
     weights_KD: Tensor
     bias_K: Tensor
 
+    def to(self, device: torch.device) -> "Probe":
+        """The same probe on another device."""
+        return Probe(self.grid, self.weights_KD.to(device), self.bias_K.to(device))
+
     def predict(self, features_ND: Tensor) -> Tensor:
         """Label with the largest output of each sample, (N,) int64; ties go to the lower label."""
-        device = features_ND.device
-        scores_NK = features_ND @ self.weights_KD.T.to(device) + self.bias_K.to(device)
-        return scores_NK.argmax(1)
+        return (features_ND @ self.weights_KD.T + self.bias_K).argmax(1)
 
 
 def solve(statistics: LayerStatistics) -> Probe:
@@ -57,7 +63,7 @@ def solve(statistics: LayerStatistics) -> Probe:
     penalty = RIDGE * float(covariance_DD.trace() / num_samples)
     weights_KD = _solve_positive(covariance_DD, penalty, cross_KD)
     bias_K = counts_K / num_samples - weights_KD @ mean_D
-    return Probe(weights_KD.float(), bias_K.float())
+    return Probe(statistics.grid, weights_KD.float(), bias_K.float())
 
 
 def _solve_positive(matrix_DD: Tensor, penalty: float, rhs_KD: Tensor) -> Tensor:

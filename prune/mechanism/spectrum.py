@@ -3,7 +3,7 @@
 Shapes: K labels, D pooled features, U units of a group, Q features of one unit.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -122,27 +122,31 @@ def measure(
     )
     probes = {name: solve(layer) for name, layer in statistics.layers.items()}
     held_out = evaluate_probes(
-        model, structure.readers, statistics, probes, held_out_batches, device=device
+        model, structure.readers, probes, held_out_batches, num_labels, device=device
     )
-    return statistics, spectrum_of(structure, statistics, probes, held_out)
+    means = {name: held_out[name].means_KD(layer) for name, layer in statistics.layers.items()}
+    return statistics, spectrum_of(structure, probes, held_out, means)
 
 
 def spectrum_of(
     structure: Structure,
-    statistics: Statistics,
     probes: Mapping[str, Probe],
     held_out: Mapping[str, HeldOut],
+    means: Mapping[str, Tensor],
 ) -> Spectrum:
-    """The spectrum, from what both passes over the data left."""
-    groups = tuple(_group(g, structure, statistics, probes, held_out) for g in structure.groups)
-    missing_K = next(iter(held_out.values())).counts_K == 0
+    """The spectrum, from probes of all readers and what the held-out pass left.
+
+    `means` are the label means (K, D) float32 that the output fields average over.
+    """
+    groups = tuple(_group(group, structure, probes, held_out, means) for group in structure.groups)
+    counts_K = next(iter(held_out.values())).counts_K
     depth = tuple(
         DepthPoint(name, _writer(structure, reader), held_out[name].success_rate)
         for name, reader in structure.readers.items()
         if name in held_out
     )
-    empty = tuple(int(i) for i in torch.nonzero(missing_K)[:, 0])
-    return Spectrum(groups, depth, statistics.num_labels, empty)
+    empty = tuple(torch.nonzero(counts_K == 0)[:, 0].tolist())
+    return Spectrum(groups, depth, len(counts_K), empty)
 
 
 def _writer(structure: Structure, reader: Reader) -> str | None:
@@ -155,18 +159,15 @@ def _writer(structure: Structure, reader: Reader) -> str | None:
 def _group(
     group: Group,
     structure: Structure,
-    statistics: Statistics,
     probes: Mapping[str, Probe],
     held_out: Mapping[str, HeldOut],
+    means: Mapping[str, Tensor],
 ) -> GroupSpectrum | None:
-    ran: Iterable[str] = (name for name in group.readers if name in held_out)
+    ran = (name for name in group.readers if name in held_out)
     name = max(ran, key=list(structure.readers).index, default=None)
     if name is None:
         return None
-    means_KD = held_out[name].means_with(statistics.layers[name])
-    summary = summarise(
-        group, structure.readers[name], statistics.layers[name].grid, probes[name], means_KD
-    )
+    summary = summarise(group, structure.readers[name], probes[name], means[name])
     return _with_rate(group.name, name, held_out[name].success_rate, summary)
 
 

@@ -21,11 +21,9 @@ from ..console import Progress, silent
 from ..errors import InputError
 from ..structure.units import Reader
 from .accumulate import Accumulator, mirror
+from .budget import macs_per_position, max_features
 from .forward import Batches, observe
 from .taps import Grid
-
-MAX_FEATURES = 2048
-"""Features per layer that the pooling grid may reach."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +37,10 @@ class LayerStatistics:
     | counts_K       | (K,)           | samples per label                                      |
     | sums_KD        | (K, D)         | pooled features summed per label                       |
     | gram_DD        | (D, D)         | sum of x x^T over the samples' pooled features x       |
-    | moments_CC     | (C + 1, C + 1) | sum of [c; 1][c; 1]^T over samples and positions       |
+    | moments_CC     | (C + 1, C + 1) | sum of [c; 1][c; 1]^T over samples and positions (1)   |
 
-    `grid` is (rows, columns) of the pooled map, P = rows * columns.
+    `grid` is (rows, columns) of the pooled map, P = rows * columns. (1) All positions where that
+    is cheap next to the reader's own work, else evenly spread ones: `taps.position_stride`.
     """
 
     grid: Grid
@@ -111,8 +110,9 @@ def collect(
         InputError: no batches, labels outside 0..K-1, or inputs that do not fit the structure.
     """
     home = device if device.type == "cuda" else torch.device("cpu")  # MPS has no float64
+    features = max_features(readers.values(), num_labels)
     taps = {
-        name: Accumulator(reader, num_labels, MAX_FEATURES, home)
+        name: Accumulator(reader, num_labels, features, macs_per_position(model, reader), home)
         for name, reader in readers.items()
     }
     num_images = observe(

@@ -14,7 +14,6 @@ from .clusters import BoolArray, Clusters, FloatArray, find_clusters, threshold
 from .fields import features_of_units, output_fields, split_by_unit
 from .probe import Probe
 from .snr import layer_snr, sharpness, signal, unit_snr
-from .taps import Grid
 
 SLAB_BYTES = 64_000_000
 """Fields held at once: bounds the memory with many labels."""
@@ -33,11 +32,11 @@ class Summary:
     signal_U: FloatArray
 
 
-def summarise(group: Group, reader: Reader, grid: Grid, probe: Probe, means_KD: Tensor) -> Summary:
+def summarise(group: Group, reader: Reader, probe: Probe, means_KD: Tensor) -> Summary:
     """Fields, clusters, signal and noise of every unit of a group, seen by one reader."""
-    index_UQ = features_of_units(group.units, reader.unit_C, grid[0] * grid[1])
+    index_UQ = features_of_units(group.units, reader.unit_C, probe.grid[0] * probe.grid[1])
     weights_UKQ = split_by_unit(probe.weights_KD, index_UQ)
-    means_UKQ = split_by_unit(means_KD.float(), index_UQ)
+    means_UKQ = split_by_unit(means_KD, index_UQ)
     parts = [_summarise_slab(w, m) for w, m in _slabs(weights_UKQ, means_UKQ)]
     clusters, ones, sharp, ratio, lead = zip(*parts, strict=True)
     return Summary(

@@ -16,6 +16,11 @@ from ..structure.units import Reader
 
 Grid = tuple[int, int]
 
+MOMENT_SHARE = 1 / 9
+"""Share of a reader's own multiply-adds that its channel moments may cost."""
+MIN_VALUES = 8192
+"""Values (positions times channels) of each sample that the channel moments take all the same."""
+
 
 def as_map(x: Tensor, reader: Reader) -> Tensor:
     """View the input of a reader as (N, C, height, width), whatever its kind.
@@ -78,9 +83,26 @@ def pool(map_NCHW: Tensor, grid: Grid) -> Tensor:
     return map_NCHW.float().flatten(1)
 
 
-def rows(map_NCHW: Tensor) -> Tensor:
-    """Channels of every sample and position: (R, C) float32; free for channels-last maps."""
-    return map_NCHW.float().permute(0, 2, 3, 1).reshape(-1, map_NCHW.shape[1])
+def position_stride(map_NCHW: Tensor, macs_per_position: float) -> int:
+    """Take every how many-th position into the channel moments, so that these stay cheap.
+
+    Moments cost C^2 multiply-adds a position; they may cost MOMENT_SHARE of what the reader itself
+    does, but are given MIN_VALUES of every sample. 3 x 3 convolutions of equal width come out at 1
+    (all positions). The stride has no factor in common with the width of the map, so that all
+    columns are seen, and does not depend on the batch: sums stay additive.
+    """
+    _, channels, height, width = map_NCHW.shape
+    affordable = MOMENT_SHARE * macs_per_position / channels**2
+    stride = min(math.ceil(1 / affordable - 1e-9), max(1, height * width * channels // MIN_VALUES))
+    while math.gcd(stride, width) > 1 and stride > 1:
+        stride += 1
+    return stride
+
+
+def rows(map_NCHW: Tensor, stride: int = 1) -> Tensor:
+    """Channels of every sample at every `stride`-th position: (R, C) float32."""
+    lines_NPC = map_NCHW.permute(0, 2, 3, 1).flatten(1, 2)
+    return lines_NPC[:, stride // 2 :: stride].float().flatten(0, 1)
 
 
 def repeat_labels(labels_N: Tensor, x: Tensor) -> Tensor:

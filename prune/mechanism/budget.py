@@ -1,0 +1,47 @@
+"""How fine the pooling grids may be, so that the measurement stays cheap in memory.
+
+Shapes: K labels, C channels, D = C * g * g pooled features.
+"""
+
+import math
+from collections.abc import Iterable
+
+from torch import nn
+
+from ..structure.units import Reader
+
+MAX_FEATURES = 2048
+"""Features of one layer that its grid may reach."""
+MEMORY_BYTES = 900_000_000
+"""What statistics, probes and spectrum of all layers may take together, where C allows it."""
+_CANDIDATES = tuple(range(MAX_FEATURES, 0, -128))
+
+
+def max_features(readers: Iterable[Reader], num_labels: int) -> int:
+    """Largest D that the layers may reach so that all of them together stay within the memory.
+
+    At g = 1 a layer still needs D = C; with very many wide layers and labels that is the floor.
+    """
+    channels = [len(reader.unit_C) for reader in readers]
+    for features in _CANDIDATES:
+        if sum(layer_bytes(c, num_labels, features) for c in channels) <= MEMORY_BYTES:
+            return features
+    return 1
+
+
+def layer_bytes(channels: int, num_labels: int, features: int) -> int:
+    """Bytes that one layer takes at most: sums, moments, probe, held-out sums, spectrum."""
+    side = max(1, math.isqrt(features // channels))
+    size = channels * side * side
+    gram, moments = 8 * size**2, 8 * (channels + 1) ** 2
+    sums, probe, held_out, spectrum = 8, 4, 4, 8
+    return gram + moments + (sums + probe + held_out + spectrum) * num_labels * size
+
+
+def macs_per_position(model: nn.Module, reader: Reader) -> float:
+    """Multiply-adds that the reader spends on one position of its input."""
+    module = model.get_submodule(reader.layer)
+    weight = model.get_parameter(f"{reader.layer}.weight" if reader.layer else "weight")
+    stride = getattr(module, "stride", (1,)) if reader.kind == "conv" else (1,)
+    positions = len(reader.channel_of_feature_F) / len(reader.unit_C)
+    return weight.numel() / (math.prod(stride) * positions)

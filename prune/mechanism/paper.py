@@ -1,0 +1,216 @@
+"""The published procedure, to the letter: a probe trained by SGD on every frozen layer.
+
+It is the reference that the one-pass way is tested against. Source: arXiv 2305.18078, phases 2
+and 3. A fully connected layer without bias reads the whole flattened feature map; the network
+stays frozen in eval mode; the field of a filter is the probe's output with all other filters
+silenced, averaged over the inputs of each label. The silencing is done for all filters at once,
+by `fields.output_fields`, which equals it exactly.
+
+Shapes: N samples, K labels, D features of a whole map.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..console import Progress, silent
+from ..errors import UsageError
+from ..structure.units import Reader, Structure
+from .forward import Batches, observe
+from .held_out import evaluate_probes
+from .probe import Probe
+from .spectrum import Spectrum, spectrum_of
+from .taps import Grid, as_map, pool, repeat_labels
+
+
+@dataclass(frozen=True)
+class Maps:
+    """What every reader sees of some images: flattened maps (N, D) float32, labels (N,), grids."""
+
+    features: Mapping[str, Tensor]
+    labels: Mapping[str, Tensor]
+    grids: Mapping[str, Grid]
+
+
+Source = Callable[[int], Iterator[Maps]]
+"""Epoch number -> its mini-batches."""
+
+
+@dataclass(frozen=True)
+class Sgd:
+    """How a probe is trained. The defaults are the published ones.
+
+    With fewer epochs than published, `decay` should be raised to the power 200 / epochs so that
+    the learning rate still ends where it should: `Sgd.of(epochs)` does that.
+    """
+
+    epochs: int = 200
+    lr: float = 0.01
+    momentum: float = 0.975
+    weight_decay: float = 1e-3
+    decay: float = 0.975
+    batch_size: int = 100
+
+    @staticmethod
+    def of(epochs: int) -> "Sgd":
+        """The published schedule compressed into fewer epochs. Raises UsageError below 1."""
+        if epochs < 1:
+            raise UsageError(f"{epochs} probe epochs given: expected at least 1 (published: 200)")
+        return Sgd(epochs=epochs, decay=0.975 ** (200 / epochs))
+
+
+def measure_by_sgd(
+    model: nn.Module,
+    structure: Structure,
+    source: Source,
+    held_out_batches: Batches,
+    num_labels: int,
+    *,
+    device: torch.device,
+    sgd: Sgd | None = None,
+    progress: Progress = silent,
+) -> Spectrum:
+    """The spectrum, with probes trained as published.
+
+    Args:
+        source: training maps, from `frozen` (the network runs in every epoch, so that images can
+            be augmented anew, as published) or `cached` (it runs once).
+        held_out_batches: what success rates and fields are measured on; a label that none of
+            them has gets a field row of zeros.
+        sgd: default `Sgd()`, the published 200 epochs.
+        progress: called with (epochs done, epochs).
+
+    Raises InputError as `statistics.collect`.
+    """
+    probes = train_probes(source, num_labels, sgd or Sgd(), progress=progress)
+    held_out = evaluate_probes(
+        model, structure.readers, probes, held_out_batches, num_labels, device=device
+    )
+    means = {name: sums.means_KD() for name, sums in held_out.items()}
+    return spectrum_of(structure, probes, held_out, means)
+
+
+def frozen(
+    model: nn.Module,
+    readers: Mapping[str, Reader],
+    batches: Callable[[int], Batches],
+    num_labels: int,
+    *,
+    device: torch.device,
+) -> Source:
+    """Maps of `batches(epoch)`, computed when they are asked for."""
+
+    def source(epoch: int) -> Iterator[Maps]:
+        for batch in batches(epoch):
+            yield _run(model, readers, [batch], num_labels, device)
+
+    return source
+
+
+def cached(
+    model: nn.Module,
+    readers: Mapping[str, Reader],
+    batches: Batches,
+    num_labels: int,
+    *,
+    device: torch.device,
+    batch_size: int = 100,
+    seed: int = 0,
+) -> Source:
+    """Maps of fixed images, computed once and kept: 4 bytes times the features of all layers."""
+    maps = _run(model, readers, batches, num_labels, device)
+
+    def source(epoch: int) -> Iterator[Maps]:
+        generator = torch.Generator().manual_seed(seed + epoch)
+        count = min(len(labels) for labels in maps.labels.values())
+        for index in torch.split(torch.randperm(count, generator=generator), batch_size):
+            yield Maps(
+                {name: x[index.to(x.device)] for name, x in maps.features.items()},
+                {name: y[index.to(y.device)] for name, y in maps.labels.items()},
+                maps.grids,
+            )
+
+    return source
+
+
+def _run(
+    model: nn.Module,
+    readers: Mapping[str, Reader],
+    batches: Batches,
+    num_labels: int,
+    device: torch.device,
+) -> Maps:
+    features: dict[str, list[Tensor]] = {name: [] for name in readers}
+    labels: dict[str, list[Tensor]] = {name: [] for name in readers}
+    grids: dict[str, Grid] = {}
+
+    def on_input(name: str, x: Tensor, labels_N: Tensor) -> None:
+        map_NCHW = as_map(x, readers[name])
+        height, width = map_NCHW.shape[2:]
+        grids[name] = (height, width)
+        features[name].append(pool(map_NCHW, grids[name]))
+        labels[name].append(repeat_labels(labels_N, map_NCHW))
+
+    observe(model, readers, batches, num_labels, on_input, device=device)
+    return Maps(
+        {name: torch.cat(features[name]) for name in grids},
+        {name: torch.cat(labels[name]) for name in grids},
+        grids,
+    )
+
+
+def train_probes(
+    source: Source, num_labels: int, sgd: Sgd, *, progress: Progress = silent, seed: int = 0
+) -> dict[str, Probe]:
+    """Train a probe on every layer side by side: SGD with Nesterov momentum on cross-entropy.
+
+    The layers do not touch one another; they share only the passes through the frozen network.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    weights: dict[str, Tensor] = {}
+    grids: dict[str, Grid] = {}
+    optimizer: torch.optim.SGD | None = None
+    for epoch in range(sgd.epochs):
+        for maps in source(epoch):
+            if optimizer is None:
+                grids.update(maps.grids)
+                weights = {k: _start(x, num_labels, generator) for k, x in maps.features.items()}
+                optimizer = _optimizer(weights, sgd)
+            _step(weights, maps, optimizer)
+        assert optimizer is not None
+        optimizer.param_groups[0]["lr"] *= sgd.decay
+        progress(epoch + 1, sgd.epochs)
+    no_bias = torch.zeros(num_labels)
+    return {k: Probe(grids[k], w.detach().cpu(), no_bias) for k, w in weights.items()}
+
+
+def _start(features_ND: Tensor, num_labels: int, generator: torch.Generator) -> Tensor:
+    """Uniform within 1 / sqrt(D), as a fully connected layer starts."""
+    size = features_ND.shape[1]
+    weights_KD: Tensor = (2 * torch.rand(num_labels, size, generator=generator) - 1) / size**0.5
+    weights_KD = weights_KD.to(features_ND.device)
+    weights_KD.requires_grad = True
+    return weights_KD
+
+
+def _optimizer(weights: Mapping[str, Tensor], sgd: Sgd) -> torch.optim.SGD:
+    return torch.optim.SGD(
+        list(weights.values()),
+        lr=sgd.lr,
+        momentum=sgd.momentum,
+        weight_decay=sgd.weight_decay,
+        nesterov=True,
+    )
+
+
+def _step(weights: Mapping[str, Tensor], maps: Maps, optimizer: torch.optim.SGD) -> None:
+    losses = [
+        functional.cross_entropy(x @ weights[name].T, maps.labels[name])
+        for name, x in maps.features.items()
+    ]
+    optimizer.zero_grad()
+    torch.autograd.backward(losses)
+    optimizer.step()
