@@ -20,6 +20,7 @@ from ..prune.console import Progress, silent
 from ..prune.errors import UsageError
 from .environment import available_cores, describe_environment
 from .latency_stats import Times, ratio_of_medians, summarise
+from .memory import peak_memory
 from .subjects import Subject, prepare
 
 WARM_UP_SECONDS = 0.2
@@ -45,6 +46,8 @@ class LatencyRow:
             fast as the first file) and its 95 % bootstrap interval.
         size_bytes: of the file.
         session_ms: to open the file once, optimisation of the graph included.
+        peak_memory_bytes: largest resident memory of a process that does nothing but open this
+            file and run it (see `memory`); None where the system does not say.
     """
 
     name: str
@@ -64,6 +67,7 @@ class LatencyRow:
     ratio_high: float
     size_bytes: int
     session_ms: float
+    peak_memory_bytes: int | None
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,10 @@ def compare(
     runs = {subject.name: subject.run for subject in subjects}
     times = time_interleaved(runs, seconds=seconds, min_runs=min_runs, progress=progress)
     base_TR = next(iter(times.values()))
-    rows = tuple(_row(s, times[s.name], base_TR, batch_size, threads) for s in subjects)
+    memory = {s.path: peak_memory(s.path, provider, threads, s.feed) for s in subjects}
+    rows = tuple(
+        _row(s, times[s.name], base_TR, batch_size, threads, memory[s.path]) for s in subjects
+    )
     last = next(row for row in reversed(rows) if row.name in files)
     noisy = any(row.variation > NOISY_ABOVE for row in rows)
     ratio = (last.ratio, last.ratio_low, last.ratio_high)
@@ -161,7 +168,12 @@ def _time_turn(run: Run) -> list[float]:
 
 
 def _row(
-    subject: Subject, times_TR: Times, base_TR: Times, batch_size: int, threads: int
+    subject: Subject,
+    times_TR: Times,
+    base_TR: Times,
+    batch_size: int,
+    threads: int,
+    peak_memory_bytes: int | None,
 ) -> LatencyRow:
     summary = summarise(times_TR)
     ratio = ratio_of_medians(base_TR, times_TR)
@@ -177,4 +189,5 @@ def _row(
         ratio_high=ratio.high,
         size_bytes=subject.path.stat().st_size,
         session_ms=subject.session_ms,
+        peak_memory_bytes=peak_memory_bytes,
     )

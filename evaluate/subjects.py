@@ -24,6 +24,7 @@ class Subject:
         path: the ONNX file.
         session: opened on the provider that was asked for.
         session_ms: how long opening it took.
+        feed: its input, by name.
         run: one inference; its outputs are ready when it returns.
     """
 
@@ -31,6 +32,7 @@ class Subject:
     path: Path
     session: Session
     session_ms: float
+    feed: Feed
     run: Callable[[], Any]
 
 
@@ -67,7 +69,7 @@ def _subjects(
     session = open_session(path, provider, threads)
     session_ms = (time.perf_counter() - start) * 1e3
     feed = make_feed(session, batch_size, input_size)
-    plain = Subject(name, path, session, session_ms, lambda: session.run(None, feed))
+    plain = Subject(name, path, session, session_ms, feed, lambda: session.run(None, feed))
     if provider not in NEED_CUDA:
         return [plain]
     bound = replace(plain, run=bind(session, feed, "cuda"))

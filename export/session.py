@@ -67,6 +67,8 @@ def _create(path: Path, provider: str, wanted: str, threads: int | None) -> Sess
     options = onnxruntime.SessionOptions()
     options.log_severity_level = ERRORS_ONLY
     options.intra_op_num_threads = threads or 0
+    # Idle workers of one session would otherwise spin on the cores while another is being timed.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     if provider in NEED_CUDA:
         _preload_cuda()
     try:

@@ -14,6 +14,7 @@ from prune_dl.evaluate.environment import available_cores, describe_environment
 from prune_dl.evaluate.feeds import make_feed
 from prune_dl.evaluate.latency import compare, time_interleaved
 from prune_dl.evaluate.latency_stats import ratio_of_medians, summarise
+from prune_dl.evaluate.memory import peak_memory
 from prune_dl.evaluate.subjects import bind
 from prune_dl.export.session import open_session
 from prune_dl.prune.errors import InputError, UsageError
@@ -135,6 +136,7 @@ def test_compare_foreign_files(tmp_path: Path) -> None:
     assert result.noisy == (max(long.variation, short.variation) > 0.10)
     assert long.size_bytes == (tmp_path / "a.onnx").stat().st_size
     assert long.session_ms > 0
+    assert 10e6 < long.peak_memory_bytes < 1e9
 
 
 def test_threads_default_to_every_core(tmp_path: Path) -> None:
@@ -187,3 +189,12 @@ def test_environment_names_processor_and_versions() -> None:
     assert facts["cpu"]
     assert facts["torch"].count(".") >= 2
     assert "onnxruntime-gpu" in facts or "onnxruntime" in facts
+
+
+def test_peak_memory_grows_with_the_batch(tmp_path: Path) -> None:
+    path = write_graph(tmp_path / "a.onnx", ["n", 3, 256, 256])
+    session = open_session(path)
+    small = peak_memory(path, "cpu", 1, make_feed(session, 1))
+    large = peak_memory(path, "cpu", 1, make_feed(session, 64))
+    batch_bytes = 63 * 3 * 256 * 256 * 4
+    assert batch_bytes < large - small < 6 * batch_bytes

@@ -1,0 +1,86 @@
+"""A folder ready for the Hugging Face Hub: weights, ONNX files, configuration, a card of facts.
+
+Nothing is uploaded; `hf upload NAME FOLDER` is the user's own command.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..prune.errors import InputError, UsageError
+from .hub_card import write_card
+
+NEEDED = ("model.safetensors", "model.onnx", "report.json")
+
+
+def write_hub_folder(run: Path, folder: Path) -> Path:
+    """Turn a run folder into a folder for the Hub; it appears complete or not at all.
+
+    It holds model.safetensors, every ONNX file of the run, config.json, report.json and README.md,
+    whose figures all come from report.json.
+
+    Args:
+        run: output folder of a finished job.
+        folder: must not exist, or be empty.
+
+    Raises:
+        InputError: the run folder is not complete.
+        UsageError: the folder is in use.
+    """
+    missing = [name for name in NEEDED if not (run / name).is_file()]
+    if missing:
+        raise InputError(
+            f"{run}: no {', '.join(missing)} there; expected the output folder of a finished run"
+        )
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"--hub-folder {folder}: not empty; name a new folder")
+    report = _read_report(run / "report.json")
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    try:
+        _fill(partial, run, report)
+        if folder.exists():
+            folder.rmdir()
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def _read_report(path: Path) -> dict[str, Any]:
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON ({error}); run the job again") from error
+    if not isinstance(report, dict) or "model" not in report:
+        raise InputError(f"{path}: not a report of this tool; run the job again")
+    return report
+
+
+def _fill(folder: Path, run: Path, report: Mapping[str, Any]) -> None:
+    folder.mkdir(parents=True)
+    files = ["model.safetensors", "report.json", *sorted(p.name for p in run.glob("*.onnx"))]
+    for name in files:
+        shutil.copyfile(run / name, folder / name)
+    config = json.dumps(make_config(report), indent=1)
+    (folder / "config.json").write_text(config + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(write_card(report, files), encoding="utf-8")
+
+
+def make_config(report: Mapping[str, Any]) -> dict[str, Any]:
+    """What a program needs to feed the network and to read its answer, and the kept widths."""
+    model = report["model"]
+    labels = model.get("labels") or [str(i) for i in range(model.get("num_labels") or 0)]
+    return {
+        "architecture": model.get("arch"),
+        "num_labels": model.get("num_labels"),
+        "id2label": dict(enumerate(labels)),
+        "label2id": {label: index for index, label in enumerate(labels)},
+        "input_size": model.get("input_size"),
+        "image_mean": model.get("mean"),
+        "image_std": model.get("std"),
+        "widths": {layer["name"]: layer["num_kept"] for layer in report.get("layers") or []},
+        "library_name": "prune-dl",
+    }

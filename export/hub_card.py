@@ -1,0 +1,115 @@
+"""The model card: YAML head for the Hub, then measured figures and how to run the files."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+Report = Mapping[str, Any]
+
+
+def write_card(report: Report, files: Sequence[str]) -> str:
+    """README.md of a Hub folder; a figure that the report does not have gets no row."""
+    name = _name(report)
+    parts = [
+        _head(report, name),
+        f"# {name}",
+        "A filter-pruned image classifier: filters were removed, not zeroed. "
+        f"Asked for: {report.get('target') or 'not stated'}.",
+        "## Measured",
+        _table(report),
+        _conditions(report),
+        "## Files",
+        "\n".join(f"- `{file}`" for file in files),
+        "## Use",
+        _usage(report),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _name(report: Report) -> str:
+    model = report["model"]
+    return f"{model.get('name') or model.get('arch') or 'network'}-pruned"
+
+
+def _head(report: Report, name: str) -> str:
+    """The YAML block of the Hub, written as JSON values, which YAML includes."""
+    lines = ["---", "library_name: prune-dl", "pipeline_tag: image-classification"]
+    lines += ["tags: [pruning, filter-pruning, onnx, image-classification]"]
+    final = _at(report, "accuracy", "final")
+    if final is not None:
+        data = str(report["model"].get("data") or "unknown")
+        result = {
+            "task": {"type": "image-classification"},
+            "dataset": {"name": data, "type": data, "split": "test"},
+            "metrics": [{"type": "accuracy", "value": round(final["top1"], 4)}],
+        }
+        lines += [f"model-index: {json.dumps([{'name': name, 'results': [result]}])}"]
+    return "\n".join([*lines, "---"])
+
+
+def _at(report: Report, *keys: str) -> Any:
+    """A nested value, None where any part of the way is missing."""
+    value: Any = report
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _table(report: Report) -> str:
+    rows: list[tuple[str, str, Callable[[Any], str]]] = [
+        ("top-1 accuracy (95 % interval), test part", "accuracy", _accuracy),
+        ("multiply-adds of one image", "macs", _millions),
+        ("parameters", "params", _millions),
+        ("ONNX file, MB", "size_bytes", lambda size: f"{size / 1e6:.2f}"),
+        ("latency p50 / p90 / p99, ms", "latency_ms", _latency),
+    ]
+    lines = ["| | original | this network |", "|---|---|---|"]
+    for title, key, show in rows:
+        pair = (_at(report, key, "original"), _at(report, key, "final"))
+        if pair != (None, None):
+            cells = ["not measured" if value is None else show(value) for value in pair]
+            lines.append(f"| {title} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _accuracy(value: Mapping[str, float]) -> str:
+    return f"{value['top1']:.2%} ({value['low']:.2%} to {value['high']:.2%})"
+
+
+def _millions(value: float) -> str:
+    return f"{value / 1e6:.2f} M"
+
+
+def _latency(value: Mapping[str, float]) -> str:
+    return " / ".join(f"{value[key]:.2f}" for key in ("p50", "p90", "p99"))
+
+
+def _conditions(report: Report) -> str:
+    bench, cpu = _at(report, "benchmark"), _at(report, "environment", "cpu")
+    lines = []
+    if bench:
+        noisy = "; the machine was noisy" if bench.get("noisy") else ""
+        lines.append(
+            f"Latency on {bench['provider']}, batch {bench['batch_size']}, {bench['threads']} "
+            f"threads, {cpu or 'unknown processor'}, both files in turns{noisy}."
+        )
+    if report.get("command"):
+        lines.append(f"Made by `{report['command']}`; all figures are from `report.json`.")
+    return "\n".join(lines)
+
+
+def _usage(report: Report) -> str:
+    size = report["model"].get("input_size") or ["C", "H", "W"]
+    shape = ", ".join(str(axis) for axis in size)
+    return f"""```python
+import onnxruntime
+
+session = onnxruntime.InferenceSession("model.onnx")
+(logits,) = session.run(None, {{"images": images}})  # float32 (N, {shape}), normalised: config.json
+```
+
+```python
+from prune_dl.prune import load
+
+network = load("model.safetensors")  # the smaller torch network, no pickle
+```"""

@@ -1,0 +1,127 @@
+"""The files in the hands of their users: a process without torch, and a browser."""
+
+import functools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from prune_dl.export.session import open_session, predict
+from prune_dl.export.variants import Variant, export_variant, to_pixels
+from prune_dl.prune.inputs.data import open_data
+from torch import nn
+from torch.nn import functional as F
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "browser"
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
+NPM = shutil.which("npm")
+NUM_DIGITS = 60
+
+CONSUMER = """
+import json, sys
+import numpy as np
+import onnxruntime
+
+path, inputs = sys.argv[1:]
+session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+(outputs,) = session.run(None, {"images": np.load(inputs)})
+assert not [name for name in sys.modules if name.split(".")[0] in ("torch", "prune_dl")]
+metadata = session.get_modelmeta().custom_metadata_map
+print(json.dumps({"labels": outputs.argmax(1).tolist(), "metadata": metadata}))
+"""
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with both kinds of file and their inputs, from a network that knows digits."""
+    folder = tmp_path_factory.mktemp("digits")
+    data = open_data("digits")
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(1, 8, 3, stride=2), nn.ReLU(), nn.Conv2d(8, 16, 3), nn.ReLU(), nn.Flatten(),
+        nn.Linear(16 * 25, 10),
+    )  # fmt: skip
+    optimiser = torch.optim.Adam(network.parameters(), lr=3e-3)
+    for seed in range(6):
+        for images, labels in data.train.batches(64, device="cpu", shuffle_seed=seed):
+            optimiser.zero_grad()
+            F.cross_entropy(network(images), labels).backward()
+            optimiser.step()
+    images, labels = next(data.test.batches(NUM_DIGITS, device="cpu", limit=NUM_DIGITS))
+    pixels = to_pixels(images, data.mean, data.std)
+    for name, variant in (("plain", Variant()), ("raw", Variant(embed_preprocess=True))):
+        export_variant(
+            network.eval(), images, folder / f"{name}.onnx", variant,
+            mean=data.mean, std=data.std, metadata={"labels": json.dumps(data.labels)},
+        )  # fmt: skip
+    np.save(folder / "plain.npy", images.numpy())
+    np.save(folder / "raw.npy", pixels.numpy())
+    np.save(folder / "labels.npy", labels.numpy())
+    return folder
+
+
+@pytest.mark.parametrize("name", ["plain", "raw"])
+def test_a_process_without_torch_gives_the_same_labels(digits: Path, name: str) -> None:
+    command = [sys.executable, "-c", CONSUMER, digits / f"{name}.onnx", digits / f"{name}.npy"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    answer = json.loads(done.stdout)
+    expected = predict(open_session(digits / "plain.onnx"), np.load(digits / "plain.npy"))
+    assert answer["labels"] == expected.argmax(1).tolist()
+    right = np.mean(np.array(answer["labels"]) == np.load(digits / "labels.npy"))
+    assert right > 0.8
+    assert len(json.loads(answer["metadata"]["labels"])) == 10
+
+
+def test_timing_files_needs_no_torch() -> None:
+    code = "import sys, prune_dl.evaluate.latency; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.fixture
+def site(digits: Path, tmp_path: Path) -> Iterator[str]:
+    """The example page as its README says, on a local server."""
+    for name in ("index.html", "package.json"):
+        shutil.copy(EXAMPLE / name, tmp_path)
+    shutil.copy(digits / "raw.onnx", tmp_path / "model.onnx")
+    script = [sys.executable, EXAMPLE / "write_digits.py", "--out", tmp_path / "digits.json"]
+    subprocess.run([*script, "--images", str(NUM_DIGITS)], check=True, capture_output=True)
+    install = [str(NPM), "install", "--ignore-scripts", "--no-audit", "--no-fund"]
+    subprocess.run(install, cwd=tmp_path, check=True, capture_output=True)
+    handler = functools.partial(QuietHandler, directory=os.fspath(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/index.html"
+        server.shutdown()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Keep the terminal clean."""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on the PATH")
+@pytest.mark.skipif(NPM is None, reason="no npm on the PATH")
+def test_the_example_page_gives_the_labels_of_python(
+    site: str, digits: Path, tmp_path: Path
+) -> None:
+    command = [
+        *(BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=60000"),
+        *(f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", site),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert 'data-state="done"' in done.stdout, done.stdout[-2000:]
+    found = [int(label) for label in re.findall(r'data-label="(\d+)"', done.stdout)]
+    pixels = np.load(digits / "raw.npy")
+    expected = predict(open_session(digits / "raw.onnx"), pixels).argmax(1).tolist()
+    assert found == expected
+    assert len(found) == NUM_DIGITS
