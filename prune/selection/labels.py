@@ -9,8 +9,9 @@ Shapes: K labels, C channels, P cells of the pooling grid, D = C * P features.
 from dataclasses import replace
 
 import numpy as np
+import torch
 
-from ..mechanism.probe import solve
+from ..mechanism.probe import RIDGE, solve
 from ..mechanism.spectrum import GroupSpectrum
 from ..mechanism.statistics import Statistics
 from ..structure.units import Group, IntArray, Reader, Structure
@@ -19,6 +20,9 @@ from .readers import Problem, covariance
 
 def probe_problem(structure: Structure, group: Group, statistics: Statistics) -> Problem | None:
     """The probe's outputs as targets over pooled features, at the group's last reader.
+
+    The loss is the probe's own, its ridge penalty included: with fewer samples than features
+    nothing would be missed otherwise.
 
     None where the reader never ran.
     """
@@ -29,6 +33,8 @@ def probe_problem(structure: Structure, group: Group, statistics: Statistics) ->
     count = layer.counts_K.sum()
     mean_D = layer.sums_KD.sum(0) / count
     cov = layer.gram_DD / count - mean_D[:, None] * mean_D
+    penalty = RIDGE * float(cov.trace() / count)
+    cov = cov + penalty * torch.eye(len(cov), dtype=cov.dtype)
     cells = len(mean_D) // len(unit_C)
     weights = solve(layer).weights_KD.double().numpy().T
     return Problem(cov.numpy(), weights, np.repeat(unit_C, cells))
