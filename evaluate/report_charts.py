@@ -1,130 +1,12 @@
-"""The figures of the report's page, as plain plotly dicts (see `page.Figure`).
+"""Layers and stages of a report as charts: plain plotly dicts (see `page.Figure`)."""
 
-Shapes: S labels shown in a label matrix.
-"""
-
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .page import Figure
-from .report_words import STAGES, percent
 
 if TYPE_CHECKING:
-    from .accuracy import Accuracy
-    from .pictures import FilterPicture
     from .report import Report
-
-FAR_BELOW = 0.12
-"""A stage this much below the others would flatten them; it is drawn at the lower edge."""
-DODGE = {"original": 0.0, "removed": -0.03, "repaired": -0.015, "final": 0.0}
-"""Sideways shift in shares of the axis, so that stages of equal cost do not hide each other."""
-
-
-def accuracy_against_cost(report: "Report") -> Figure:
-    """Accuracy of every stage against latency (or MACs where latency was not measured)."""
-    costs, title = _costs(report)
-    measured = list(_measured(report))
-    span = max(costs.values()) or 1.0
-    floor = _lowest_shown([accuracy for _, accuracy in measured])
-    traces = [
-        _stage_trace(report, stage, accuracy, costs[stage] + DODGE[stage] * span, floor)
-        for stage, accuracy in measured
-    ]
-    top = max(accuracy.high for _, accuracy in measured)
-    margin = 0.08 * (top - floor) + 0.002
-    layout = {
-        "annotations": [_stage_label(trace) for trace in traces],
-        "xaxis": {"title": {"text": title}, "range": [0, 1.18 * span]},
-        "yaxis": {
-            "title": {"text": "top-1 on the test part, %"},
-            "range": [100 * (floor - 1.6 * margin), 100 * (top + margin)],
-        },
-        "showlegend": False,
-    }
-    return {"data": traces, "layout": layout, "height": 380}
-
-
-def _measured(report: "Report") -> Iterator[tuple[str, "Accuracy"]]:
-    for stage in STAGES:
-        accuracy = getattr(report.accuracy, stage)
-        if accuracy is not None:
-            yield stage, accuracy
-
-
-def _costs(report: "Report") -> tuple[dict[str, float], str]:
-    """Where each stage stands on the horizontal axis, and the axis' title."""
-    latency = report.latency_ms
-    if latency is None:
-        ends = (report.macs.original / 1e6, report.macs.final / 1e6)
-        title = "million MACs per image"
-    else:
-        ends = (latency.original.p50, latency.final.p50)
-        title = "latency, ms (p50; bar to p90)"
-    return {stage: ends[0] if stage == "original" else ends[1] for stage in STAGES}, title
-
-
-def _lowest_shown(accuracies: list["Accuracy"]) -> float:
-    """Lower end of the vertical axis: stages far below the others do not count."""
-    best = max(accuracy.top1 for accuracy in accuracies)
-    return min(a.low for a in accuracies if a.top1 >= best - FAR_BELOW)
-
-
-def _stage_trace(
-    report: "Report", stage: str, accuracy: "Accuracy", x: float, floor: float
-) -> dict[str, Any]:
-    below = accuracy.top1 < floor
-    y = 100 * (floor if below else accuracy.top1)
-    label = f"{stage} {percent(accuracy.top1)}" + (" (below the axis)" if below else "")
-    trace: dict[str, Any] = {
-        "type": "scatter",
-        "mode": "markers",
-        "x": [x],
-        "y": [y],
-        "name": stage,
-        "cliponaxis": False,
-        "meta": label,
-        "marker": {
-            "color": f"var(--{stage})",
-            "size": 12,
-            "symbol": "triangle-down" if below else "circle",
-        },
-        "hovertext": [f"{label}, 95 %: {percent(accuracy.low)} to {percent(accuracy.high)}"],
-        "hoverinfo": "text",
-    }
-    if not below:
-        up, down = accuracy.high - accuracy.top1, accuracy.top1 - accuracy.low
-        trace["error_y"] = _bar(100 * up, 100 * down, stage)
-    if report.latency_ms is not None and stage in {"original", "final"}:
-        latency = getattr(report.latency_ms, stage)
-        trace["error_x"] = _bar(max(latency.p90 - latency.p50, 0.0), 0.0, stage)
-    return trace
-
-
-def _stage_label(trace: dict[str, Any]) -> dict[str, Any]:
-    """The stage's name and figure beside its point, clear of both interval bars."""
-    left = trace["name"] in {"removed", "repaired"}
-    return {
-        "x": trace["x"][0],
-        "y": trace["y"][0],
-        "text": trace["meta"],
-        "font": {"color": f"var(--{trace['name']})"},
-        "showarrow": False,
-        "xanchor": "right" if left else "left",
-        "xshift": -12 if left else 10,
-        "yshift": 0 if left else 13,
-    }
-
-
-def _bar(up: float, down: float, stage: str) -> dict[str, Any]:
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": [up],
-        "arrayminus": [down],
-        "color": f"var(--{stage})",
-        "thickness": 1.5,
-        "width": 5,
-    }
 
 
 def selection_along_depth(report: "Report") -> Figure | None:
@@ -218,53 +100,6 @@ def filters_by_layer(report: "Report") -> Figure:
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
     }
     return {"data": [before, after], "layout": layout, "height": 380}
-
-
-def label_matrix(picture: "FilterPicture") -> Figure:
-    """One label matrix as a heat map, every cluster outlined."""
-    trace = {
-        "type": "heatmap",
-        "z": [list(row) for row in picture.field],
-        "zmin": -1,
-        "zmax": 1,
-        "colorscale": [[0, "var(--cold)"], [0.5, "var(--neutral)"], [1, "var(--hot)"]],
-        "showscale": False,
-        "xgap": 1,
-        "ygap": 1,
-        "customdata": [[[row, column] for column in picture.labels] for row in picture.labels],
-        "hovertemplate": "input %{customdata[0]}, unit %{customdata[1]}: %{z:.2f}<extra></extra>",
-    }
-    axis = {
-        "tickvals": list(range(len(picture.labels))),
-        "ticktext": [_short(label) for label in picture.labels],
-        "tickfont": {"size": 10 if len(picture.labels) <= 12 else 8},
-        "showgrid": False,
-        "zeroline": False,
-        "ticks": "",
-    }
-    square = {"scaleanchor": "x", "constrain": "domain", "constraintoward": "top"}
-    layout = {
-        "xaxis": {**axis, "tickangle": -60, "constrain": "domain"},
-        "yaxis": {**axis, "autorange": "reversed", **square},
-        "shapes": _outlines(picture.clusters),
-        "margin": {"l": 72, "r": 6, "t": 6, "b": 72},
-    }
-    return {"data": [trace], "layout": layout, "height": 268}
-
-
-def _short(label: str) -> str:
-    return label if len(label) <= 11 else label[:10] + "…"
-
-
-def _outlines(sizes: tuple[int, ...]) -> list[dict[str, Any]]:
-    """One square per cluster, along the diagonal."""
-    shapes, start = [], 0
-    for size in sizes:
-        low, high = start - 0.5, start + size - 0.5
-        corners = {"x0": low, "x1": high, "y0": low, "y1": high}
-        shapes.append({"type": "rect", "line": {"color": "var(--text)", "width": 2}, **corners})
-        start += size
-    return shapes
 
 
 def stage_times(report: "Report") -> Figure:

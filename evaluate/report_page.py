@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from . import report_charts as charts
 from . import report_words as words
+from .accuracy_chart import accuracy_against_cost
+from .matrix_chart import label_matrix
 from .page import Figure, render
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ def render_page(report: "Report") -> str:
         "report.html",
         report=report,
         headline=words.headline(report),
+        allocation=words.allocation_name(report.allocation),
+        created=report.created.replace("T", " ").replace("+00:00", " UTC"),
+        also_kept=also_kept(report),
         tiles=tiles(report),
         stages=stage_rows(report),
         layers=layer_rows(report),
@@ -108,8 +113,14 @@ def layer_rows(report: "Report") -> list[dict[str, Any]]:
     ]
 
 
+def also_kept(report: "Report") -> dict[str, str]:
+    """Reasons of layers that the table of layers does not show already."""
+    shown = {line.name for line in report.layers if line.reason}
+    return {name: why for name, why in report.kept_whole.items() if name not in shown}
+
+
 def _pair(change: "Change[int] | None") -> str:
-    return f"{words.count(change.original)} → {words.count(change.final)}" if change else "–"
+    return " → ".join(words.count(n, 3) for n in (change.original, change.final)) if change else "–"
 
 
 def _number(value: float | None) -> str:
@@ -120,7 +131,7 @@ def figures(report: "Report") -> dict[str, Figure]:
     """Charts by the name under which the template places them."""
     found = {"filters": charts.filters_by_layer(report)}
     if report.accuracy.original is not None or report.accuracy.final is not None:
-        found["accuracy"] = charts.accuracy_against_cost(report)
+        found["accuracy"] = accuracy_against_cost(report)
     depth = charts.selection_along_depth(report)
     if depth is not None:
         found["depth"] = depth
@@ -134,7 +145,7 @@ def matrices(report: "Report") -> list[dict[str, Any]]:
     return [
         {
             "layer": layer,
-            "pictures": [{"picture": p, "figure": charts.label_matrix(p)} for p in pictures],
+            "pictures": [{"picture": p, "figure": label_matrix(p)} for p in pictures],
         }
         for layer, pictures in groupby(report.pictures, key=lambda p: p.layer)
     ]
@@ -142,7 +153,7 @@ def matrices(report: "Report") -> list[dict[str, Any]]:
 
 def facts(report: "Report") -> list[dict[str, Any]]:
     """Small two-column tables at the foot of the page."""
-    tables = {
+    tables: dict[str, dict[str, Any]] = {
         "Network": _network_facts(report),
         "Checks": _check_facts(report),
         "Latency": _latency_facts(report),
@@ -152,7 +163,11 @@ def facts(report: "Report") -> list[dict[str, Any]]:
         },
         "Environment": dict(report.environment),
     }
-    return [{"title": title, "rows": rows} for title, rows in tables.items() if rows]
+    return [
+        {"title": title, "rows": {name: words.value(cell) for name, cell in rows.items()}}
+        for title, rows in tables.items()
+        if rows
+    ]
 
 
 def _network_facts(report: "Report") -> dict[str, object]:
@@ -166,7 +181,7 @@ def _network_facts(report: "Report") -> dict[str, object]:
         "input size": size,
         "SHA-256": model.sha256,
         "ranking": report.criterion,
-        "allocation": report.allocation,
+        "allocation": words.allocation_name(report.allocation),
         "plan": report.plan_digest,
     }
     return {name: value for name, value in rows.items() if value}

@@ -57,13 +57,28 @@ def provider_name(provider: str) -> str:
     return short.upper() if short.lower() in {"cpu", "cuda"} else short
 
 
-def count(number: float | None) -> str:
+def allocation_name(method: str) -> str:
+    """How the cut was spread over the layers, in words."""
+    known = {
+        "sr": "relative error, weighted by the success rate still to be gained",
+        "error": "relative error",
+        "uniform": "the same share for all",
+    }
+    return known.get(method, method)
+
+
+def value(thing: object) -> str:
+    """A cell of a table of facts: numbers with four digits, the rest as it is."""
+    return f"{thing:.4g}" if isinstance(thing, float) else str(thing)
+
+
+def count(number: float | None, digits: int = 4) -> str:
     """A count with a unit of thousands: "313.7 M"."""
     if number is None:
         return "–"
     for scale, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if abs(number) >= scale:
-            return f"{number / scale:.4g}{unit}"
+            return f"{number / scale:.{digits}g}{unit}"
     return f"{number:g}"
 
 
@@ -93,7 +108,7 @@ def honest_warnings(report: "Report") -> tuple[str, ...]:
             f"The test part has only {final.total} images: top-1 is known to lie between "
             f"{percent(final.low)} and {percent(final.high)}, no closer."
         )
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys(text[:1].upper() + text[1:] for text in found))
 
 
 def _certificate_warnings(report: "Report") -> list[str]:

@@ -10,6 +10,8 @@ import pytest
 from prune_dl.evaluate import report_charts as charts
 from prune_dl.evaluate import report_words as words
 from prune_dl.evaluate.accuracy import Accuracy
+from prune_dl.evaluate.accuracy_chart import accuracy_against_cost
+from prune_dl.evaluate.matrix_chart import label_matrix
 from prune_dl.evaluate.report import Benchmark, CertificateLine, Change, Ratio, Stages
 from prune_dl.evaluate.report_page import figures, layer_rows, render_page, stage_rows, tiles
 from report_samples import sample_picture, sample_report, without_latency
@@ -78,20 +80,19 @@ def resolved(value):
     "report", [sample_report(), without_latency(sample_report(56))], ids=["vgg", "no latency"]
 )
 def test_every_figure_is_valid_plotly(report):
-    drawn = [*figures(report).values(), *map(charts.label_matrix, report.pictures)]
+    drawn = [*figures(report).values(), *map(label_matrix, report.pictures)]
     assert len(drawn) == 4 + len(report.pictures)
     for figure in drawn:
         go.Figure(data=resolved(figure["data"]), layout=resolved(figure["layout"]))
 
 
 def test_a_stage_far_below_does_not_flatten_the_others():
-    figure = charts.accuracy_against_cost(sample_report())
+    figure = accuracy_against_cost(sample_report())
     low, _ = figure["layout"]["yaxis"]["range"]
     assert low > 80
     removed = next(trace for trace in figure["data"] if trace["name"] == "removed")
     assert removed["y"][0] >= low
-    assert "10.5 %" in removed["meta"]
-    assert "below" in removed["meta"]
+    assert removed["meta"] == "▼ removed 10.5 %"
 
 
 def test_places_along_the_depth_have_names_of_their_own():
@@ -101,7 +102,7 @@ def test_places_along_the_depth_have_names_of_their_own():
 
 def test_each_cluster_is_outlined_where_its_labels_are():
     picture = replace(sample_picture("conv", 0, tuple("abcdef")), clusters=(3, 2))
-    outlines = charts.label_matrix(picture)["layout"]["shapes"]
+    outlines = label_matrix(picture)["layout"]["shapes"]
     assert [(o["x0"], o["x1"], o["y0"], o["y1"]) for o in outlines] == [
         (-0.5, 2.5, -0.5, 2.5),
         (2.5, 4.5, 2.5, 4.5),
@@ -120,6 +121,14 @@ def test_tables_hold_the_figures_of_the_report():
     row = layer_rows(report)[1]
     assert (row["num_filters"], row["num_kept"], row["share"]) == (64, 54, 84)
     assert [tile["name"] for tile in tiles(report)][:2] == ["Top-1", "MACs"]
+
+
+def test_a_reason_is_told_once():
+    report = sample_report()
+    layers = (replace(report.layers[0], name="classifier", reason="writes the output"),)
+    once = replace(report, layers=layers, kept_whole={"classifier": "writes the output"})
+    assert render_page(once).count("writes the output") == 1
+    assert render_page(report).count("writes the output of the network") == 1
 
 
 class Outside(HTMLParser):
