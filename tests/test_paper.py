@@ -33,7 +33,7 @@ def test_a_probe_by_sgd_reads_labels_like_logistic_regression() -> None:
     same_objective = LogisticRegression(C=1 / (1200 * 1e-3), fit_intercept=False, max_iter=500)
     oracle = same_objective.fit(x[:1200], y[:1200])
     predicted = probe.predict(torch.tensor(x[1200:]).float()).numpy()
-    assert np.mean(predicted == oracle.predict(x[1200:])) > 0.95
+    assert np.mean(predicted == oracle.predict(x[1200:])) > 0.93
     assert not probe.bias_K.any()
 
 

@@ -1,0 +1,223 @@
+"""Check the published mechanism (arXiv 2305.18078) on a network of your own, with controls.
+
+    python examples/reproduce_paper.py examples/vgg6.toml
+    python examples/reproduce_paper.py examples/vgg16.toml --model vgg16_cifar10.pt --data cifar10/
+    python examples/reproduce_paper.py examples/vgg6.toml --probe both --images 5000
+
+Prints the paper's table (success rate, clusters, noise, SNR of every layer) and says which claims
+of the abstract hold; then the same for an untrained network and for shuffled labels, where they
+must fail. With `--probe both` the published training of the probes and the one-pass way are
+compared. Without `--model` the network is trained first and kept in `--keep`.
+
+Nothing is chosen on the images that the figures are measured on, so these are the test part.
+"""
+
+import json
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+import tyro
+from paper_claims import Row, check, rows_of, table
+from prune_dl.prune.console import stage
+from prune_dl.prune.inputs.checkpoint import load_checkpoint, save_checkpoint
+from prune_dl.prune.inputs.data import DataSet, open_data
+from prune_dl.prune.inputs.origin import Origin
+from prune_dl.prune.inputs.split import Split
+from prune_dl.prune.inputs.zoo import build
+from prune_dl.prune.mechanism.agreement import compare_spectra
+from prune_dl.prune.mechanism.paper import Sgd, cached, frozen, measure_by_sgd
+from prune_dl.prune.mechanism.spectrum import Spectrum, measure
+from prune_dl.prune.structure.trace import trace
+from prune_dl.prune.structure.units import Structure
+from prune_dl.prune.training.device import pick_device
+from prune_dl.prune.training.train import Training, fit
+from torch import Tensor, nn
+
+Batches = Iterator[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What to check, and on how much data."""
+
+    arch: str
+    """Zoo name with options, for example avgg16:early_pools=2,width=0.25."""
+    data: str = "cifar10"
+    """Image folder, or cifar10."""
+    model: Path | None = None
+    """A trained checkpoint; without one the network is trained."""
+    keep: Path | None = None
+    """Where a network that was trained here is saved."""
+    epochs: int = 60
+    """Of that training."""
+    max_batches: int | None = None
+    """Of that training: stop early, for a quick look."""
+    images: int = 20000
+    """Training images that the probes see."""
+    test_images: int = 10000
+    """Test images that the figures are measured on."""
+    probe: Literal["ridge", "sgd", "both"] = "ridge"
+    """In one pass, as published, or both with their agreement."""
+    probe_epochs: int = 200
+    """Of the published procedure (200); fewer compress its schedule."""
+    cache: bool = False
+    """Published procedure: compute the maps once, without augmentation, and keep them."""
+    controls: bool = True
+    """Also measure an untrained network and shuffled labels."""
+    device: str = "auto"
+    seed: int = 0
+    out: Path | None = None
+    """JSON file for all figures."""
+
+
+def main() -> None:
+    """Read the TOML and the flags, measure, print."""
+    if len(sys.argv) < 2 or not sys.argv[1].endswith(".toml"):
+        sys.exit("the first argument must be a TOML file, for example examples/vgg6.toml")
+    settings = tomllib.loads(Path(sys.argv[1]).read_text())
+    reproduction = tyro.cli(Reproduction, default=Reproduction(**settings), args=sys.argv[2:])
+    results = reproduce(reproduction)
+    if reproduction.out:
+        reproduction.out.write_text(json.dumps(results, indent=2))
+
+
+def reproduce(what: Reproduction) -> dict[str, list[dict[str, object]]]:
+    """Measure every arm and print its table; the rows, by arm."""
+    device = pick_device(what.device)
+    data = open_data(what.data)
+    model = trained(what, data, device)
+    arms = {"trained": (model, False)}
+    if what.controls:
+        torch.manual_seed(what.seed)
+        untrained = build(what.arch, len(data.labels)).to(device)
+        arms |= {"untrained network": (untrained, False), "shuffled labels": (model, True)}
+    results = {}
+    for name, (network, shuffled) in arms.items():
+        rows = show(f"{what.arch}, {name}", run(what, network, data, device, shuffled))
+        results[name] = [asdict(row) for row in rows]
+    return results
+
+
+def trained(what: Reproduction, data: DataSet, device: torch.device) -> nn.Module:
+    """The network of `--model`, or one trained here."""
+    if what.model is not None:
+        return load_checkpoint(str(what.model), arch=what.arch).model.to(device)
+    torch.manual_seed(what.seed)
+    model = build(what.arch, len(data.labels))
+    training = Training(epochs=what.epochs, max_batches=what.max_batches, seed=what.seed)
+    with stage(f"train {what.arch}") as progress:
+        fit(model, data.train, training, device=device, progress=progress)
+    if what.keep is not None:
+        origin = Origin(
+            what.arch,
+            len(data.labels),
+            data.name,
+            data.labels,
+            data.input_size,
+            data.mean,
+            data.std,
+        )
+        save_checkpoint(what.keep, model, origin)
+    return model
+
+
+def run(
+    what: Reproduction, model: nn.Module, data: DataSet, device: torch.device, shuffled: bool
+) -> Spectrum:
+    """One arm: by the probe asked for; with both, print how far they agree."""
+    example = next(iter(data.train.batches(2, device=device)))[0]
+    structure = trace(model, example)
+    if what.probe == "sgd":
+        return literal(what, model, structure, data, device, shuffled)
+    with stage("one pass") as progress:
+        _, spectrum = measure(
+            model,
+            structure,
+            batches(data.train, what.images, what.seed, device, shuffled),
+            batches(data.test, what.test_images, what.seed, device, shuffled),
+            len(data.labels),
+            device=device,
+            progress=progress,
+        )
+    if what.probe == "both":
+        show_agreement(spectrum, literal(what, model, structure, data, device, shuffled))
+    return spectrum
+
+
+def literal(
+    what: Reproduction,
+    model: nn.Module,
+    structure: Structure,
+    data: DataSet,
+    device: torch.device,
+    shuffled: bool,
+) -> Spectrum:
+    """The published procedure."""
+    size, num_labels = 100, len(data.labels)
+
+    def augmented(epoch: int) -> Batches:
+        parts = data.train.batches(
+            size, device=device, augment=True, shuffle_seed=epoch, limit=what.images
+        )
+        return shuffle(parts, num_labels, epoch) if shuffled else parts
+
+    plain = batches(data.train, what.images, what.seed, device, shuffled)
+    source = (
+        cached(model, structure.readers, plain, num_labels, device=device)
+        if what.cache
+        else frozen(model, structure.readers, augmented, num_labels, device=device)
+    )
+    with stage("published procedure") as progress:
+        return measure_by_sgd(
+            model,
+            structure,
+            source,
+            batches(data.test, what.test_images, what.seed, device, shuffled),
+            num_labels,
+            device=device,
+            sgd=Sgd.of(what.probe_epochs),
+            progress=progress,
+        )
+
+
+def batches(split: Split, limit: int, seed: int, device: torch.device, shuffled: bool) -> Batches:
+    """A random part of a split, with its own labels or with random ones."""
+    parts = split.batches(128, device=device, shuffle_seed=seed, limit=limit)
+    return shuffle(parts, int(split.labels_N.max()) + 1, seed) if shuffled else parts
+
+
+def shuffle(parts: Batches, num_labels: int, seed: int) -> Batches:
+    """The same images with labels that have nothing to do with them."""
+    generator = torch.Generator().manual_seed(seed)
+    for x, y in parts:
+        yield x, torch.randint(num_labels, y.shape, generator=generator).to(y.device)
+
+
+def show(title: str, spectrum: Spectrum) -> tuple[Row, ...]:
+    """Print an arm's table and the claims."""
+    rows = rows_of(spectrum)
+    print(f"\n## {title}\n\n{table(rows)}\n")
+    for claim in check(rows, spectrum.num_labels):
+        print(f"- {claim.text}: {'holds' if claim.holds else 'FAILS'} ({claim.evidence})")
+    return rows
+
+
+def show_agreement(fast: Spectrum, slow: Spectrum) -> None:
+    """Print one pass against the published procedure."""
+    print("\n| layer | SR one pass | SR published | signal | SNR | sharpness | labels | same |")
+    print("|---|---|---|---|---|---|---|---|")
+    for line in compare_spectra(fast, slow):
+        rates = f"{line.rates[0]:.3f} | {line.rates[1]:.3f}"
+        scores = f"{line.signal:.2f} | {line.snr:.2f} | {line.sharpness:.2f}"
+        print(
+            f"| {line.name} | {rates} | {scores} | {line.labels:.2f} | {line.same_clusters:.2f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""What the mechanism costs on top of a bare forward pass, in time and memory.
+
+    python tests/benchmarks/one_pass.py --arch vgg16 --size 32 --labels 10 --images 2048
+    python tests/benchmarks/one_pass.py --arch torchvision:resnet50 --size 224 --labels 1000 --images 256
+
+Random weights and random images: the work does not depend on either. The bare pass and the
+measuring pass take turns over the same batches; the ratio is that of their totals. The fixed cost
+(solving the probes, the fields and clusters of all filters) is listed beside it: it is paid once,
+however many images. The published procedure is timed on a few batches and scaled to its 200
+epochs over the same images.
+"""
+
+import resource
+import time
+from dataclasses import dataclass
+from itertools import cycle, islice
+
+import torch
+import tyro
+from prune_dl.prune.inputs.zoo import build
+from prune_dl.prune.mechanism.held_out import evaluate_probes
+from prune_dl.prune.mechanism.paper import Sgd, frozen, train_probes
+from prune_dl.prune.mechanism.probe import solve
+from prune_dl.prune.mechanism.spectrum import spectrum_of
+from prune_dl.prune.mechanism.statistics import Statistics, collect
+from prune_dl.prune.structure.trace import trace
+from prune_dl.prune.structure.units import Structure
+from torch import Tensor, nn
+
+CPU = torch.device("cpu")
+Batch = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is timed."""
+
+    arch: str = "vgg16"
+    size: int = 32
+    labels: int = 10
+    images: int = 2048
+    batch_size: int = 128
+    turns: int = 3
+    """Times that each of the two passes runs, one after the other."""
+    literal_batches: int = 2
+    """Batches on which the published procedure is timed; 0 leaves it out."""
+
+
+def main(options: Options) -> None:
+    """Print one table."""
+    torch.manual_seed(0)
+    model = build_network(options).eval()
+    held = [random_batch(options, seed) for seed in range(4)]
+    batches = list(islice(cycle(held), max(1, options.images // options.batch_size)))
+    structure = trace(model, held[0][0][:2])
+    bare(model, held[:1])
+    before = peak_bytes()
+    bare_s, one_pass_s, statistics = take_turns(model, structure, batches, options)
+    fixed_s = time_fixed(model, structure, statistics, held[:1])
+    print(f"{options.arch}, {options.size} px, {options.labels} labels, {options.images} images")
+    print(f"bare forward pass        {bare_s:8.1f} s")
+    print(f"with all statistics      {one_pass_s:8.1f} s   ratio {one_pass_s / bare_s:.2f}")
+    print(f"probes, fields, clusters {fixed_s:8.1f} s   once, for any number of images")
+    print(f"statistics               {size_of(statistics) / 1e6:8.0f} MB")
+    print(f"peak memory above bare   {(peak_bytes() - before) / 1e6:8.0f} MB")
+    if options.literal_batches:
+        seconds = time_literal(model, structure, batches[: options.literal_batches], options)
+        print(f"published procedure      {seconds:8.0f} s   scaled to 200 epochs, layers together")
+
+
+def build_network(options: Options) -> nn.Module:
+    """With random weights."""
+    if options.arch.startswith("torchvision:"):
+        from torchvision.models import get_model
+
+        name = options.arch.removeprefix("torchvision:")
+        network: nn.Module = get_model(name, weights=None, num_classes=options.labels)
+        return network
+    return build(options.arch, options.labels)
+
+
+def random_batch(options: Options, seed: int) -> Batch:
+    """Images of noise and random labels."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (options.batch_size, 3, options.size, options.size)
+    labels = torch.randint(options.labels, (options.batch_size,), generator=generator)
+    return torch.randn(shape, generator=generator), labels
+
+
+def bare(model: nn.Module, batches: list[Batch]) -> float:
+    """Seconds of the forward pass alone."""
+    start = time.perf_counter()
+    with torch.no_grad():
+        for x, _ in batches:
+            model(x.to(memory_format=torch.channels_last))
+    return time.perf_counter() - start
+
+
+def take_turns(
+    model: nn.Module, structure: Structure, batches: list[Batch], options: Options
+) -> tuple[float, float, Statistics]:
+    """Total seconds of the bare and of the measuring passes, in turns, over `turns` turns."""
+    totals = [0.0, 0.0]
+    for _ in range(options.turns):
+        totals[0] += bare(model, batches)
+        start = time.perf_counter()
+        statistics = collect(model, structure.readers, batches, options.labels, device=CPU)
+        totals[1] += time.perf_counter() - start
+    return totals[0] / options.turns, totals[1] / options.turns, statistics
+
+
+def time_fixed(
+    model: nn.Module, structure: Structure, statistics: Statistics, held_out: list[Batch]
+) -> float:
+    """Seconds of everything after the pass, without the held-out images' own forward pass."""
+    start = time.perf_counter()
+    probes = {name: solve(layer) for name, layer in statistics.layers.items()}
+    solved = time.perf_counter() - start
+    sums = evaluate_probes(
+        model, structure.readers, probes, held_out, statistics.num_labels, device=CPU
+    )
+    start = time.perf_counter()
+    means = {name: sums[name].means_KD(layer) for name, layer in statistics.layers.items()}
+    spectrum_of(structure, probes, sums, means)
+    return solved + time.perf_counter() - start
+
+
+def time_literal(
+    model: nn.Module, structure: Structure, batches: list[Batch], options: Options
+) -> float:
+    """Seconds of the published probes over 200 epochs of all images, from a few batches."""
+    source = frozen(model, structure.readers, lambda epoch: batches, options.labels, device=CPU)
+    start = time.perf_counter()
+    train_probes(source, options.labels, Sgd.of(1))
+    seconds = time.perf_counter() - start
+    return seconds * 200 * options.images / sum(len(y) for _, y in batches)
+
+
+def size_of(statistics: Statistics) -> int:
+    """Bytes of all sums."""
+    layers = statistics.layers.values()
+    tensors = [t for x in layers for t in (x.counts_K, x.sums_KD, x.gram_DD, x.moments_CC)]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def peak_bytes() -> int:
+    """Most memory this process ever held (Linux counts in KiB)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))

@@ -1,0 +1,70 @@
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from prune_dl.prune.mechanism.agreement import compare_spectra
+from prune_dl.prune.mechanism.clusters import find_clusters
+from prune_dl.prune.mechanism.spectrum import Spectrum
+from test_spectrum import Net, run
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
+from paper_claims import Row, check, rows_of, table
+
+
+@pytest.fixture(scope="module")
+def spectrum() -> Spectrum:
+    torch.manual_seed(0)
+    return run(Net())[1]
+
+
+def test_a_measurement_agrees_with_itself(spectrum: Spectrum) -> None:
+    (line,) = compare_spectra(spectrum, spectrum)
+    assert line.rates[0] == line.rates[1]
+    for value in (line.signal, line.snr, line.sharpness, line.labels, line.same_clusters):
+        assert value == pytest.approx(1)
+
+
+def test_agreement_counts_what_differs(spectrum: Spectrum) -> None:
+    group = spectrum.groups[0]
+    assert group is not None
+    ones = np.zeros((6, 4, 4), dtype=bool)
+    ones[:, 0, 0] = True
+    labels_a, labels_b = find_clusters(ones), find_clusters(ones | np.eye(4, dtype=bool))
+    first, second = (
+        dataclasses.replace(spectrum, groups=(dataclasses.replace(group, labels=x, signal_F=s),))
+        for x, s in ((labels_a, np.arange(6.0)), (labels_b, -np.arange(6.0)))
+    )
+    (line,) = compare_spectra(first, second)
+    assert line.signal == pytest.approx(-1)
+    assert line.labels == pytest.approx(1 / 4)
+    assert line.same_clusters == 0
+
+
+def layers(**columns: list[float]) -> list[Row]:
+    plain = Row("x", 64, 0.5, 1.0, 1.0, 1.0, 10.0, 5.0, 1.0, 0.1)
+    count = len(next(iter(columns.values())))
+    return [
+        dataclasses.replace(plain, **{name: values[i] for name, values in columns.items()})
+        for i in range(count)
+    ]
+
+
+def test_claims_hold_where_every_figure_moves_as_published() -> None:
+    rows = layers(
+        SR=[0.6, 0.7, 0.8, 0.9], n=[20.0, 15, 10, 5], SNR=[1, 1.1, 1.3, 2], diagonal=[3.0, 2, 2, 1]
+    )
+    assert [claim.holds for claim in check(rows, 10)] == [True] * 4
+
+
+def test_claims_fail_where_nothing_moves() -> None:
+    rows = layers(SR=[0.1] * 4, n=[20.0] * 4, SNR=[1.0] * 4, diagonal=[3.0] * 4)
+    assert [claim.holds for claim in check(rows, 10)] == [False] * 4
+
+
+def test_the_table_has_a_line_for_each_measured_layer(spectrum: Spectrum) -> None:
+    rows = rows_of(spectrum)
+    assert [row.layer for row in rows] == ["stem"]
+    assert table(rows).splitlines()[2].startswith(f"| stem | 6 | {rows[0].SR:.3f} |")
