@@ -1,0 +1,278 @@
+"""The contest: one network, one budget, one retraining recipe; our criteria against the peers'.
+
+    python examples/contest.py --model vgg16_cifar10.pt --data cifar10/ --macs 0.4 --out contest/
+    python examples/contest.py ... --arms mechanism l1 tp-lamp --seeds 0 --batches 150
+
+Arms: every criterion of prune-dl with shared allocation and repair ("mechanism", "l1", ...), its
+repair switched off ("l1-unrepaired"), and Torch-Pruning's importances, global over the layers
+("tp-l1", "tp-l2", "tp-bn-scale", "tp-taylor", "tp-fpgm", "tp-lamp", "tp-random"; needs
+torch-pruning). Columns: test accuracy with no gradient step, after BN re-estimation, after a few
+batches of SGD, all with the same images, batches and seeds; multiply-adds; seconds of ranking.
+
+Each row is written to OUT/rows.jsonl as soon as it is measured, and a second call with the same
+settings goes on where the first stopped. OUT/table.md has the means and ranges over the seeds.
+"""
+
+import argparse
+import copy
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from prune_dl.evaluate.accuracy import measure_accuracy
+from prune_dl.prune.inputs.checkpoint import load_checkpoint
+from prune_dl.prune.inputs.data import DataSet, open_data
+from prune_dl.prune.mechanism.spectrum import Spectrum, measure
+from prune_dl.prune.mechanism.statistics import Statistics
+from prune_dl.prune.selection.allocate import allocate
+from prune_dl.prune.selection.criteria import rank
+from prune_dl.prune.selection.norms import find_norm_behind, reestimate_norms
+from prune_dl.prune.selection.repair import repair
+from prune_dl.prune.structure.cost import CostModel
+from prune_dl.prune.structure.surgery import remove
+from prune_dl.prune.structure.trace import trace
+from prune_dl.prune.structure.units import Structure
+from prune_dl.prune.training.train import fit, retraining
+from torch import Tensor, nn
+
+CPU = torch.device("cpu")
+OURS = ("mechanism", "response", "label-loss", "snr", "l1", "l2", "bn-scale", "taylor", "random")
+PEERS = ("tp-l1", "tp-l2", "tp-bn-scale", "tp-taylor", "tp-fpgm", "tp-lamp", "tp-random")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a row depends on; rows of other settings are measured again."""
+
+    model: str
+    data: str
+    macs: float
+    images: int
+    batches: int
+    lr: float
+    test_images: int | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One arm, one seed. Accuracies are fractions of the test part (its first shuffled images)."""
+
+    arm: str
+    seed: int
+    macs_share: float
+    no_step: float
+    norms: float
+    trained: float | None
+    ranking_seconds: float
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What all arms share."""
+
+    model: nn.Module
+    data: DataSet
+    structure: Structure
+    cost: CostModel
+    statistics: Statistics
+    spectrum: Spectrum
+
+    @property
+    def widths(self) -> Tensor:
+        return torch.tensor([len(group.units) for group in self.structure.groups])
+
+
+def prepare(settings: Settings) -> Scene:
+    """Load, trace and measure, once for all arms."""
+    data = open_data(settings.data)
+    model = load_checkpoint(settings.model, num_labels=len(data.labels)).model.eval()
+    example = torch.zeros(2, *data.input_size)
+    structure = trace(model, example)
+    statistics, spectrum = measure(
+        model,
+        structure,
+        data.train.batches(256, device=CPU, limit=settings.images),
+        data.held_out.batches(256, device=CPU, limit=settings.images // 2),
+        len(data.labels),
+        device=CPU,
+    )
+    cost = CostModel.of(model, structure)
+    return Scene(model, data, structure, cost, statistics, spectrum)
+
+
+def few(scene: Scene, images: int) -> Iterator[tuple[Tensor, Tensor]]:
+    return scene.data.train.batches(128, device=CPU, limit=images, shuffle_seed=0)
+
+
+def ours(scene: Scene, arm: str, macs: float, seed: int) -> tuple[nn.Module, float, float]:
+    """The network of one of our arms, the share of MACs left, and the seconds of ranking."""
+    criterion = arm.removesuffix("-unrepaired")
+    start = time.perf_counter()
+    ranking = rank(
+        criterion,
+        scene.model,
+        scene.structure,
+        statistics=scene.statistics,
+        spectrum=scene.spectrum,
+        batches=few(scene, 1280),
+        seed=seed,
+    )
+    seconds = time.perf_counter() - start
+    plan = allocate(ranking, scene.structure, scene.cost, macs=macs, spectrum=scene.spectrum)
+    smaller = remove(scene.model, scene.structure, plan)
+    widths = torch.tensor([len(layer.kept) for layer in plan.layers]).numpy()
+    share = scene.cost.macs(widths) / scene.cost.macs(scene.widths.numpy())
+    if arm == criterion:
+        norms = find_norm_behind(scene.model, torch.zeros(2, *scene.data.input_size))
+        smaller, _ = repair(
+            smaller, scene.model, scene.structure, plan, scene.statistics, norm_behind=norms
+        )
+    return smaller, share, seconds
+
+
+def peer(scene: Scene, arm: str, macs: float, seed: int) -> tuple[nn.Module, float, float]:
+    """The same for Torch-Pruning: its own dependency graph, global ranking, in small steps."""
+    import torch_pruning as tp
+
+    torch.manual_seed(seed)
+    model = copy.deepcopy(scene.model)
+    importance = {
+        "tp-l1": lambda: tp.importance.GroupMagnitudeImportance(p=1),
+        "tp-l2": lambda: tp.importance.GroupMagnitudeImportance(p=2),
+        "tp-bn-scale": lambda: tp.importance.BNScaleImportance(),
+        "tp-taylor": lambda: tp.importance.GroupTaylorImportance(),
+        "tp-fpgm": lambda: tp.importance.FPGMImportance(),
+        "tp-lamp": lambda: tp.importance.LAMPImportance(),
+        "tp-random": lambda: tp.importance.RandomImportance(),
+    }[arm]()
+    example = torch.zeros(1, *scene.data.input_size)
+    ignored = [m for m in model.modules() if isinstance(m, nn.Linear)][-1:]
+    pruner = tp.pruner.BasePruner(
+        model,
+        example,
+        importance,
+        global_pruning=arm != "tp-random",
+        pruning_ratio=0.95,
+        max_pruning_ratio=0.95,
+        iterative_steps=200,
+        ignored_layers=ignored,
+    )
+    whole = tp.utils.count_ops_and_params(model, example)[0]
+    start, share = time.perf_counter(), 1.0
+    while share > macs and pruner.current_step < pruner.iterative_steps:
+        if arm == "tp-taylor":
+            accumulate_gradients(model, few(scene, 1280))
+        pruner.step()
+        share = tp.utils.count_ops_and_params(model, example)[0] / whole
+    model.zero_grad()
+    return model, share, time.perf_counter() - start
+
+
+def accumulate_gradients(model: nn.Module, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
+    """Taylor's first-order terms; kept after the first step, as Torch-Pruning's own scripts do."""
+    if all(parameter.grad is not None for parameter in model.parameters()):
+        return
+    for images, labels in batches:
+        nn.functional.cross_entropy(model(images), labels).backward()
+
+
+def measure_row(scene: Scene, settings: Settings, arm: str, seed: int) -> Row:
+    """Build one arm's network and measure every column."""
+    build = peer if arm.startswith("tp-") else ours
+    smaller, share, seconds = build(scene, arm, settings.macs, seed)
+    test = scene.data.test
+
+    def top1(model: nn.Module) -> float:
+        return measure_accuracy(model.eval(), test, device=CPU, limit=settings.test_images).top1
+
+    no_step = top1(smaller)
+    renormed = reestimate_norms(smaller, few(scene, 2560), CPU)
+    norms = top1(renormed)
+    trained = None
+    if settings.batches:
+        start = smaller if no_step >= norms else renormed
+        recipe = retraining(1, lr=settings.lr, seed=seed, max_batches=settings.batches, distill=0.0)
+        trained = top1(fit(copy.deepcopy(start), scene.data.train, recipe, device=CPU))
+    return Row(arm, seed, share, no_step, norms, trained, seconds)
+
+
+def table(rows: list[Row]) -> str:
+    """Means over the seeds with their range, best without a gradient step first."""
+
+    def cell(values: list[float]) -> str:
+        mean = 100 * sum(values) / len(values)
+        spread = 50 * (max(values) - min(values))
+        return f"{mean:.2f}" + (f" ± {spread:.2f}" if len(values) > 1 else "")
+
+    arms = sorted(
+        {row.arm for row in rows},
+        key=lambda arm: -max(max(r.no_step, r.norms) for r in rows if r.arm == arm),
+    )
+    lines = [
+        "| arm | seeds | MACs % | no step | BN re-estimated | after SGD | ranking s |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for arm in arms:
+        own = [row for row in rows if row.arm == arm]
+        trained = [row.trained for row in own if row.trained is not None]
+        cells = [
+            cell([r.macs_share for r in own]),
+            cell([r.no_step for r in own]),
+            cell([r.norms for r in own]),
+            cell(trained) if trained else "not run",
+            f"{sum(r.ranking_seconds for r in own) / len(own):.1f}",
+        ]
+        lines.append(f"| {arm} | {len(own)} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def run(settings: Settings, arms: list[str], seeds: list[int], out: Path) -> list[Row]:
+    """Measure what is not in OUT/rows.jsonl yet, and write the table."""
+    out.mkdir(parents=True, exist_ok=True)
+    file = out / "rows.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    rows = [Row(**x["row"]) for x in lines if x["settings"] == asdict(settings)]
+    wanted = [(a, s) for a in arms for s in seeds if (a, s) not in {(r.arm, r.seed) for r in rows}]
+    scene = prepare(settings) if wanted else None
+    for arm, seed in wanted:
+        assert scene is not None
+        rows.append(measure_row(scene, settings, arm, seed))
+        with file.open("a") as stream:
+            print(json.dumps({"settings": asdict(settings), "row": asdict(rows[-1])}), file=stream)
+        print(rows[-1], flush=True)
+    (out / "table.md").write_text(table(rows))
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--macs", type=float, default=0.4, help="share of the multiply-adds left")
+    parser.add_argument("--images", type=int, default=6000, help="of the statistics")
+    parser.add_argument("--batches", type=int, default=150, help="of SGD; 0 for none")
+    parser.add_argument("--lr", type=float, default=0.02)
+    parser.add_argument("--test-images", type=int, default=None, help="default: the whole part")
+    parser.add_argument("--arms", nargs="+", default=[*OURS, *PEERS])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    settings = Settings(
+        given.model,
+        given.data,
+        given.macs,
+        given.images,
+        given.batches,
+        given.lr,
+        given.test_images,
+    )
+    print(table(run(settings, given.arms, given.seeds, given.out)))
+
+
+if __name__ == "__main__":
+    main()
