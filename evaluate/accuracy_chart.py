@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 FAR_BELOW = 0.12
 """A stage this much below the others would flatten them; it is drawn at the lower edge."""
+LABEL_ROOM = 0.17
+"""Share of the axis that a name needs to the left of its point."""
 DODGE = {"original": 0.0, "removed": -0.03, "repaired": -0.015, "final": 0.0}
 """Sideways shift in shares of the axis, so that stages of equal cost do not hide each other."""
 
@@ -27,10 +29,11 @@ def accuracy_against_cost(report: "Report") -> Figure:
         for stage, accuracy in measured
     ]
     top = max(accuracy.high for _, accuracy in measured)
+    right_end = _right_end(report, span)
     margin = 0.08 * (top - floor) + 0.002
     layout = {
-        "annotations": [_stage_label(trace) for trace in traces],
-        "xaxis": {"title": {"text": title}, "range": [0, _right_end(report, span)]},
+        "annotations": [_stage_label(trace, right_end) for trace in traces],
+        "xaxis": {"title": {"text": title}, "range": [0, right_end]},
         "yaxis": {
             "title": {"text": "top-1 on the test part, %"},
             "range": [100 * (floor - 1.6 * margin), 100 * (top + margin)],
@@ -77,7 +80,7 @@ def _stage_trace(
 ) -> dict[str, Any]:
     below = accuracy.top1 < floor
     y = 100 * (floor if below else accuracy.top1)
-    label = ("▼ " if below else "") + f"{stage} {percent(accuracy.top1)}"
+    label = f"{stage} {percent(accuracy.top1)}"
     trace: dict[str, Any] = {
         "type": "scatter",
         "mode": "markers",
@@ -103,18 +106,20 @@ def _stage_trace(
     return trace
 
 
-def _stage_label(trace: dict[str, Any]) -> dict[str, Any]:
-    """The stage's name and figure beside its point, clear of both interval bars."""
-    left = trace["name"] in {"removed", "repaired"}
+def _stage_label(trace: dict[str, Any], right_end: float) -> dict[str, Any]:
+    """The stage's name and figure beside its point, clear of the bars and of other names."""
+    stage, x = trace["name"], trace["x"][0]
+    left = stage != "final" and x > LABEL_ROOM * right_end
+    above_or_below = {"removed": 0, "repaired": 0 if left else -13}.get(stage, 13)
     return {
-        "x": trace["x"][0],
+        "x": x,
         "y": trace["y"][0],
         "text": trace["meta"],
-        "font": {"color": f"var(--{trace['name']})"},
+        "font": {"color": f"var(--{stage})"},
         "showarrow": False,
         "xanchor": "right" if left else "left",
-        "xshift": -12 if left else 10,
-        "yshift": 0 if left else 13,
+        "xshift": -12 if left else 12,
+        "yshift": above_or_below,
     }
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 STAGE_MEANING = {
     "original": "the network as it came in",
     "removed": "filters removed, nothing else",
-    "repaired": "remaining weights repaired in closed form, no training",
+    "repaired": "repaired in closed form, no gradient step",
     "final": "what was exported",
 }
 

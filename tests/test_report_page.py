@@ -92,7 +92,8 @@ def test_a_stage_far_below_does_not_flatten_the_others():
     assert low > 80
     removed = next(trace for trace in figure["data"] if trace["name"] == "removed")
     assert removed["y"][0] >= low
-    assert removed["meta"] == "▼ removed 10.5 %"
+    assert removed["marker"]["symbol"] == "triangle-down"
+    assert removed["meta"] == "removed 10.5 %"
 
 
 def test_places_along_the_depth_have_names_of_their_own():
