@@ -1,7 +1,8 @@
 """What the mechanism costs on top of a bare forward pass, in time and memory.
 
-    python tests/benchmarks/one_pass.py --arch vgg16 --size 32 --labels 10 --images 2048
-    python tests/benchmarks/one_pass.py --arch torchvision:resnet50 --size 224 --labels 1000 --images 256
+    python tests/benchmarks/one_pass.py
+    python tests/benchmarks/one_pass.py --arch torchvision:resnet50 --size 224 --labels 1000 \\
+        --images 256 --batch-size 32
 
 Random weights and random images: the work does not depend on either. The bare pass and the
 measuring pass take turns over the same batches; the ratio is that of their totals. The fixed cost
