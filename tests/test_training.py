@@ -1,0 +1,215 @@
+"""Training: it learns, stops, resumes bit for bit, and leaves frozen weights alone."""
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from prune_dl.prune.errors import GateError, InputError, UsageError
+from prune_dl.prune.inputs.arrays import ArraySplit, Images
+from prune_dl.prune.training.device import pick_device
+from prune_dl.prune.training.loss import distillation_loss, mix
+from prune_dl.prune.training.resume import update_average
+from prune_dl.prune.training.train import Training, fit, measure_top1, retraining
+from torch import nn
+
+CPU = torch.device("cpu")
+
+
+def easy_split(num_images: int = 96) -> ArraySplit:
+    """Two labels that differ in brightness."""
+    labels = torch.arange(num_images) % 2
+    noise = torch.randint(0, 80, (num_images, 1, 8, 8), generator=torch.Generator().manual_seed(1))
+    pixels = (noise + 120 * labels.view(-1, 1, 1, 1)).to(torch.uint8)
+    return ArraySplit(Images(pixels), torch.arange(num_images), labels, (0.5,), (0.25,))
+
+
+def small_network(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.2),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2),
+    )  # fmt: skip
+
+
+def same_weights(one: nn.Module, other: nn.Module) -> bool:
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_it_learns_and_logs() -> None:
+    rows: list[dict[str, Any]] = []
+    steps: list[tuple[int, int]] = []
+    split = easy_split()
+    trained = fit(
+        small_network(),
+        split,
+        Training(epochs=6, batch_size=16),
+        device=CPU,
+        held_out=split,
+        progress=lambda done, total: steps.append((done, total)),
+        log=rows.append,
+    )
+    assert measure_top1(trained, split, CPU) == rows[-1]["held_out_top1"] == 1.0
+    assert not trained.training
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    assert steps[-1] == (36, 36)
+
+
+def test_no_epochs_change_nothing() -> None:
+    network = small_network()
+    before = copy.deepcopy(network)
+    assert same_weights(fit(network, easy_split(), Training(epochs=0), device=CPU), before)
+
+
+def test_max_batches_end_a_training_early() -> None:
+    steps: list[tuple[int, int]] = []
+    training = Training(epochs=5, batch_size=16, max_batches=8)
+    fit(
+        small_network(), easy_split(), training, device=CPU,
+        progress=lambda done, total: steps.append((done, total)),
+    )  # fmt: skip
+    assert steps[-1] == (8, 8)
+    assert len(steps) == 8
+
+
+def test_frozen_parameters_stay_frozen() -> None:
+    network = small_network()
+    network[0].requires_grad_(False)  # type: ignore[index]
+    before = copy.deepcopy(network.state_dict())
+    fit(network, easy_split(), Training(epochs=1, batch_size=16), device=CPU)
+    after = network.state_dict()
+    assert torch.equal(before["0.weight"], after["0.weight"])
+    assert not torch.equal(before["6.weight"], after["6.weight"])
+    with pytest.raises(UsageError, match="frozen"):
+        fit(network.requires_grad_(False), easy_split(), Training(epochs=1), device=CPU)
+
+
+class _Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"mixup": 0.4}, {"averaging": 0.9}, {"patience": 5}, {"distill": 0.5}]
+)
+def test_a_resumed_training_equals_an_uninterrupted_one(
+    changes: dict[str, Any], tmp_path: Path
+) -> None:
+    training = Training(epochs=4, batch_size=16, **changes)
+    teacher = small_network(seed=5) if "distill" in changes else None
+
+    def run(network: nn.Module, **options: Any) -> nn.Module:
+        torch.manual_seed(7)
+        split = easy_split()
+        return fit(network, split, training, device=CPU, held_out=split, teacher=teacher, **options)
+
+    def stop_after_two(row: dict[str, Any]) -> None:
+        if row["epoch"] == 3:
+            raise _Stop
+
+    whole = run(small_network())
+    with pytest.raises(_Stop):
+        run(small_network(), resume=tmp_path / "r.pt", log=stop_after_two)
+    rows: list[dict[str, Any]] = []
+    resumed = run(small_network(seed=9), resume=tmp_path / "r.pt", log=rows.append)
+    assert [row["epoch"] for row in rows] == [3, 4]
+    assert same_weights(whole, resumed)
+
+
+def test_a_resume_file_of_another_training_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "r.pt"
+    training = Training(epochs=1, batch_size=16)
+    fit(small_network(), easy_split(), training, device=CPU, resume=path)
+    with pytest.raises(InputError, match=r"other settings \(lr\)"):
+        fit(small_network(), easy_split(), replace(training, lr=0.3), device=CPU, resume=path)
+    path.write_bytes(b"damaged")
+    with pytest.raises(InputError, match="remove it to start again"):
+        fit(small_network(), easy_split(), training, device=CPU, resume=path)
+
+
+def test_early_stopping_returns_the_best_epoch() -> None:
+    split = easy_split()
+    rows: list[dict[str, Any]] = []
+    training = Training(epochs=40, batch_size=16, patience=3)
+    trained = fit(small_network(), split, training, device=CPU, held_out=split, log=rows.append)
+    assert len(rows) < 40
+    best = max(row["held_out_top1"] for row in rows)
+    assert measure_top1(trained, split, CPU) == best
+    with pytest.raises(UsageError, match="--patience needs held-out images"):
+        fit(small_network(), split, training, device=CPU)
+
+
+def test_a_pupil_approaches_its_teacher_and_leaves_it_alone() -> None:
+    teacher = small_network(seed=3)
+    before = copy.deepcopy(teacher)
+    rows: list[dict[str, Any]] = []
+    training = Training(epochs=6, batch_size=16, distill=1.0, lr=0.2)
+    fit(small_network(), easy_split(), training, device=CPU, teacher=teacher, log=rows.append)
+    assert rows[-1]["loss"] < 0.5 * rows[0]["loss"]
+    assert same_weights(teacher, before)
+
+
+def test_distillation_is_nought_for_equal_answers_and_matches_the_formula() -> None:
+    one, other = torch.randn(5, 7), torch.randn(5, 7)
+    assert distillation_loss(one, one, 4.0).abs() < 1e-6
+    p, q = (torch.softmax(x.double() / 2, 1) for x in (other, one))
+    by_hand = 4 * (p * (p.log() - q.log())).sum(1).mean()
+    assert torch.allclose(distillation_loss(one, other, 2.0).double(), by_hand, atol=1e-6)
+
+
+def test_mixup_blends_images_with_their_partners() -> None:
+    images, labels = torch.arange(4.0).view(4, 1), torch.arange(4)
+    mixed, others, share = mix(images, labels, 0.4, torch.Generator().manual_seed(2))
+    assert 0 <= share <= 1
+    assert torch.allclose(mixed.flatten(), share * labels + (1 - share) * others)
+
+
+def test_an_average_lies_between_and_reaches_a_constant() -> None:
+    average, model = small_network(1), small_network(2)
+    for step in range(1, 400):
+        update_average(average, model, 0.9, step)
+    for a, b in zip(average.parameters(), model.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-4)
+
+
+def test_a_loss_that_explodes_is_reported() -> None:
+    with pytest.raises(GateError, match="smaller --lr"):
+        fit(small_network(), easy_split(), Training(epochs=3, batch_size=16, lr=1e30), device=CPU)
+
+
+def test_a_last_batch_of_one_image_is_left_out() -> None:
+    steps: list[tuple[int, int]] = []
+    fit(
+        small_network(), easy_split(33), Training(epochs=1, batch_size=16), device=CPU,
+        progress=lambda done, total: steps.append((done, total)),
+    )  # fmt: skip
+    assert steps[-1] == (2, 2)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"lr": 0.0}, {"epochs": -1}, {"batch_size": 1}, {"distill": 1.5}, {"momentum": -1}]
+)
+def test_a_recipe_out_of_range_is_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="--"):
+        Training(**settings)
+
+
+def test_retraining_is_gentle_and_taught() -> None:
+    recipe = retraining(2, batch_size=64)
+    assert recipe.lr < Training().lr
+    assert recipe.distill > 0
+    assert recipe.batch_size == 64
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "tpu", "cpu:3", "cuda:x"])
+def test_a_device_that_is_not_there_is_an_error(name: str) -> None:
+    with pytest.raises(UsageError, match="--device"):
+        pick_device(name)
+
+
+def test_auto_always_finds_a_device() -> None:
+    assert pick_device("auto").type in ("cuda", "mps", "cpu")
+    assert pick_device("cpu") == CPU
