@@ -16,9 +16,12 @@ from .op import Op, rule
 aten = torch.ops.aten
 
 
-@rule(
-    aten._prelu_kernel, aten.copy_, aten._to_copy, aten.clone, aten.dropout, aten.fill_, aten.zero_
-)
+@rule(aten._prelu_kernel, aten.copy_, aten._to_copy, aten.clone, aten.dropout, aten.fill_)
+@rule(aten.zero_, aten.hardswish, aten.hardsigmoid, aten.hardtanh, aten.leaky_relu, aten.elu)
+@rule(aten.silu, aten.mish, aten.gelu, aten.celu, aten.selu, aten.threshold, aten.softplus)
+@rule(aten.relu6, aten.softshrink, aten.hardshrink, aten.where, aten.rrelu_with_noise)
+@rule(aten.clamp, aten.clamp_min, aten.clamp_max, aten.addcmul, aten.addcdiv, aten.lerp)
+@rule(aten.log_sigmoid_forward, aten.contiguous)
 @rule(aten.zeros_like, aten.ones_like, aten.empty_like, aten.full_like, aten.rand_like)
 @rule(aten.native_dropout, aten.bernoulli_, aten.bernoulli, aten.masked_fill, aten.lift_fresh)
 def pointwise(op: Op) -> Fields:

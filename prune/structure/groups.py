@@ -115,47 +115,45 @@ def _groups(
 ) -> tuple[tuple[Group, ...], IntArray]:
     """Units that appear equally often in the same axes, and the final number of each unit."""
     num_units = 1 + max((int(units.max()) for units in axes.values()), default=-1)
+    table = _appearances(axes, num_units)
     members: dict[bytes, list[int]] = {}
-    for unit, signature in enumerate(_signatures(axes, num_units)):
+    for unit in range(num_units):
+        span = slice(table.indptr[unit], table.indptr[unit + 1])
+        signature = table.indices[span].tobytes() + table.data[span].tobytes()
         members.setdefault(signature, []).append(unit)
+    keys = list(axes)
     renumbered = np.full(num_units + 1, -1, dtype=np.int64)
     groups: list[Group] = []
     names: dict[str, int] = {}
     taken = 0
     for units in (x for x in members.values() if len(x) > 1):
         renumbered[units] = np.arange(taken, taken + len(units))
-        groups.append(_group(axes, layers, recording, units[0], renumbered[units], names))
+        first = slice(table.indptr[units[0]], table.indptr[units[0] + 1])
+        holds = {keys[column] for column in table.indices[first]}
+        groups.append(_group(holds, layers, recording, renumbered[units], names))
         taken += len(units)
     return tuple(groups), renumbered
 
 
-def _signatures(axes: Mapping[AxisKey, IntArray], num_units: int) -> list[bytes]:
-    """For each unit, the axes it is in and how often, as bytes that compare equal."""
-    rows, columns = [], []
-    for column, units in enumerate(axes.values()):
-        movable = units[units >= 0]
-        rows.append(movable)
-        columns.append(np.full(len(movable), column))
-    row = np.concatenate([*rows, np.empty(0, dtype=np.int64)])
-    column_of = np.concatenate([*columns, np.empty(0, dtype=np.int64)])
-    table = csr_array(
-        (np.ones(len(row), dtype=np.int64), (row, column_of)), shape=(num_units, len(axes))
-    )
+def _appearances(axes: Mapping[AxisKey, IntArray], num_units: int) -> csr_array:
+    """How often each unit (row) is in each axis (column), columns ascending."""
+    movable = [units[units >= 0] for units in axes.values()]
+    row = np.concatenate([*movable, np.empty(0, dtype=np.int64)])
+    column = np.repeat(np.arange(len(axes)), [len(units) for units in movable])
+    ones = np.ones(len(row), dtype=np.int64)
+    table = csr_array((ones, (row, column)), shape=(num_units, len(axes)))
     table.sum_duplicates()
-    spans = zip(table.indptr[:-1], table.indptr[1:], strict=True)
-    return [table.indices[a:b].tobytes() + table.data[a:b].tobytes() for a, b in spans]
+    return table
 
 
 def _group(
-    axes: Mapping[AxisKey, IntArray],
+    holds: set[AxisKey],
     layers: list[_Layer],
     recording: Recording,
-    example: int,
     units: IntArray,
     names: dict[str, int],
 ) -> Group:
-    """The group of units that look like `example`; its name is unique."""
-    holds = {key for key, found in axes.items() if (found == example).any()}
+    """The group of units that are in these axes; its name is unique."""
     writers = tuple(x.name for x in layers if (x.weight, x.out_axis) in holds)
     readers = tuple(
         x.name for x in layers if (x.weight, x.in_axis) in holds and x.name in recording.modules

@@ -10,7 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .labels import Fields, axes_of, blocks, find, narrow_constant, narrow_expanded
+from .labels import (
+    Fields,
+    axes_of,
+    blocks,
+    find,
+    lift,
+    narrow_constant,
+    narrow_expanded,
+    on_axis,
+)
 from .op import Op, rule
 
 aten = torch.ops.aten
@@ -40,10 +49,24 @@ def same_axes(op: Op) -> Fields:
     return tuple(op.func(x, *op.args[1:]) for x in op.fields())
 
 
+@rule(aten.as_strided, aten.as_strided_)
+def restride(op: Op) -> Fields:
+    """Another memory format of the same shape; any other use of strides is not understood."""
+    if tuple(op.args[0].shape) == tuple(op.out.shape) and not op.arg(3, "storage_offset"):
+        return op.fields()
+    for field in op.fields():
+        op.pin(field, "its memory is read in another shape")
+    return ()
+
+
 @rule(aten.expand)
 def expand(op: Op) -> Fields:
-    """Broadcasting adds leading axes of size 1."""
-    return tuple(x.reshape((1,) * (op.out.ndim - x.ndim) + tuple(x.shape)) for x in op.fields())
+    """Copies along an axis of size 1 take any size: fresh labels there."""
+    x, out = op.args[0], op.out
+    before = (1,) * (out.ndim - x.ndim) + tuple(x.shape)
+    grown = [a for a, size in enumerate(out.shape) if size > 1 and before[a] == 1]
+    fresh = [on_axis(op.labels.fresh(out.shape[a]), a, out.ndim) for a in grown]
+    return (*(lift(x, out.ndim) for x in op.fields()), *fresh)
 
 
 @rule(aten.view, aten._unsafe_view, aten.reshape, aten._reshape_alias, aten.unflatten, aten.flatten)

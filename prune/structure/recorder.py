@@ -19,7 +19,7 @@ from torch.nn.modules.module import (
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from . import compute, movement
+from . import compute, meta, movement
 from .labels import Fields, Labels, axes_of, find, on_axis
 from .op import RULES, Op, Rule
 
@@ -150,7 +150,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         inputs = [x for x in tree_iter((args, kwargs)) if isinstance(x, Tensor)]
         fields_in = tuple(dict.fromkeys(f for x in inputs for f in self.fields(x)))
         shapes = [tuple(x.shape) for x in inputs]
-        out = func(*args, **kwargs)
+        out = meta.run(func, args, kwargs)
         if shapes != [tuple(x.shape) for x in inputs]:
             self._pin_all(fields_in, where, func)
             return out

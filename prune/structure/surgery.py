@@ -15,10 +15,11 @@ from .units import AxisKey, IntArray, Removal, Structure
 
 def kept_indices(structure: Structure, plan: Removal) -> dict[AxisKey, IntArray]:
     """Positions that stay, ascending, for every tensor axis that shrinks under the plan."""
-    gone = plan.removed_units(structure)
+    stays_U = np.ones(structure.num_units + 1, dtype=np.bool_)  # the last one: unit -1
+    stays_U[plan.removed_units(structure)] = False
     kept: dict[AxisKey, IntArray] = {}
     for key, units in structure.axes.items():
-        stays = ~np.isin(units, gone)
+        stays = stays_U[units]
         if not stays.all():
             kept[key] = np.flatnonzero(stays).astype(np.int64)
     return kept

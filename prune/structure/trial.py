@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
+from . import meta
 from .labels import Components, Fields, axes_of
 from .recorder import Recording
 from .units import IntArray, Structure
@@ -42,7 +43,7 @@ class Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run it, then note it: an operation that fails is not noted."""
-        out = func(*args, **(kwargs or {}))
+        out = meta.run(func, args, kwargs or {})
         shapes = tuple(tuple(x.shape) for x in tree_iter(out) if isinstance(x, Tensor))
         self.seen.append((str(func.overloadpacket.__name__), shapes))
         return out
@@ -59,14 +60,17 @@ class Fate:
         self._gone_C = np.zeros(count, dtype=np.bool_)
         self._live_C = np.zeros(count, dtype=np.bool_)
         self._memo: dict[int, tuple[Tensor, Shape]] = {}
+        goes = np.zeros(structure.num_units + 1, dtype=np.bool_)
+        goes[gone] = True
         for name, fields in recording.tensors.items():
             for field in fields:
-                for axis in axes_of(field) & {a for n, a in structure.axes if n == name}:
-                    self._mark(components.of(field), structure.axes[name, axis], gone)
+                for axis in axes_of(field):
+                    if (name, axis) in structure.axes:
+                        self._mark(components.of(field), structure.axes[name, axis], goes)
 
-    def _mark(self, component: IntArray, units: IntArray, gone: IntArray) -> None:
+    def _mark(self, component: IntArray, units: IntArray, goes: NDArray[np.bool_]) -> None:
         self._live_C[component[units >= 0]] = True
-        self._gone_C[component[np.isin(units, gone)]] = True
+        self._gone_C[component[goes[units]]] = True
 
     def is_live(self, field: Tensor) -> bool:
         """Whether some of these labels could be removed."""
