@@ -3,12 +3,14 @@
 import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from prune_dl.prune.errors import InputError, UsageError
-from prune_dl.prune.inputs import infer, zoo
+from prune_dl.prune.inputs import infer, recipe, zoo
 from prune_dl.prune.inputs.checkpoint import load_checkpoint, save_checkpoint
 from prune_dl.prune.inputs.origin import Origin
+from prune_dl.prune.structure import surgery
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -51,6 +53,26 @@ def test_safetensors_and_half_precision_are_read(
     weight = found.model.state_dict()["conv1.weight"]
     assert weight.dtype == torch.float32
     assert torch.equal(weight, resnet_state["conv1.weight"].half().float())
+
+
+def test_a_pruned_network_is_opened_by_its_file_or_its_folder(tmp_path: Path) -> None:
+    network = random_network("resnet20", 3)
+    origin = Origin("resnet20", 3, "digits")
+    name = "layer1.0.conv1.weight"
+    cut = {(f"layer1.0.{tensor}", 0): np.arange(9) for tensor in ("conv1.weight", "bn1.weight")}
+    cut |= {(f"layer1.0.bn1.{tensor}", 0): np.arange(9) for tensor in ("bias", "running_mean")}
+    cut |= {("layer1.0.bn1.running_var", 0): np.arange(9)}
+    cut |= {("layer1.0.conv2.weight", 1): np.arange(9)}
+    surgery.cut(network, cut)
+    recipe.save(tmp_path / "model.safetensors", network, origin, cut, {})
+    for spec in (tmp_path, tmp_path / "model.safetensors"):
+        found = load_checkpoint(str(spec))
+        assert found.origin == origin
+        assert found.knows_inputs
+        assert found.kept.keys() == cut.keys()
+        assert found.model.state_dict()[name].shape == (9, 16, 3, 3)
+        images = torch.rand(2, 3, 16, 16)
+        assert torch.equal(found.model(images), network(images))
 
 
 def test_grey_inputs_are_inferred(tmp_path: Path) -> None:

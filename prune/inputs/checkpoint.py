@@ -16,6 +16,9 @@ from .files import check_file, read_weights, sha256_of, write_torch
 from .infer import IGNORED, Match, infer
 from .origin import Origin
 
+RESULT = "model.safetensors"
+"""The network in an output folder of this tool."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -47,7 +50,8 @@ def load_checkpoint(
     """Open what `--model` names.
 
     Args:
-        spec: a file (.pt, .pth, .th, .safetensors), "torchvision:NAME" or "timm:NAME" (pretrained;
+        spec: a file (.pt, .pth, .th, .safetensors), an output folder of this tool,
+            "torchvision:NAME" or "timm:NAME" (pretrained;
             random only with ":weights=none"), or "package.module:callable".
         arch: architecture of a bare state dict; None infers it.
         num_labels: where there is no file: outputs of the network, for other than the pretrained
@@ -59,6 +63,8 @@ def load_checkpoint(
         InputError: the file or the network cannot be used.
     """
     path = Path(spec)
+    if (path / RESULT).is_file():
+        path = path / RESULT
     if path.exists():
         checkpoint = _from_file(path, arch, trust_pickle)
         if num_labels not in (None, checkpoint.origin.num_labels):
