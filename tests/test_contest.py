@@ -57,6 +57,7 @@ def test_arms_are_measured_once_and_the_table_ranks_them(checkpoint: Path, tmp_p
     assert table[2].startswith("| mechanism | 1 |")
 
 
+@pytest.mark.slow
 def test_a_peer_reaches_the_same_budget(checkpoint: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch_pruning")
     contest = load_contest()

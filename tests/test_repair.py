@@ -197,3 +197,41 @@ def test_new_norm_statistics_are_the_mean_over_batches() -> None:
     assert torch.equal(model[0].running_mean, torch.zeros(3))
     with pytest.raises(InputError, match="no images"):
         reestimate_norms(model, [], CPU)
+
+
+class Mixed(nn.Module):
+    """A concatenation, a squeeze-and-excite gate, and a transposed convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left, self.right = nn.Conv2d(3, 6, 3), nn.Conv2d(3, 5, 3)
+        self.gate = nn.Conv2d(11, 11, 1)
+        self.up = nn.ConvTranspose2d(11, 4, 2, stride=2)
+        self.head = nn.Linear(4 * 144, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        both = torch.cat([self.left(x).relu(), self.right(x).relu()], 1)
+        both = both * self.gate(both.mean((2, 3), keepdim=True)).sigmoid()
+        return self.head(self.up(both).relu().flatten(1))
+
+
+def test_every_kind_of_consumer_is_repaired() -> None:
+    torch.manual_seed(0)
+    model = Mixed().eval()
+    with torch.no_grad():  # the second filter of each layer repeats its first
+        for layer in (model.left, model.right):
+            layer.weight[1], layer.bias[1] = layer.weight[0], layer.bias[0]
+        for repeated, first in ((1, 0), (7, 6)):
+            model.gate.weight[repeated] = model.gate.weight[first]
+            model.gate.bias[repeated] = model.gate.bias[first]
+        model.up.weight[:, 1], model.up.bias[1] = model.up.weight[:, 0], model.up.bias[0]
+    structure = trace(model, IMAGES[:2])
+    assert [group.name for group in structure.groups] == ["left", "right", "up"]
+    plan = Plan(tuple(without(structure, (1,), group).layers[group] for group in range(3)))
+    statistics = collect(model, structure.readers, BATCHES, 4, device=CPU)
+    removed = remove(model, structure, plan)
+    fixed, notes = repair(removed, model, structure, plan, statistics)
+    assert set(notes.repaired) == {"gate", "up", "head"}
+    assert notes.without_constant == ("up",)
+    assert error(model, removed) > 0.01
+    assert error(model, fixed) < 1e-4

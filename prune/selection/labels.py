@@ -6,8 +6,6 @@ outputs are the sums of the filters' label fields.
 Shapes: K labels, C channels, P cells of the pooling grid, D = C * P features.
 """
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 
@@ -15,7 +13,7 @@ from ..mechanism.probe import RIDGE, solve
 from ..mechanism.spectrum import GroupSpectrum
 from ..mechanism.statistics import Statistics
 from ..structure.units import Group, IntArray, Reader, Structure
-from .readers import Problem, covariance
+from .readers import Problem, covariance, gram
 
 
 def probe_problem(structure: Structure, group: Group, statistics: Statistics) -> Problem | None:
@@ -36,8 +34,8 @@ def probe_problem(structure: Structure, group: Group, statistics: Statistics) ->
     penalty = RIDGE * float(cov.trace() / count)
     cov = cov + penalty * torch.eye(len(cov), dtype=cov.dtype)
     cells = len(mean_D) // len(unit_C)
-    weights = solve(layer).weights_KD.double().numpy().T
-    return Problem(cov.numpy(), weights, np.repeat(unit_C, cells))
+    weights_KD = solve(layer).weights_KD
+    return Problem(cov.numpy(), gram(weights_KD.T), np.repeat(unit_C, cells))
 
 
 def field_targets(
@@ -60,9 +58,8 @@ def field_targets(
     for own, weights_KQ, clean in zip(channels, weights_UKQ, clean_U, strict=True):
         split = weights_KQ[:, : len(own) * cells].reshape(num_labels, len(own), cells)
         weights_CT[own] = clean * split.swapaxes(0, 1).reshape(len(own), -1)
-    problem = Problem(cov, weights_CT, unit_C)
-    scale = (share / problem.energy) ** 0.5 if problem.energy > 0 else 0.0
-    return replace(problem, weights_nT=weights_CT * scale) if scale else None
+    problem = Problem(cov, weights_CT @ weights_CT.T, unit_C)
+    return problem.scaled(share / problem.energy) if problem.energy > 0 else None
 
 
 def _positions(reader: Reader, group: Group) -> IntArray:

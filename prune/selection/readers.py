@@ -18,6 +18,7 @@ from ..structure.units import IntArray, Reader
 
 FloatArray = NDArray[np.float64]
 
+TARGETS_AT_ONCE = 16384
 DAMPING = 1e-6
 """Added to the diagonal of a covariance, as a share of its mean: dead and dependent channels."""
 
@@ -29,18 +30,31 @@ class Problem:
     | attribute     | shape  | meaning                                                          |
     |---------------|--------|------------------------------------------------------------------|
     | covariance_nn | (n, n) | of the channels, over samples and positions; float64             |
-    | weights_nT    | (n, T) | what each channel adds to each target                            |
+    | gram_nn       | (n, n) | W W^T of what each channel adds to each target, W (n, T); float64 |
     | unit_n        | (n,)   | position of the channel's unit in its group, -1: never removed   |
     """
 
     covariance_nn: FloatArray
-    weights_nT: FloatArray
+    gram_nn: FloatArray
     unit_n: IntArray
 
     @property
     def energy(self) -> float:
         """Variance of all targets together: tr(W^T Cov W)."""
-        return float(np.sum((self.covariance_nn @ self.weights_nT) * self.weights_nT))
+        return float(np.sum(self.covariance_nn * self.gram_nn))
+
+    def scaled(self, energy: float) -> "Problem":
+        """The same problem with targets scaled by energy."""
+        return replace(self, gram_nn=self.gram_nn * energy)
+
+
+def gram(matrix_nT: Tensor) -> FloatArray:
+    """W W^T in float64, a part of the targets at a time: a flattened linear layer has many."""
+    total = torch.zeros(len(matrix_nT), len(matrix_nT), dtype=torch.float64)
+    for part in torch.split(matrix_nT, TARGETS_AT_ONCE, dim=1):
+        part = part.double()
+        total += part @ part.T
+    return np.asarray(total.numpy(), dtype=np.float64)
 
 
 def by_channel(weight: Tensor, reader: Reader) -> Tensor:
@@ -77,9 +91,9 @@ def from_channels(matrix: Tensor, like: Tensor, reader: Reader) -> Tensor:
 
 
 def weight_of(model: nn.Module, reader: Reader) -> Tensor:
-    """The reader's weight, float64 on the CPU, no gradient."""
-    weight = model.get_parameter(f"{reader.layer}.weight")
-    return weight.detach().to("cpu", torch.float64)
+    """The reader's weight on the CPU, float32 or float64, no gradient."""
+    weight = model.get_parameter(f"{reader.layer}.weight").detach().cpu()
+    return weight if weight.dtype == torch.float64 else weight.float()
 
 
 def covariance(moments: Tensor) -> FloatArray:
@@ -109,15 +123,13 @@ def problems(
         covariance_CC: None for channels of equal power and no correlation (no data).
         position_of: unit id -> its position in the group that is thinned.
     """
-    matrix = by_channel(weight, reader).numpy()
+    matrix_GnT = by_channel(weight, reader)
     unit_C = np.array([position_of.get(int(unit), -1) for unit in reader.unit_C], dtype=np.int64)
     covariance_CC = np.eye(len(unit_C)) if covariance_CC is None else covariance_CC
     parts = np.arange(len(unit_C)).reshape(reader.groups, -1)
     raw = [
-        Problem(covariance_CC[np.ix_(part, part)], matrix[g], unit_C[part])
-        for g, part in enumerate(parts)
+        Problem(covariance_CC[np.ix_(part, part)], gram(matrix_nT), unit_C[part])
+        for part, matrix_nT in zip(parts, matrix_GnT, strict=True)
     ]
     energy = sum(problem.energy for problem in raw)
-    if not energy > 0:
-        return []
-    return [replace(problem, weights_nT=problem.weights_nT / energy**0.5) for problem in raw]
+    return [problem.scaled(1 / energy) for problem in raw] if energy > 0 else []

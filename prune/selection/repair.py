@@ -24,7 +24,7 @@ from ..mechanism.statistics import Statistics
 from ..structure.plan import Plan
 from ..structure.surgery import kept_indices
 from ..structure.units import AxisKey, IntArray, Reader, Structure
-from .readers import FloatArray, by_channel, damped, from_channels
+from .readers import FloatArray, by_channel, damped, from_channels, weight_of
 from .response import BoolArray
 
 
@@ -72,7 +72,7 @@ def repair(
             continue
         place = _place(repaired, reader, (norm_behind or {}).get(name))
         weight, shift_O = fold(
-            model.get_parameter(f"{name}.weight").detach().to("cpu", torch.float64),
+            weight_of(model, reader),
             statistics.moments[name].numpy(),
             gone_C,
             reader,
@@ -119,7 +119,7 @@ def fold(
     """The reader's weight after its kept channels took over, and the constant that is missing.
 
     Args:
-        weight: of the whole reader, float64.
+        weight: of the whole reader, on the CPU.
         moments: (C + 1, C + 1) of its input.
         gone_C: which channels go.
 
@@ -135,8 +135,8 @@ def fold(
         own = moments[np.ix_(index, index)]
         kept, gone = np.flatnonzero(~gone_C[part]), np.flatnonzero(gone_C[part])
         slope, offset = predict(own, kept, gone, with_constant=with_constant)
-        matrix_nT[kept] += torch.from_numpy(slope).T @ matrix_nT[gone]
-        shift_T += torch.from_numpy(offset) @ matrix_nT[gone]
+        matrix_nT[kept] += torch.from_numpy(slope.T).to(weight) @ matrix_nT[gone]
+        shift_T += torch.from_numpy(offset).to(weight) @ matrix_nT[gone]
         matrix_nT[gone] = 0
     outputs = weight.shape[1] * reader.groups if reader.kind == "transposed" else weight.shape[0]
     return from_channels(matrix_GnT, weight, reader), shift_GT.reshape(outputs, -1).sum(1)

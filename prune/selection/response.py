@@ -40,7 +40,7 @@ class _Elimination:
     @staticmethod
     def start(problem: Problem, scale: float) -> "_Elimination":
         inverse = np.asarray(np.linalg.inv(damped(problem.covariance_nn)), dtype=np.float64)
-        gram = problem.weights_nT @ problem.weights_nT.T * scale
+        gram = problem.gram_nn * scale
         left = np.ones(len(gram), dtype=np.bool_)
         elimination = _Elimination(inverse, gram, problem.unit_n.copy(), left)
         elimination._sort_out()
@@ -143,6 +143,6 @@ def error_curve(problems: Sequence[Problem], order: IntArray) -> FloatArray:
         steps = step_of[problem.unit_n]
         rows = np.argsort(-steps, kind="stable")
         factor = np.linalg.cholesky(damped(problem.covariance_nn[np.ix_(rows, rows)]))
-        energy_n = np.square(factor.T @ problem.weights_nT[rows]).sum(1) / total
+        energy_n = np.sum(factor * (problem.gram_nn[np.ix_(rows, rows)] @ factor), axis=0) / total
         np.add.at(lost_U, steps[rows], energy_n)
     return np.concatenate([[0.0], np.cumsum(lost_U[:-1])])
