@@ -10,7 +10,9 @@ Shapes: U units, K labels.
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..structure.units import IntArray
 
@@ -55,54 +57,66 @@ class Clusters:
         return tuple(tuple(np.flatnonzero(row_K == cluster).tolist()) for cluster in found)
 
 
-def threshold(fields_UKK: NDArray[np.float32]) -> BoolArray:
+def threshold(fields_UKK: Tensor) -> BoolArray:
     """Entries above 0.3 of the field's maximum; none where the maximum is not positive."""
-    peak_U = fields_UKK.max(axis=(1, 2), initial=-np.inf)
-    above = fields_UKK > THRESHOLD * peak_U[:, None, None]
-    return np.asarray(above & (peak_U > 0)[:, None, None], dtype=np.bool_)
+    peak_U = fields_UKK.amax((1, 2))
+    bar_U = torch.where(peak_U > 0, THRESHOLD * peak_U, torch.inf)
+    return np.asarray((fields_UKK > bar_U[:, None, None]).numpy(), dtype=np.bool_)
 
 
 def find_clusters(ones_UKK: BoolArray) -> Clusters:
     """Grow clusters greedily over ascending labels, side by side for all units.
 
     In one step every unit either adds to its open cluster the lowest label that is compatible
-    with all its members, or closes it and opens the next with the lowest label left.
+    with all its members, or closes it and opens the next with the lowest label left. Only labels
+    on the diagonal take part, so that a thousand labels cost little where few are selected.
     """
-    cluster_UK = _assign(ones_UKK)
-    inside_UK = cluster_UK >= 0
-    ones_U = ones_UKK.sum(axis=(1, 2))
-    in_blocks_U = _block_entries(cluster_UK)
-    in_columns_U = (ones_UKK.sum(axis=1) * inside_UK).sum(axis=1)
-    return Clusters(cluster_UK, ones_U, ones_U - in_blocks_U, in_columns_U - in_blocks_U)
+    candidate_UK = np.diagonal(ones_UKK, axis1=1, axis2=2)
+    label_UM, real_UM = _gather(candidate_UK)
+    units = np.arange(len(ones_UKK))[:, None, None]
+    block_UMM = ones_UKK[units, label_UM[:, :, None], label_UM[:, None, :]]
+    both_UMM = block_UMM & block_UMM.transpose(0, 2, 1)
+    found_UM = _assign(both_UMM, real_UM)
+    cluster_UK = np.full(candidate_UK.shape, -1, dtype=np.int64)
+    unit_R, place_R = np.nonzero(real_UM)
+    cluster_UK[unit_R, label_UM[unit_R, place_R]] = found_UM[unit_R, place_R]
+    ones_U = _count(ones_UKK)
+    blocks_U = _block_entries(cluster_UK)
+    columns_U = [np.count_nonzero(x[:, own]) for x, own in zip(ones_UKK, candidate_UK, strict=True)]
+    noise_in_U = np.asarray(columns_U, dtype=np.int64) - blocks_U
+    return Clusters(cluster_UK, ones_U, ones_U - blocks_U, noise_in_U)
 
 
-def _assign(ones_UKK: BoolArray) -> IntArray:
-    """Cluster of each label, (U, K), -1 where it is in none."""
-    units = np.arange(len(ones_UKK))
-    left_UK = np.diagonal(ones_UKK, axis1=1, axis2=2).copy()
-    compatible_UKK = ones_UKK & ones_UKK.transpose(0, 2, 1)
-    cluster_UK = np.full(left_UK.shape, -1, dtype=np.int64)
+def _count(ones_UKK: BoolArray) -> IntArray:
+    """Entries that are set in each matrix, (U,)."""
+    return np.asarray([np.count_nonzero(matrix) for matrix in ones_UKK], dtype=np.int64)
+
+
+def _gather(candidate_UK: BoolArray) -> tuple[IntArray, BoolArray]:
+    """Candidate labels of each unit, ascending, (U, M), and which of these are real."""
+    count_U = candidate_UK.sum(1)
+    order_UK = np.argsort(~candidate_UK, axis=1, kind="stable")
+    most = int(count_U.max(initial=0))
+    return order_UK[:, :most], np.arange(most) < count_U[:, None]
+
+
+def _assign(compatible_UMM: BoolArray, real_UM: BoolArray) -> IntArray:
+    """Cluster of each candidate, (U, M), -1 where it is not real."""
+    units = np.arange(len(real_UM))
+    left_UM, open_UM = real_UM.copy(), np.zeros_like(real_UM)
+    cluster_UM = np.full(real_UM.shape, -1, dtype=np.int64)
     current_U = np.full(len(units), -1, dtype=np.int64)
-    open_UK = np.zeros_like(left_UK)
-    while len(units):
-        grows_U: BoolArray = np.any(open_UK[units], axis=1)
+    while True:
+        units = units[np.any(left_UM[units], axis=1)]
+        if not len(units):
+            return cluster_UM
+        grows_U: BoolArray = np.any(open_UM[units], axis=1)
         current_U[units] += ~grows_U
-        choice_UK = np.where(grows_U[:, None], open_UK[units], left_UK[units])
-        units, choice_UK, grows_U = _still_busy(units, choice_UK, grows_U)
-        label_U = choice_UK.argmax(1)
-        cluster_UK[units, label_U] = current_U[units]
-        left_UK[units, label_U] = False
-        before_UK = np.where(grows_U[:, None], open_UK[units], True)
-        open_UK[units] = before_UK & compatible_UKK[units, label_U] & left_UK[units]
-    return cluster_UK
-
-
-def _still_busy(
-    units: IntArray, choice_UK: BoolArray, grows_U: BoolArray
-) -> tuple[IntArray, BoolArray, BoolArray]:
-    """Drop the units that have no label left."""
-    busy_U = np.any(choice_UK, axis=1)
-    return units[busy_U], choice_UK[busy_U], grows_U[busy_U]
+        place_U = np.where(grows_U[:, None], open_UM[units], left_UM[units]).argmax(1)
+        cluster_UM[units, place_U] = current_U[units]
+        left_UM[units, place_U] = False
+        fits_UM = compatible_UMM[units, place_U] & left_UM[units]
+        open_UM[units] = np.where(grows_U[:, None], open_UM[units] & fits_UM, fits_UM)
 
 
 def _block_entries(cluster_UK: IntArray) -> IntArray:

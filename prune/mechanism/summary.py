@@ -3,14 +3,14 @@
 Shapes: U units, K labels, D pooled features, Q features of one unit.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
 
 from ..structure.units import Group, Reader
-from .clusters import BoolArray, Clusters, FloatArray, find_clusters, threshold
+from .clusters import Clusters, FloatArray, find_clusters, threshold
 from .fields import features_of_units, output_fields, split_by_unit
 from .probe import Probe
 from .snr import layer_snr, sharpness, signal, unit_snr
@@ -37,16 +37,15 @@ def summarise(group: Group, reader: Reader, probe: Probe, means_KD: Tensor) -> S
     index_UQ = features_of_units(group.units, reader.unit_C, probe.grid[0] * probe.grid[1])
     weights_UKQ = split_by_unit(probe.weights_KD, index_UQ)
     means_UKQ = split_by_unit(means_KD, index_UQ)
-    parts = [_summarise_slab(w, m) for w, m in _slabs(weights_UKQ, means_UKQ)]
-    clusters, ones, sharp, ratio, lead = zip(*parts, strict=True)
+    clusters = _join([_clusters(w, m) for w, m in _slabs(weights_UKQ, means_UKQ)])
     return Summary(
         weights_UKQ=weights_UKQ,
         means_UKQ=means_UKQ,
-        clusters=_join(clusters),
-        snr=layer_snr(np.stack(ones)),
-        sharpness_U=np.concatenate(sharp),
-        snr_U=np.concatenate(ratio),
-        signal_U=np.concatenate(lead),
+        clusters=clusters,
+        snr=layer_snr(clusters),
+        sharpness_U=sharpness(clusters),
+        snr_U=unit_snr(clusters),
+        signal_U=signal(weights_UKQ, means_UKQ),
     )
 
 
@@ -57,17 +56,10 @@ def _slabs(weights_UKQ: Tensor, means_UKQ: Tensor) -> Iterator[tuple[Tensor, Ten
         yield weights_UKQ[start : start + size], means_UKQ[start : start + size]
 
 
-Slab = tuple[Clusters, FloatArray, FloatArray, FloatArray, FloatArray]
+def _clusters(weights_UKQ: Tensor, means_UKQ: Tensor) -> Clusters:
+    return find_clusters(threshold(output_fields(weights_UKQ, means_UKQ)))
 
 
-def _summarise_slab(weights_UKQ: Tensor, means_UKQ: Tensor) -> Slab:
-    fields_UKK = output_fields(weights_UKQ, means_UKQ).numpy()
-    ones_UKK: BoolArray = threshold(fields_UKK)
-    total_KK = ones_UKK.sum(0, dtype=np.float64)
-    marks = (sharpness(ones_UKK), unit_snr(ones_UKK), signal(fields_UKK))
-    return (find_clusters(ones_UKK), total_KK, *marks)
-
-
-def _join(parts: tuple[Clusters, ...]) -> Clusters:
+def _join(parts: Sequence[Clusters]) -> Clusters:
     names = ("cluster_UK", "ones_U", "noise_U", "noise_in_U")
     return Clusters(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
