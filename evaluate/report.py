@@ -40,6 +40,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from ..prune.atomic import write_bytes
 from .accuracy import Accuracy
 from .pictures import FilterPicture
 
@@ -233,10 +234,9 @@ def write_report(report: Report, folder: Path) -> tuple[Path, Path]:
 
 
 def write_whole(path: Path, text: str) -> Path:
-    """Write a text file through a neighbour, so that no reader ever sees half of it."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    return partial.replace(path)
+    """Write a text file that is either whole or not there; gives back its path."""
+    write_bytes(path, text.encode("utf-8"))
+    return path
 
 
 def _plain(value: Any, place: str) -> Any:

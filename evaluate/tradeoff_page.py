@@ -69,7 +69,7 @@ def _scatter(tradeoff: Tradeoff, cost: str, title: str, unit: float) -> Figure:
     widest = max((max(trace["x"]) for trace in traces), default=1.0)
     layout = {
         "xaxis": {"title": {"text": title}, "range": [-0.08 * widest, 1.12 * widest]},
-        "yaxis": {"title": {"text": "top-1 of the file, %"}},
+        "yaxis": {"title": {"text": "top-1 of the file, held-out images, %"}},
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         "showlegend": True,
     }
