@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prune_dl.prune.selection import response
 from prune_dl.prune.selection.readers import Problem, by_channel, from_channels
 from prune_dl.prune.selection.response import eliminate, error_curve
 from prune_dl.prune.structure.units import Reader
@@ -101,6 +102,23 @@ def test_greedy_is_at_most_a_little_worse_than_the_best_subset() -> None:
     )
     assert best <= error[4] * (1 + 1e-3)
     assert error[4] <= 2 * best + 1e-6
+
+
+def test_rounds_of_a_wide_group_cost_what_they_say_and_hardly_more_than_single_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(0)
+    n = 300
+    samples = rng.normal(size=(900, n)) @ (np.eye(n) + rng.normal(size=(n, n)) / 20)
+    samples[:, n // 2 :] += samples[:, : n // 2]  # pairs that must not go together
+    weights = rng.normal(size=(n, 40))
+    part = Problem(np.cov(samples.T, bias=True), weights @ weights.T, np.arange(n))
+    order, error = eliminate([part], n)
+    np.testing.assert_allclose(error, error_curve([part], order), rtol=1e-3, atol=1e-6)
+    monkeypatch.setattr(response, "SMALLEST_ROUND", n)
+    _, single = eliminate([part], n)
+    assert (error[20:] <= 1.02 * single[20:]).all()
+    assert not np.array_equal(error, single)
 
 
 @pytest.mark.parametrize(

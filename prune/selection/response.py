@@ -20,6 +20,9 @@ from .readers import FloatArray, Problem, damped
 
 BoolArray = NDArray[np.bool_]
 
+ROUNDS = 64
+SMALLEST_ROUND = 4
+"""A group goes in rounds of 1/64 of what is left, one by one where that is less than 4 units."""
 SHRINK_AT = 0.75
 """Share of the channels still in place at which the matrices are made smaller."""
 
@@ -70,11 +73,21 @@ class _Elimination:
                 block = rows_Ub[:, :, None], rows_Ub[:, None, :]
                 solved = np.linalg.solve(self.inverse_nn[block], self.gram_nn[block])
                 costs = np.trace(solved, axis1=1, axis2=2)
-            costs_U[units] += np.maximum(costs, 0)
+            known = units < len(costs_U)
+            costs_U[units[known]] += np.maximum(costs[known], 0)
 
-    def remove(self, unit: int) -> None:
-        """Fold a unit's channels into the others, and take them out of the problem."""
-        gone = np.flatnonzero((self.unit_n == unit) & self.left_n)
+    def restricted(self, units: IntArray) -> "_Elimination":
+        """The same matrices, of the channels of some units alone."""
+        rows = np.flatnonzero(np.isin(self.unit_n, units) & self.left_n)
+        part = np.ix_(rows, rows)
+        left = np.ones(len(rows), dtype=np.bool_)
+        smaller = _Elimination(self.inverse_nn[part], self.gram_nn[part], self.unit_n[rows], left)
+        smaller._sort_out()
+        return smaller
+
+    def remove(self, units: IntArray) -> None:
+        """Fold the channels of units into the others, and take them out of the problem."""
+        gone = np.flatnonzero(np.isin(self.unit_n, units) & self.left_n)
         if len(gone) == 0:
             return
         inner, column = self.inverse_nn[np.ix_(gone, gone)], self.inverse_nn[gone]
@@ -111,20 +124,50 @@ def eliminate(problems: Sequence[Problem], num_units: int) -> tuple[IntArray, Fl
     """
     total = sum(problem.energy for problem in problems)
     states = [_Elimination.start(problem, 1 / total) for problem in problems]
-    gone_U = np.zeros(num_units, dtype=np.bool_)
-    order = np.empty(num_units, dtype=np.int64)
-    error = np.zeros(num_units + 1)
-    for step in range(num_units):
-        costs_U = np.zeros(num_units)
+    order: list[int] = []
+    error = [0.0]
+    while len(order) < num_units:
+        left = np.setdiff1d(np.arange(num_units), order)
+        chosen, costs = _cheapest(states, left)
         for state in states:
-            state.add_costs(costs_U)
-        costs_U[gone_U] = np.inf
-        unit = int(np.argmin(costs_U))
-        for state in states:
-            state.remove(unit)
-        gone_U[unit] = True
-        order[step], error[step + 1] = unit, error[step] + costs_U[unit]
-    return order, error
+            state.remove(chosen)
+        order += chosen.tolist()
+        error += (error[-1] + np.cumsum(costs)).tolist()
+    return np.array(order, dtype=np.int64), np.array(error)
+
+
+def _cheapest(states: list[_Elimination], left: IntArray) -> tuple[IntArray, FloatArray]:
+    """The next units to go, in order, and what each costs after those before it.
+
+    In a wide group several go between two updates of the large matrices. They are chosen one by
+    one, and exactly, among the units that were cheapest before: an update of the blocks of some
+    units needs nothing of the others.
+    """
+    costs_L = _costs(states, left)
+    num_chosen = len(left) // ROUNDS
+    if num_chosen < SMALLEST_ROUND:
+        first = int(np.argmin(costs_L))
+        return left[[first]], costs_L[[first]]
+    candidates = left[np.sort(np.argsort(costs_L, kind="stable")[: 4 * num_chosen])]
+    parts = [state.restricted(candidates) for state in states]
+    chosen: list[int] = []
+    costs: list[float] = []
+    for _ in range(num_chosen):
+        open_L = np.setdiff1d(candidates, chosen)
+        costs_L = _costs(parts, open_L)
+        best = int(np.argmin(costs_L))
+        chosen.append(int(open_L[best]))
+        costs.append(float(costs_L[best]))
+        for part in parts:
+            part.remove(open_L[[best]])
+    return np.array(chosen, dtype=np.int64), np.array(costs)
+
+
+def _costs(states: list[_Elimination], units: IntArray) -> FloatArray:
+    costs_U = np.zeros(int(units.max()) + 1)
+    for state in states:
+        state.add_costs(costs_U)
+    return costs_U[units]
 
 
 def error_curve(problems: Sequence[Problem], order: IntArray) -> FloatArray:
