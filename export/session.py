@@ -3,7 +3,8 @@
 Shapes: N images, K labels.
 """
 
-import sys
+import contextlib
+import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -80,9 +81,12 @@ def _create(path: Path, provider: str, wanted: str, threads: int | None) -> Sess
 
 
 def _preload_cuda() -> None:
-    """Load CUDA from Python packages; the outcome is checked on the session, so no chatter."""
+    """Load CUDA from Python packages; what is missing is printed there and found out later.
+
+    Also needed when torch has loaded its own copies: they lack libcurand.
+    """
     onnxruntime.set_default_logger_severity(FATAL_ONLY)
-    if "torch" not in sys.modules:
+    with contextlib.redirect_stdout(io.StringIO()):
         onnxruntime.preload_dlls()
 
 
