@@ -123,11 +123,12 @@ def test_digits_are_grey_and_never_mirrored() -> None:
     assert open_data("digits", input_size=(3, 32, 32)).input_size == (3, 32, 32)
 
 
-def test_a_part_is_never_the_first_of_a_sorted_folder() -> None:
-    data = open_data("digits")
-    labels = torch.cat([y for _, y in data.train.batches(64, device="cpu", limit=100)])
-    assert len(labels) == 100
-    assert len(labels.unique()) == 10  # type: ignore[no-untyped-call]
+def test_a_part_is_never_the_first_of_a_sorted_folder(root: Path) -> None:
+    data = open_data(str(root))
+    assert data.train.labels_N.tolist() == sorted(data.train.labels_N.tolist())
+    labels = torch.cat([y for _, y in data.train.batches(5, device="cpu", limit=12)])
+    assert len(labels) == 12
+    assert 0 < int(labels.sum()) < 12
 
 
 @given(st.lists(st.integers(0, 4), min_size=2, max_size=60), st.floats(0, 0.9), st.integers(0, 9))
@@ -166,6 +167,13 @@ def test_augmentation_equals_moving_and_mirroring_one_by_one(
         ]
         possible += [option.flip(2) for option in possible] if flip else []
         assert any(torch.equal(option, outcome) for option in possible)
+
+
+@pytest.mark.parametrize(("flip", "num_outcomes"), [(True, 18), (False, 9)])
+def test_augmentation_reaches_every_place(flip: bool, num_outcomes: int) -> None:
+    image = torch.arange(1, 31, dtype=torch.uint8).view(1, 1, 5, 6)
+    outcomes = shift_and_flip(image.expand(500, -1, -1, -1), Augmentation(flip, 1), generator(0))
+    assert len({tuple(outcome.flatten().tolist()) for outcome in outcomes}) == num_outcomes
 
 
 def test_own_data_sets_are_taken_as_they_are() -> None:

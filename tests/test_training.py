@@ -131,13 +131,21 @@ def test_a_resume_file_of_another_training_is_refused(tmp_path: Path) -> None:
 
 
 def test_early_stopping_returns_the_best_epoch() -> None:
-    split = easy_split()
-    rows: list[dict[str, Any]] = []
+    split, network = easy_split(), small_network()
+    tops: list[float] = []
+    weights: list[dict[str, torch.Tensor]] = []
+
+    def remember(row: dict[str, Any]) -> None:
+        tops.append(row["held_out_top1"])
+        weights.append(copy.deepcopy(network.state_dict()))
+
     training = Training(epochs=40, batch_size=16, patience=3)
-    trained = fit(small_network(), split, training, device=CPU, held_out=split, log=rows.append)
-    assert len(rows) < 40
-    best = max(row["held_out_top1"] for row in rows)
-    assert measure_top1(trained, split, CPU) == best
+    trained = fit(network, split, training, device=CPU, held_out=split, log=remember)
+    best = tops.index(max(tops))
+    assert len(tops) == best + 1 + 3 < 40
+    for name, value in trained.state_dict().items():
+        assert torch.equal(value, weights[best][name])
+    assert not torch.equal(weights[best]["0.weight"], weights[-1]["0.weight"])
     with pytest.raises(UsageError, match="--patience needs held-out images"):
         fit(small_network(), split, training, device=CPU)
 
@@ -173,6 +181,18 @@ def test_an_average_lies_between_and_reaches_a_constant() -> None:
         update_average(average, model, 0.9, step)
     for a, b in zip(average.parameters(), model.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-4)
+
+
+def test_the_average_is_returned_and_can_be_trained_on() -> None:
+    network = small_network()
+    network[1].requires_grad_(False)  # type: ignore[index]
+    training = Training(epochs=2, batch_size=16, averaging=0.9)
+    averaged = fit(network, easy_split(), training, device=CPU)
+    assert not same_weights(averaged, network)
+    frozen = [p.requires_grad for p in averaged.parameters()]
+    assert frozen == [p.requires_grad for p in network.parameters()]
+    assert True in frozen
+    assert False in frozen
 
 
 def test_a_loss_that_explodes_is_reported() -> None:

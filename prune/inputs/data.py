@@ -8,6 +8,7 @@ package.module:callable    returns (train, test) torch data sets, or a DataSet
 
 from pathlib import Path
 
+from ..console import Progress, silent
 from ..errors import UsageError
 from .callables import call_with, import_callable, is_callable_name
 from .datasets import unpack, wrap_datasets
@@ -27,6 +28,7 @@ def open_data(
     held_out: float = 0.1,
     seed: int = 0,
     root: Path | None = None,
+    progress: Progress = silent,
 ) -> DataSet:
     """Open a data set.
 
@@ -40,6 +42,7 @@ def open_data(
         held_out: share of the training part, of every label, that choices are made on.
         seed: of every split.
         root: folder for downloads; default PRUNE_DL_DATA or the user's cache.
+        progress: called with (images decoded, images in all).
 
     Raises:
         UsageError: a flag that does not fit.
@@ -77,6 +80,7 @@ def open_data(
         std=std,
         held_out=held_out,
         seed=seed,
+        progress=progress,
     )
 
 

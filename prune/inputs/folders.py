@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torchvision.datasets import ImageFolder
 
+from ..console import Progress, silent
 from ..errors import InputError
 from .arrays import ArraySplit, Augmentation, Images, measure_mean_std
 from .decode import SMALL, FileDecoder, read_size
@@ -45,6 +46,7 @@ def open_folder(
     std: tuple[float, ...] | None,
     held_out: float,
     seed: int,
+    progress: Progress = silent,
 ) -> DataSet:
     """Open a folder; arguments as in `open_data`.
 
@@ -56,8 +58,11 @@ def open_folder(
     height, width = size or _common_size(files.paths)
     input_size = (channels, height, width)
     decode = FileDecoder(files.paths, input_size)
-    make = _in_memory if _num_bytes(files, input_size) <= LARGEST_IN_MEMORY else _streamed
-    parts, (own_mean, own_std) = make(decode, files.labels_N, (train, held, test))
+    places = (train, held, test)
+    if _num_bytes(files, input_size) <= LARGEST_IN_MEMORY:
+        parts, (own_mean, own_std) = _in_memory(decode, files.labels_N, places, progress)
+    else:
+        parts, (own_mean, own_std) = _streamed(decode, files.labels_N, places)
     mean, std = mean or own_mean, std or own_std
     splits = [part(mean, std) for part in parts]
     return DataSet(str(root.resolve()), files.labels, input_size, mean, std, *splits)
@@ -68,10 +73,12 @@ Parts = tuple[Listing, Tensor, Tensor, Tensor]
 Made = tuple[list[MakeSplit], tuple[tuple[float, ...], tuple[float, ...]]]
 
 
-def _in_memory(decode: FileDecoder, labels_N: Tensor, parts: tuple[Tensor, ...]) -> Made:
+def _in_memory(
+    decode: FileDecoder, labels_N: Tensor, parts: tuple[Tensor, ...], progress: Progress
+) -> Made:
     """Everything decoded now; mean and std are measured on the training part of small images."""
     _, height, width = decode.input_size
-    pixels = _decode_all(decode)
+    pixels = _decode_all(decode, progress)
     is_small = max(height, width) <= SMALL
     measured = measure_mean_std(pixels[parts[0]]) if is_small else _imagenet(decode)
     images, augmentation = Images(pixels), Augmentation(shift=max(1, min(height, width) // 8))
@@ -99,19 +106,22 @@ def _imagenet(decode: FileDecoder) -> tuple[tuple[float, ...], tuple[float, ...]
     return (sum(IMAGENET_MEAN) / 3,), (sum(IMAGENET_STD) / 3,)
 
 
-def _decode_all(decode: FileDecoder) -> Tensor:
+def _decode_all(decode: FileDecoder, progress: Progress) -> Tensor:
     """(n, C, H, W) uint8. Small files decode faster than threads can be handed work."""
-    pixels = torch.empty((len(decode.paths), *decode.input_size), dtype=torch.uint8)
+    num_images = len(decode.paths)
+    pixels = torch.empty((num_images, *decode.input_size), dtype=torch.uint8)
 
     def fill(position: int) -> None:
         pixels[position] = decode(position, None)
+        if position % 256 == 0 or position == num_images - 1:
+            progress(position + 1, num_images)
 
     if max(read_size(decode.paths[0])) <= SMALL:
-        for position in range(len(decode.paths)):
+        for position in range(num_images):
             fill(position)
         return pixels
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        for _ in threads.map(fill, range(len(decode.paths))):
+        for _ in threads.map(fill, range(num_images)):
             pass
     return pixels
 

@@ -161,6 +161,8 @@ def fit(
             resuming.save(resume, run, asdict(training))
     if run.best_state:
         run.result.load_state_dict(run.best_state)
+    for mine, own in zip(run.result.parameters(), run.model.parameters(), strict=True):
+        mine.requires_grad_(own.requires_grad)
     return run.result.eval()
 
 
