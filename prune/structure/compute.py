@@ -217,7 +217,7 @@ def group_norm(op: Op) -> list[Fields]:
     vectors = [x for x in op.args[1:3] if isinstance(x, Tensor)]
     _vectors(op, vectors, channels)
     if channels is not None and groups < channels.numel():
-        op.mix()
+        op.mix(channels)
         if groups > 1:
             op.labels.couple(channels.reshape(groups, -1), 0)
     return [op.fields()]
@@ -229,8 +229,9 @@ def layer_norm(op: Op) -> list[Fields]:
     x, normalized = op.args[0], len(op.args[1])
     norm_axes = frozenset(range(x.ndim - normalized, x.ndim))
     merged = op.merge(*(t for t in op.args if isinstance(t, Tensor)))
-    if any(axes_of(field) & norm_axes for field in merged):
-        op.mix()
+    for field in merged:
+        if axes_of(field) & norm_axes:
+            op.mix(field)
     return [merged]
 
 
@@ -238,8 +239,9 @@ def layer_norm(op: Op) -> list[Fields]:
 def along_axis(op: Op) -> Fields:
     """Channels of one axis change each other."""
     axis = int(op.args[1]) % max(op.out.ndim, 1)
-    if find(op.fields(), axis) is not None:
-        op.mix()
+    along = find(op.fields(), axis)
+    if along is not None:
+        op.mix(along)
     return op.fields()
 
 
@@ -257,7 +259,7 @@ def reduction(op: Op) -> Fields | list[Fields]:
         if not axes_of(field) & axes:
             kept.append(_drop(field, axes, first.ndim == x.ndim))
             continue
-        op.mix()
+        op.mix(field)
         if not axes_of(field) <= axes:
             op.pin(field, "a reduction covers a part of its axes")
     return tuple(kept) if isinstance(op.out, Tensor) else [tuple(kept)] * len(op.out)

@@ -48,7 +48,7 @@ def structure_of(
         macs_per_element={
             name: round(count / num_images) for name, count in recording.positions.items()
         },
-        mixing=tuple(recording.mixing),
+        mixing=_mixing(recording, components, axes),
     )
 
 
@@ -201,6 +201,20 @@ def _channel_of_feature(recording: Recording, name: str, num_features: int) -> I
     rank[np.argsort(first)] = np.arange(len(first))
     by_appearance: IntArray = rank[channel]
     return by_appearance
+
+
+def _mixing(
+    recording: Recording, components: Components, axes: Mapping[AxisKey, IntArray]
+) -> tuple[str, ...]:
+    """Places that mix channels of which some can be removed."""
+    live = np.zeros(int(components.component_L.max(initial=-1)) + 1, dtype=np.bool_)
+    for name, fields in recording.tensors.items():
+        for labels in fields:
+            for axis in axes_of(labels):
+                if (name, axis) in axes:
+                    live[components.of(labels)[axes[name, axis] >= 0]] = True
+    places = (p for p, labels in recording.mixing if live[components.of(labels)].any())
+    return tuple(dict.fromkeys(places))
 
 
 def _kept_whole(

@@ -1,4 +1,7 @@
-"""Norms on meta tensors in one step: PyTorch's own meta kernels take milliseconds each."""
+"""Frequent operations on meta tensors in one step: PyTorch's own meta kernels take milliseconds.
+
+Where shapes or types are not the plain case, the real kernel decides, and says what is wrong.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,9 +13,9 @@ aten = torch.ops.aten
 
 
 def run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """The result of an operation; only its shape, and quickly, for a norm on meta tensors."""
+    """The result of an operation; quickly, for a frequent one on meta tensors."""
     shape_of = SHAPES.get(func.overloadpacket)
-    if shape_of is not None and isinstance(args[0], Tensor) and args[0].device.type == "meta":
+    if shape_of is not None and not kwargs and args[0].device.type == "meta":
         result = shape_of(*args)
         if result is not None:
             return result
@@ -35,7 +38,44 @@ def _layer_norm(x: Tensor, shape: list[int], *rest: Any) -> tuple[Tensor, Tensor
     return torch.empty_like(x), x.new_empty(()), x.new_empty(())
 
 
+def _unary(x: Tensor, *rest: Any) -> Tensor | None:
+    """Activations keep shape and type."""
+    return torch.empty_like(x) if x.is_floating_point() else None
+
+
+def _unary_in_place(x: Tensor, *rest: Any) -> Tensor:
+    return x
+
+
+def _alike(x: Tensor, y: Any) -> bool:
+    """Two tensors of one shape and type."""
+    return isinstance(y, Tensor) and x.shape == y.shape and x.dtype == y.dtype
+
+
+def _binary(x: Tensor, y: Any, *rest: Any) -> Tensor | None:
+    return torch.empty_like(x) if _alike(x, y) and x.is_floating_point() else None
+
+
+def _binary_in_place(x: Tensor, y: Any, *rest: Any) -> Tensor | None:
+    return x if _alike(x, y) else None
+
+
+def _addmm(bias: Tensor, a: Tensor, b: Tensor) -> Tensor | None:
+    fits = a.ndim == b.ndim == 2 and a.shape[1] == b.shape[0] and bias.shape == b.shape[1:]
+    return a.new_empty(a.shape[0], b.shape[1]) if fits and a.dtype == b.dtype else None
+
+
+ACTIVATIONS = (
+    *("relu", "sigmoid", "silu", "gelu", "hardswish", "hardsigmoid", "hardtanh", "leaky_relu"),
+    *("tanh", "elu", "mish"),
+)
+
 SHAPES: dict[Any, Callable[..., Any]] = {
     aten.native_batch_norm: _batch_norm,
     aten.native_layer_norm: _layer_norm,
+    aten.addmm: _addmm,
+    **{getattr(aten, name): _unary for name in ACTIVATIONS},
+    **{getattr(aten, f"{name}_"): _unary_in_place for name in ACTIVATIONS if name != "mish"},
+    **{getattr(aten, name): _binary for name in ("add", "sub", "mul", "div")},
+    **{getattr(aten, f"{name}_"): _binary_in_place for name in ("add", "sub", "mul", "div")},
 }

@@ -36,7 +36,7 @@ class Op:
     where: str
     choice: int = 0
     num_choices: int = 1
-    mixing: list[str] = field(default_factory=list)
+    mixing: list[tuple[str, Tensor]] = field(default_factory=list)
     contracted: list[tuple[Tensor, Tensor, Fields, int]] = field(default_factory=list)
 
     def arg(self, index: int, name: str, default: Any = None) -> Any:
@@ -58,9 +58,9 @@ class Op:
         """Keep these labels for ever, saying where and why."""
         self.labels.pin(labels, f"{reason} ({self.name} in {self.where})")
 
-    def mix(self) -> None:
-        """Record that removal and masking differ behind this operation."""
-        self.mixing.append(f"{self.where}: {self.name}")
+    def mix(self, labels: Tensor) -> None:
+        """Record that removing these labels and silencing them differ behind this operation."""
+        self.mixing.append((f"{self.where}: {self.name}", labels))
 
     def merge(self, *operands: Tensor) -> Fields:
         """Unite the fields of operands that are broadcast against each other."""

@@ -52,7 +52,7 @@ class Recording:
         modules: module paths in order of their first run.
         positions: weight name -> how often each element is used, over the whole batch.
         features: module path -> labels of its input features at its first run (linear layers).
-        mixing: places where a removed channel changes the others.
+        mixing: places where a removed channel changes the others, and the labels of its channels.
     """
 
     labels: Labels = field(default_factory=Labels)
@@ -61,7 +61,7 @@ class Recording:
     modules: dict[str, None] = field(default_factory=dict)
     positions: dict[str, float] = field(default_factory=dict)
     features: dict[str, Tensor] = field(default_factory=dict)
-    mixing: dict[str, None] = field(default_factory=dict)
+    mixing: list[tuple[str, Tensor]] = field(default_factory=list)
 
 
 class ModuleStack:
@@ -197,7 +197,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             for labels in fields_in:
                 self.recording.labels.pin(labels, hard_coded(record))
         self.recording.records.append(record)
-        self.recording.mixing.update(dict.fromkeys(op.mixing))
+        self.recording.mixing += op.mixing
 
     def _trace_origin(self, op: Op, results: list[Tensor]) -> None:
         """A view, cast or rescaling of a weight is still that weight when MACs are counted."""

@@ -91,8 +91,8 @@ class _Tracer:
         recorder = Recorder(self.model, stack, recording, choices)
         recording.modules = stack.ran
         self._forward(stack, recorder)
-        idle = {n for n, m in self.model.named_modules() if any(True for _ in m.parameters(False))}
-        self.auxiliary = bool(idle - stack.ran.keys()) and self._training_runs()
+        unseen = {name for name, _ in self.model.named_parameters()} - recording.tensors.keys()
+        self.auxiliary = bool(unseen) and self._training_runs()
         if self.auxiliary:
             containers_training(self.model)
             self._forward(stack, recorder)
