@@ -97,6 +97,7 @@ def assemble(
         ),
         pictures=strongest_and_weakest(planned.spectrum, planned.plan, data.labels),
         kept_whole=planned.structure.kept_whole,
+        contest=diary.contest,
         repair=outcome.notes,
         peak_memory_bytes=peak_memory_bytes(),
         warnings=tuple(diary.warnings),
@@ -116,7 +117,9 @@ def target_words(select: SelectOptions) -> str:
         return f"keep {select.keep:g} of the filters"
     if select.macs is not None:
         return f"keep {select.macs:g} of the multiply-adds"
-    return f"keep {select.params:g} of the parameters"
+    if select.params is not None:
+        return f"keep {select.params:g} of the parameters"
+    return f"lose at most {select.max_drop:g} points of held-out accuracy"
 
 
 def layer_lines(model: nn.Module, planned: Planned) -> tuple[LayerLine, ...]:

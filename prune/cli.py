@@ -21,6 +21,7 @@ from .config import (
     Export,
     Job,
     Rank,
+    Sweep,
     Train,
     from_tables,
     read_config,
@@ -30,6 +31,7 @@ from .errors import PruneError, UsageError
 COMMANDS: dict[str, type[Any]] = {
     "train": Train,
     "rank": Rank,
+    "sweep": Sweep,
     "export": Export,
     "bench": Bench,
     "evaluate": Evaluate,
@@ -44,6 +46,7 @@ EXAMPLES = """Examples:
   prune-dl --model torchvision:resnet18 --data images/ --keep 0.5 --dry-run
   prune-dl train --arch vgg16 --data cifar10 --epochs 60 --out vgg16.pt
   prune-dl rank --model vgg16.pt                  what every layer and filter selects
+  prune-dl sweep --model vgg16.pt --keep 0.9 0.7 0.5 0.3   which sizes are worth having
   prune-dl bench original.onnx model.onnx         latency of ONNX files, interleaved
 
 Other commands: export, evaluate, doctor; each has its own --help.

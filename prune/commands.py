@@ -15,6 +15,7 @@ from .config import (
     RetrainOptions,
     RunOptions,
     SelectOptions,
+    Sweep,
     Train,
     check_budget,
 )
@@ -30,6 +31,8 @@ def run(options: Any, command: str) -> None:
         _train(options)
     elif isinstance(options, Rank):
         _rank(options, command)
+    elif isinstance(options, Sweep):
+        _sweep(options, command)
     elif isinstance(options, Export):
         _export(options)
     elif isinstance(options, Bench):
@@ -75,7 +78,8 @@ def _train(options: Train) -> None:
     if options.run.json:
         show_document(result)
     else:
-        show_table("trained", tuple(result), [tuple(str(value) for value in result.values())])
+        plain = {k: _cell(v) for k, v in result.items() if not isinstance(v, (dict, list))}
+        show_table("trained", tuple(plain), [tuple(plain.values())])
 
 
 def _rank(options: Rank, command: str) -> None:
@@ -87,6 +91,18 @@ def _rank(options: Rank, command: str) -> None:
     else:
         cells = [[_cell(value) for value in row.values()] for row in rows]
         show_table("what each layer selects", tuple(rows[0]), cells)
+
+
+def _sweep(options: Sweep, command: str) -> None:
+    from ..evaluate.tradeoff import rows
+    from .sweep_job import run_sweep
+
+    found = rows(run_sweep(options, command))
+    if options.run.json:
+        show_document({"points": found})
+        return
+    shown = ("name", "format", "on_front", "top1", "latency_ms", "size_bytes", "error")
+    show_table("trade-off", shown, [[_cell(row[name]) for name in shown] for row in found])
 
 
 def _export(options: Export) -> None:
@@ -159,14 +175,14 @@ def _demo(options: Demo, command: str) -> None:
     run_train(
         Train(
             arch="vgg6",
-            train=RetrainOptions(epochs=DEMO_TRAINING_EPOCHS, distill=False),
+            train=RetrainOptions(epochs=DEMO_TRAINING_EPOCHS, lr=0.02, batch_size=64),
             run=RunOptions(out=weights),
         )
     )
     job = Job(
         network=NetworkOptions(model=str(weights)),
         select=SelectOptions(keep=options.keep),
-        retrain=RetrainOptions(epochs=DEMO_RETRAINING_EPOCHS),
+        retrain=RetrainOptions(epochs=DEMO_RETRAINING_EPOCHS, batch_size=64),
         run=RunOptions(out=options.out / "pruned", json=options.json),
     )
     _job(job, command)
@@ -174,8 +190,8 @@ def _demo(options: Demo, command: str) -> None:
         print(f"report: {options.out / 'pruned' / 'report.html'}")
 
 
-DEMO_TRAINING_EPOCHS = 15
-DEMO_RETRAINING_EPOCHS = 5
+DEMO_TRAINING_EPOCHS = 6
+DEMO_RETRAINING_EPOCHS = 3
 
 
 def _doctor(options: Doctor) -> None:

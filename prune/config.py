@@ -71,7 +71,8 @@ class SelectOptions:
     images: int = 10000
     """Training images that the statistics are taken from."""
     max_drop: float | None = None
-    """Gate: exit 4 when the result loses more than this many points of held-out accuracy."""
+    """Points of held-out accuracy that may be lost: alone, it finds the thinnest network that
+    keeps to it after repair; in any case the result exits 4 when it loses more."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +168,16 @@ class Export:
     run: RunOptions = field(default_factory=RunOptions)
     opset: int | None = None
     """ONNX opset; default: the newest that is safe."""
+    static_batch: int | None = None
+    """Fix the batch to so many images; default: any batch."""
+    embed_preprocess: bool = False
+    """Put normalisation into the graph: uint8 NHWC pixels in, probabilities out."""
+    fp16: bool = False
+    """Weights and arithmetic in half precision."""
+    int8: bool = False
+    """Static INT8 quantisation, calibrated on held-out images."""
+    max_drop: float = 1.0
+    """Points of held-out accuracy that INT8 may lose."""
 
 
 @dataclass(frozen=True)
@@ -186,6 +197,33 @@ class Evaluate:
 
     network: NetworkOptions
     data: DataOptions = field(default_factory=DataOptions)
+    run: RunOptions = field(default_factory=RunOptions)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One network at several budgets: which of its files are worth having."""
+
+    network: NetworkOptions
+    keep: tuple[float, ...] = ()
+    """Shares of the removable filters that stay, one network each: --keep 0.9 0.7 0.5."""
+    macs: tuple[float, ...] = ()
+    """Or: shares of the multiply-adds that stay."""
+    rank: str = "mechanism"
+    """What ranks filters; see prune-dl --help."""
+    allocate: Literal["sr", "error", "uniform"] = "sr"
+    """How a budget is spread over layers."""
+    images: int = 10000
+    """Training images that the statistics are taken from, once for all budgets."""
+    fp16: bool = True
+    """Also a float16 file of each network."""
+    int8: bool = True
+    """Also an INT8 file of each network."""
+    max_drop: float = 1.0
+    """Points of held-out accuracy that INT8 may lose."""
+    data: DataOptions = field(default_factory=DataOptions)
+    retrain: RetrainOptions = field(default_factory=lambda: RetrainOptions(epochs=0))
+    bench: BenchOptions = field(default_factory=BenchOptions)
     run: RunOptions = field(default_factory=RunOptions)
 
 
@@ -210,7 +248,7 @@ class Doctor:
 
 
 def check_budget(select: SelectOptions) -> None:
-    """Exactly one budget, inside its range.
+    """Exactly one budget, inside its range (or `--max-drop` alone).
 
     Raises:
         UsageError: all that is wrong, in one line.
@@ -220,6 +258,8 @@ def check_budget(select: SelectOptions) -> None:
         for name in ("keep", "macs", "params")
         if (value := getattr(select, name)) is not None
     }
+    if not given and select.max_drop is not None:
+        return
     if len(given) != 1:
         what = " and ".join(given) or "no budget"
         raise UsageError(

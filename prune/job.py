@@ -10,8 +10,10 @@ from torch import nn
 from ..evaluate.accuracy import Accuracy, measure_accuracy
 from ..evaluate.latency import compare
 from ..evaluate.report import Report, write_report
+from ..export.deliver import deliver as deliver_file
 from ..export.graph import export_onnx
 from ..export.parity import check_parity
+from ..export.variants import Variant
 from .assemble import Delivered, assemble
 from .config import BenchOptions, DataOptions, Export, Job, NetworkOptions, RunOptions, to_tables
 from .errors import GateError, InputError, UsageError
@@ -39,7 +41,7 @@ def open_inputs(
     device = pick_device(run.device)
     with diary.stage("load"):
         checkpoint = load_checkpoint(
-            network.model,
+            model_file(network.model),
             arch=network.arch,
             num_labels=network.num_labels,
             trust_pickle=network.trust_pickle,
@@ -48,6 +50,12 @@ def open_inputs(
     check_fit(data, checkpoint)
     checkpoint.model.to(device).eval()
     return checkpoint, data, device
+
+
+def model_file(model: str) -> str:
+    """A run's folder stands for the network in it."""
+    inside = Path(model) / "model.safetensors"
+    return str(inside) if inside.is_file() else model
 
 
 def open_data_of(model: str, images: DataOptions, seed: int, checkpoint: Checkpoint) -> DataSet:
@@ -238,15 +246,27 @@ def export_file(options: Export) -> dict[str, str | int | float]:
     out = options.run.out or default_out(options.network.model).with_suffix(".onnx")
     check_writable(out)
     diary = Diary(show=True)
-    checkpoint, data, device = open_inputs(options.network, options.data, options.run, diary)
-    with diary.stage("export"):
-        export_onnx(
-            checkpoint.model,
-            data.input_size,
+    checkpoint, data, _ = open_inputs(options.network, options.data, options.run, diary)
+    with diary.stage("export") as progress:
+        exported = deliver_file(
+            checkpoint.model.cpu(),
+            data,
             out,
+            Variant(
+                opset=options.opset,
+                batch_size=options.static_batch,
+                embed_preprocess=options.embed_preprocess,
+                half=options.fp16,
+            ),
             metadata=metadata_of(data),
-            opset=options.opset,
+            int8=options.int8,
+            max_drop=options.max_drop / 100,
+            progress=progress,
         )
-        images, _ = next(iter(data.held_out.batches(PARITY_IMAGES, device=device)))
-        parity = check_parity(out, checkpoint.model, images)
-    return {"file": str(out), "size_bytes": out.stat().st_size, **asdict(parity)}
+    return {
+        "file": str(out),
+        "size_bytes": exported.size_bytes,
+        "held_out_top1": exported.top1,
+        "held_out_images": exported.total,
+        **asdict(exported.parity),
+    }

@@ -80,12 +80,14 @@ class Diary:
         file: metrics.jsonl, or None to keep nothing.
         seconds: by stage, adding up when a stage runs twice.
         warnings: every compromise, in one line each; they end in the report.
+        contest: held-out accuracy of every criterion that `--rank auto` tried.
     """
 
     show: bool = False
     file: Path | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    contest: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Progress]:

@@ -9,6 +9,7 @@ Nothing here writes files; `job` does.
 import copy
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ from .selection.allocate import allocate
 from .selection.criteria import Ranking, rank
 from .selection.norms import find_norm_behind, reestimate_norms
 from .selection.repair import repair
+from .selection.search import contest, thinnest
 from .structure.certificate import Certificate, certify
 from .structure.cost import CostModel
 from .structure.plan import Plan
@@ -34,6 +36,8 @@ from .training.train import fit, retraining
 
 BATCH_SIZE = 250
 CERTIFICATE_IMAGES = 8
+HELD_OUT_IMAGES = 2000
+"""Held-out images that choices are made on: a seeded part where there are more."""
 NORM_IMAGES = 2000
 """Training images that BN statistics are re-estimated from."""
 
@@ -103,28 +107,85 @@ def make_plan(
             device=device,
             progress=progress,
         )
+    base = Measured(structure, cost, statistics, spectrum)
     with diary.stage("rank"):
-        ranking = rank(
-            select.rank,
+        ranking, plan = _choose(model, data, base, select, device=device, seed=seed, diary=diary)
+    return Planned(structure, cost, statistics, spectrum, ranking, plan)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is known of a network before anything is ranked."""
+
+    structure: Structure
+    cost: CostModel
+    statistics: Statistics
+    spectrum: Spectrum
+
+
+def _choose(
+    model: nn.Module,
+    data: DataSet,
+    base: Measured,
+    select: SelectOptions,
+    *,
+    device: torch.device,
+    seed: int,
+    diary: Diary,
+) -> tuple[Ranking, Plan]:
+    """Ranking and plan: as the options say, or as held-out images decide (auto, --max-drop)."""
+
+    def rank_by(criterion: str) -> Ranking:
+        return rank(
+            criterion,
             model,
-            structure,
-            statistics=statistics,
-            spectrum=spectrum,
+            base.structure,
+            statistics=base.statistics,
+            spectrum=base.spectrum,
             batches=data.train.batches(BATCH_SIZE, device=device, limit=select.images // 4),
             seed=seed,
         )
-        plan = allocate(
+
+    def plan_by(ranking: Ranking, macs: float | None = select.macs) -> Plan:
+        return allocate(
             ranking,
-            structure,
-            cost,
+            base.structure,
+            base.cost,
             keep=select.keep,
-            macs=select.macs,
+            macs=macs,
             params=select.params,
             method=select.allocate,
-            spectrum=spectrum,
+            spectrum=base.spectrum,
             multiple=select.multiple,
         )
-    return Planned(structure, cost, statistics, spectrum, ranking, plan)
+
+    def top1_of(plan: Plan) -> float:
+        return _trial_top1(model, data, base, plan, device)
+
+    asked = any(share is not None for share in (select.keep, select.macs, select.params))
+    if select.rank == "auto":
+        trials = contest(rank_by, lambda r: plan_by(r, select.macs if asked else 0.5), top1_of)
+        diary.contest.update({trial.criterion: trial.top1 for trial in trials})
+        ranking = trials[0].ranking
+    else:
+        ranking = rank_by(select.rank)
+    if asked:
+        return ranking, plan_by(ranking)
+    assert select.max_drop is not None, "check_budget lets no job without a budget through"
+    least = _held_out(model, data, device).top1 - select.max_drop / 100
+    share, plan = thinnest(lambda macs: plan_by(ranking, macs), top1_of, least)
+    diary.warnings.append(f"--max-drop {select.max_drop} led to {share:.3f} of the MACs")
+    return ranking, plan
+
+
+def _trial_top1(
+    model: nn.Module, data: DataSet, base: Measured, plan: Plan, device: torch.device
+) -> float:
+    """Held-out accuracy after removal and repair, without a gradient step; a fraction."""
+    smaller = remove(model, base.structure, plan)
+    norms = find_norm_behind(model, example_of(data, device))
+    repaired, _ = repair(smaller, model, base.structure, plan, base.statistics, norm_behind=norms)
+    return _held_out(repaired, data, device).top1
 
 
 def carry_out(
@@ -186,9 +247,9 @@ def example_of(data: DataSet, device: torch.device) -> Tensor:
     return images
 
 
-def recipe_changes(options: RetrainOptions, seed: int) -> dict[str, int | float]:
+def recipe_changes(options: RetrainOptions, seed: int) -> dict[str, Any]:
     """What the options change in a training recipe."""
-    changes: dict[str, int | float] = {"batch_size": options.batch_size, "seed": seed}
+    changes: dict[str, Any] = {"batch_size": options.batch_size, "seed": seed}
     if options.lr is not None:
         changes["lr"] = options.lr
     if not options.distill:
@@ -197,7 +258,8 @@ def recipe_changes(options: RetrainOptions, seed: int) -> dict[str, int | float]
 
 
 def _held_out(model: nn.Module, data: DataSet, device: torch.device) -> Accuracy:
-    return measure_accuracy(model, data.held_out, device=device)
+    limit = min(data.held_out.num_images, HELD_OUT_IMAGES)
+    return measure_accuracy(model, data.held_out, device=device, limit=limit)
 
 
 def _repair(

@@ -59,7 +59,7 @@ def run_rank(options: Rank, command: str) -> list[dict[str, Any]]:
             norms,
             scores=ranking.scores,
             labels=data.labels,
-            title=f"Filters of {model_name}",
+            title=model_name,
             command=command,
         )
         (folder / "run.json").unlink()

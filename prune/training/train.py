@@ -212,7 +212,7 @@ def _start(model: nn.Module, training: Training, steps: int, device: torch.devic
         optimizer,
         training.lr,
         total_steps=steps + 1,
-        pct_start=training.warm_up,
+        pct_start=min(1.0, max(training.warm_up, 2 / (steps + 1))),  # at least one step of rise
         cycle_momentum=False,
     )
     average = resuming.copy_of(model).eval() if training.averaging > 0 else None

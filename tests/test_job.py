@@ -1,0 +1,210 @@
+"""The main job, end to end on the built-in digits with a small network."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import onnxruntime
+import pytest
+import torch
+from prune_dl.prune import cli, compress, load, rank, shrink
+from prune_dl.prune.inputs.data import open_data
+from torch.utils.data import DataLoader, TensorDataset
+
+ARCH = "vgg6:width=0.125"
+FILES = {
+    "metrics.jsonl",
+    "model.onnx",
+    "model.safetensors",
+    "plan.json",
+    "report.html",
+    "report.json",
+    "run.json",
+}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a trained network, digits.pt, and a run on it, run/."""
+    folder = tmp_path_factory.mktemp("job")
+    code = cli.run(
+        [
+            *("train", "--arch", ARCH, "--epochs", "4", "--batch-size", "64", "--lr", "0.05"),
+            *("--out", str(folder / "digits.pt"), "--json"),
+        ]
+    )
+    assert code == 0
+    assert job(folder, "run", "--keep", "0.6", "--epochs", "1") == 0
+    return folder
+
+
+def job(folder: Path, out: str, *flags: str) -> int:
+    """The whole job on the fixture's network."""
+    model = str(folder / "digits.pt")
+    seconds = ("--bench-seconds", "0.1", "--json")
+    return cli.run(["--model", model, "--out", str(folder / out), *seconds, *flags])
+
+
+def test_the_folder_holds_what_was_promised_and_nothing_else(home: Path) -> None:
+    assert {path.name for path in (home / "run").iterdir()} == FILES
+    assert not list(home.glob(".*"))
+
+
+def test_the_report_is_consistent(home: Path) -> None:
+    report = json.loads((home / "run" / "report.json").read_text())
+    for stage in ("original", "removed", "repaired", "final"):
+        accuracy = report["accuracy"][stage]
+        assert 0 <= accuracy["low"] <= accuracy["top1"] <= accuracy["high"] <= 1
+    assert report["accuracy"]["original"]["top1"] > 0.6
+    filters = report["filters"]
+    assert filters["final"] == round(0.6 * filters["original"])
+    assert sum(layer["num_kept"] for layer in report["layers"]) >= filters["final"]
+    assert report["certificate"]["applies"]
+    assert report["certificate"]["ok"]
+    assert report["macs"]["final"] < report["macs"]["original"]
+    assert {"measure", "rank", "repair", "retrain", "benchmark"} <= report["seconds"].keys()
+
+
+def test_the_saved_network_and_its_onnx_file_are_the_same(home: Path) -> None:
+    network = load(home / "run" / "model.safetensors")
+    report = json.loads((home / "run" / "report.json").read_text())
+    assert sum(p.numel() for p in network.parameters()) == report["params"]["final"]
+    images, _ = next(iter(open_data("digits").test.batches(16, device="cpu")))
+    session = onnxruntime.InferenceSession(home / "run" / "model.onnx")
+    (logits,) = session.run(None, {"images": images.numpy()})
+    with torch.inference_mode():
+        torch.testing.assert_close(torch.from_numpy(logits), network(images), rtol=1e-3, atol=1e-3)
+
+
+def test_a_pruned_network_is_evaluated_exported_and_pruned_again(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = str(home / "run")
+    capsys.readouterr()
+    assert cli.run(["evaluate", "--model", run, "--json"]) == 0
+    measured = json.loads(capsys.readouterr().out)
+    report = json.loads((home / "run" / "report.json").read_text())
+    assert measured["correct"] == report["accuracy"]["final"]["correct"]
+    again = ["--model", run, "--keep", "0.5", "--epochs", "0", "--bench-seconds", "0.1", "--json"]
+    assert cli.run([*again, "--out", str(home / "twice")]) == 0
+    capsys.readouterr()
+    twice = load(home / "twice" / "model.safetensors")
+    smaller = json.loads((home / "twice" / "report.json").read_text())
+    assert sum(p.numel() for p in twice.parameters()) == smaller["params"]["final"]
+
+
+def test_a_dry_run_writes_nothing_and_names_every_layer(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = set(home.iterdir())
+    capsys.readouterr()
+    assert job(home, "dry", "--keep", "0.5", "--dry-run") == 0
+    lines = json.loads(capsys.readouterr().out)["layers"]
+    assert [line["name"] for line in lines if line["num_kept"] < line["num_filters"]]
+    assert all(line["num_kept"] >= 1 for line in lines)
+    assert set(home.iterdir()) == before
+
+
+def test_a_folder_that_holds_a_run_is_left_alone(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = (home / "run" / "report.json").read_bytes()
+    capsys.readouterr()
+    assert job(home, "run", "--keep", "0.5") == 2
+    assert "holds something already" in capsys.readouterr().err
+    assert (home / "run" / "report.json").read_bytes() == report
+
+
+def test_a_missed_gate_is_exit_code_4(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ("--keep", "0.05", "--epochs", "0", "--no-repair", "--max-drop", "0.01")
+    assert job(home, "gate", *flags) == 4
+    assert "--max-drop" in capsys.readouterr().err
+
+
+def test_held_out_images_can_choose_the_ranking(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert job(home, "auto", "--keep", "0.5", "--epochs", "0", "--rank", "auto") == 0
+    capsys.readouterr()
+    report = json.loads((home / "auto" / "report.json").read_text())
+    assert len(report["contest"]) >= 2
+    assert report["contest"][report["criterion"]] == max(report["contest"].values())
+
+
+def test_rank_lists_every_filter(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = home / "ranked"
+    model = str(home / "digits.pt")
+    assert cli.run(["rank", "--model", model, "--out", str(out), "--json"]) == 0
+    layers = json.loads(capsys.readouterr().out)["layers"]
+    lines = (out / "filters.csv").read_text().splitlines()
+    assert len(lines) == 1 + sum(layer["filters"] for layer in layers)
+    assert {path.name for path in out.iterdir()} == {
+        "filters.csv",
+        "filters.html",
+        "spectrum.safetensors",
+    }
+
+
+def test_data_that_do_not_fit_are_refused(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert job(home, "other", "--keep", "0.5", "--data", "missing-folder/") == 3
+    line = capsys.readouterr().err
+    assert "missing-folder" in line
+    assert not (home / "other").exists()
+
+
+def test_shrink_needs_no_data_and_leaves_the_network_alone(home: Path) -> None:
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 16, 3), torch.nn.ReLU(), torch.nn.Conv2d(16, 8, 3), torch.nn.Flatten()
+    )
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    small = shrink(network, torch.randn(2, 3, 8, 8), keep=0.5)
+    assert small.certificate.ok
+    assert small.model[0].out_channels == 8
+    assert small.kept_whole
+    assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
+
+
+def test_compress_works_on_the_users_own_loader(home: Path, tmp_path: Path) -> None:
+    data = open_data("digits")
+    images, labels_N = next(iter(data.train.batches(600, device="cpu", shuffle_seed=0)))
+    network = torch.load(home / "digits.pt", weights_only=True)
+    from prune_dl.prune.inputs.zoo import build
+
+    model = build(network["origin"]["arch"], 10)
+    model.load_state_dict(network["state_dict"])
+    loader = DataLoader(TensorDataset(images, labels_N), batch_size=64)
+    result = compress(model, loader, 10, keep=0.6, epochs=1)
+    assert result.outcome.certificate.ok
+    result.save(tmp_path / "small.safetensors")
+    again = load(tmp_path / "small.safetensors", build(network["origin"]["arch"], 10))
+    with torch.inference_mode():
+        assert torch.equal(again(images[:4]), result.model.cpu().eval()(images[:4]))
+
+
+def test_rank_from_python_sees_labels_get_clearer_with_depth(home: Path) -> None:
+    data = open_data("digits")
+    model = load(home / "run" / "model.safetensors")
+    spectrum = rank(
+        model,
+        data.train.batches(250, device="cpu"),
+        data.held_out.batches(250, device="cpu"),
+        10,
+    )
+    rates = [point.success_rate for point in spectrum.depth]
+    assert max(rates) > 0.6
+
+
+def test_an_interrupt_ends_with_130_and_leaves_nothing(home: Path) -> None:
+    script = (
+        "import sys\n"
+        "from prune_dl.prune import cli, job\n"
+        "def interrupt(*a, **k): raise KeyboardInterrupt\n"
+        "job.make_plan = interrupt\n"
+        "cli.main(sys.argv[1:])\n"
+    )
+    argv = ["--model", str(home / "digits.pt"), "--keep", "0.5", "--out", str(home / "stopped")]
+    done = subprocess.run([sys.executable, "-c", script, *argv], capture_output=True, text=True)
+    assert done.returncode == 130
+    assert "interrupted" in done.stderr
+    assert not list(home.glob("*stopped*")) + list(home.glob(".stopped*"))
