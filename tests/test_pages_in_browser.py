@@ -199,3 +199,13 @@ def test_an_address_names_its_filter(page, tmp_path):
     found = browse(page, tmp_path, action, hash_="#nowhere/99")
     assert found["errors"] == []
     assert found["answer"][0].startswith("conv1, filter ")
+
+
+def test_without_a_plan_there_is_nothing_to_show_or_hide(spectrum, tmp_path):
+    path = write_filters_page(
+        tmp_path / "filters.html", spectrum, sample_columns(spectrum), title="m", command="c"
+    )
+    action = "return [element('show-label').offsetWidth, element('head').textContent];"
+    found = browse(path.read_text(), tmp_path, action)
+    assert found["errors"] == []
+    assert found["answer"] == [0, "filterclustersSNRsharpnesssignalnorm"]
