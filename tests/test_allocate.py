@@ -141,3 +141,11 @@ def test_an_impossible_budget_says_what_is_possible() -> None:
     ranking, structure, cost = prepared([16, 16])
     with pytest.raises(GateError, match=r"closest possible is 0\.0"):
         allocate(ranking, structure, cost, macs=0.001, method="error")
+
+
+def test_no_layer_is_worn_down_to_spare_another_of_equal_worth() -> None:
+    ranking, structure, cost = prepared([30, 30, 30])
+    line = np.linspace(0, 1, 31)
+    told = Ranking("told", ranking.order, (line, line, line), ranking.scores)
+    widths = kept(allocate(told, structure, cost, keep=0.5, method="error"))
+    assert widths.min() >= 4

@@ -1,7 +1,9 @@
 """How many units each group keeps: least weighted error per multiply-add saved, step by step.
 
 The weight of a group is sqrt(success rate still to be gained behind it), so the layers whose work
-is done give way first. The path of steps does not depend on the budget: plans are nested.
+is done give way first. The relative error e of a layer's response counts as e / (1 - e), the noise
+over the signal that is left: the same while it is small, and no layer is worn down to nothing to
+spare the others. The path of steps does not depend on the budget: plans are nested.
 
 Shapes: G groups, U units of one group.
 """
@@ -24,6 +26,9 @@ TOLERANCE = 0.02
 """How far from a budget a plan may end, as a share of the budget."""
 LEAST_GAIN = 1e-4
 """Success rate that counts as still to be gained behind the last layers."""
+
+LEAST_SIGNAL = 1e-6
+"""Share of a response that counts as still there when all of it is lost."""
 
 Amount = Callable[[IntArray], float]
 
@@ -132,7 +137,7 @@ def _descend(
     only rise while other groups shrink, so a stale price is a lower bound and is renewed lazily.
     """
     widths = np.array([ladder[0] for ladder in ladders], dtype=np.int64)
-    below = [lower_hull(error) for error in errors]
+    below = [lower_hull(error / np.maximum(1 - error, LEAST_SIGNAL)) for error in errors]
     level = [0] * len(ladders)
 
     def price(g: int) -> float:
