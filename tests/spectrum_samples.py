@@ -3,8 +3,6 @@
 from types import SimpleNamespace
 
 import numpy as np
-from prune_dl.prune.mechanism.clusters import find_clusters, threshold
-from prune_dl.prune.mechanism.snr import layer_snr, sharpness, signal, unit_snr
 
 
 def sample_spectrum(widths=(4, 6), num_labels=10, seed=0):
@@ -19,20 +17,20 @@ def sample_spectrum(widths=(4, 6), num_labels=10, seed=0):
 
 
 def sample_group(name, width, num_labels, rng):
+    """Fields with one strong cluster of two labels each; figures drawn at random."""
     fields_FKK = rng.normal(0, 0.2, (width, num_labels, num_labels)).astype(np.float32)
-    for field_KK in fields_FKK:
-        cluster = rng.choice(num_labels, 2, replace=False)
+    clusters = [sorted(rng.choice(num_labels, 2, replace=False).tolist()) for _ in range(width)]
+    for field_KK, cluster in zip(fields_FKK, clusters, strict=True):
         field_KK[np.ix_(cluster, cluster)] += 1
-    ones_FKK = threshold(fields_FKK)
     return SimpleNamespace(
         name=name,
         success_rate=0.7,
-        snr=layer_snr(ones_FKK),
+        snr=1.5,
         field=lambda unit: fields_FKK[unit],
-        labels=find_clusters(ones_FKK),
-        snr_F=unit_snr(ones_FKK),
-        sharpness_F=sharpness(ones_FKK),
-        signal_F=signal(fields_FKK),
+        labels=SimpleNamespace(of=lambda unit: (tuple(clusters[unit]),)),
+        snr_F=rng.random(width),
+        sharpness_F=rng.random(width),
+        signal_F=rng.random(width),
     )
 
 
