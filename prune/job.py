@@ -48,7 +48,7 @@ def open_inputs(
         )
         data = open_data_of(network.model, images, run.seed, checkpoint)
     check_fit(data, checkpoint)
-    checkpoint.model.to(device).eval()
+    checkpoint.model.to(device).to(memory_format=torch.channels_last).eval()
     return checkpoint, data, device
 
 
