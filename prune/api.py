@@ -11,9 +11,10 @@ from torch.utils.data import DataLoader, Subset
 
 from .config import RetrainOptions, SelectOptions
 from .errors import InputError, UsageError
-from .inputs import recipe
 from .inputs.loaders import LoaderSplit
 from .inputs.origin import Origin
+from .inputs.recipe import load as load_recipe
+from .inputs.recipe import save as save_recipe
 from .inputs.split import DataSet, hold_out
 from .mechanism.spectrum import Spectrum, measure
 from .output import Diary
@@ -58,7 +59,7 @@ def load(path: str | Path, model: nn.Module | None = None) -> nn.Module:
     Raises:
         InputError: the file cannot be used, or the network does not fit it.
     """
-    return recipe.load(Path(path), model)
+    return load_recipe(Path(path), model)
 
 
 def shrink(
@@ -143,7 +144,7 @@ class Compressed:
 
         origin = Origin(arch=None, num_labels=self.planned.spectrum.num_labels)
         kept = kept_indices(self.planned.structure, self.planned.plan)
-        recipe.save(Path(path), self.model, origin, kept, {"plan": self.planned.plan.digest})
+        save_recipe(Path(path), self.model, origin, kept, {"plan": self.planned.plan.digest})
 
 
 def compress(

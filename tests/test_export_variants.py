@@ -64,7 +64,7 @@ def test_embedded_preprocessing_takes_pixels_and_gives_probabilities(tmp_path: P
     assert metadata == {"a": "b", "input_layout": "NHWC uint8 0..255", "precision": "float32"}
 
 
-@pytest.mark.parametrize("embed", [False, True])
+@pytest.mark.parametrize("embed", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_half_precision_halves_the_file_and_keeps_the_interface(
     tmp_path: Path, embed: bool
 ) -> None:
@@ -81,11 +81,13 @@ def test_half_precision_halves_the_file_and_keeps_the_interface(
     }
 
 
+@pytest.mark.slow
 def test_static_batch_variant(tmp_path: Path) -> None:
     write(tmp_path / "a.onnx", Variant(batch_size=3, opset=18))
     assert fixed_batch(open_session(tmp_path / "a.onnx")) == 3
 
 
+@pytest.mark.slow
 def test_the_network_is_left_as_it_was(tmp_path: Path) -> None:
     network = small_network()
     Preprocessed(network, MEAN, STD)
@@ -96,6 +98,7 @@ def test_the_network_is_left_as_it_was(tmp_path: Path) -> None:
     assert [p.dtype for p in network.parameters()] == before
 
 
+@pytest.mark.slow
 def test_half_precision_that_overflows_is_removed(tmp_path: Path) -> None:
     network = small_network()
     with torch.no_grad():
