@@ -179,7 +179,8 @@ def test_compress_works_on_the_users_own_loader(home: Path, tmp_path: Path) -> N
     result.save(tmp_path / "small.safetensors")
     again = load(tmp_path / "small.safetensors", build(network["origin"]["arch"], 10))
     with torch.inference_mode():
-        assert torch.equal(again(images[:4]), result.model.cpu().eval()(images[:4]))
+        # The memory format differs, so the last bits may.
+        torch.testing.assert_close(again(images[:4]), result.model.cpu().eval()(images[:4]))
 
 
 def test_rank_from_python_sees_labels_get_clearer_with_depth(home: Path) -> None:
