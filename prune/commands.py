@@ -83,11 +83,12 @@ def _train(options: Train) -> None:
 
 
 def _rank(options: Rank, command: str) -> None:
-    from .rank_job import run_rank
+    from .rank_job import layer_rows, run_rank
 
-    rows = run_rank(options, command)
+    spectrum = run_rank(options, command)
+    rows = layer_rows(spectrum)
     if options.run.json:
-        show_document({"layers": rows})
+        show_document({"probe": spectrum.probe, "layers": rows})
     else:
         cells = [[_cell(value) for value in row.values()] for row in rows]
         show_table("what each layer selects", tuple(rows[0]), cells)

@@ -155,8 +155,19 @@ class Rank:
     run: RunOptions = field(default_factory=RunOptions)
     images: int = 10000
     """Training images that the statistics are taken from."""
+    probe: Literal["ridge", "sgd"] = "ridge"
+    """How a layer is asked for the labels: ridge (closed form, one pass over the images), or sgd
+    (arXiv 2305.18078 to the letter: a layer without bias, trained on the frozen map; hours)."""
+    probe_epochs: int | None = None
+    """Epochs of --probe sgd: 200 as published by default; fewer compress the schedule."""
     rank: str = "mechanism"
     """The criterion whose scores are listed."""
+    keep: float | None = None
+    """Also mark the filters that this budget would keep: share of the removable filters."""
+    macs: float | None = None
+    """Or: share of the multiply-adds."""
+    params: float | None = None
+    """Or: share of the parameters."""
 
 
 @dataclass(frozen=True)

@@ -94,9 +94,7 @@ def make_plan(
     with diary.stage("trace"):
         structure = trace(model, example_of(data, device))
         cost = CostModel.of(model, structure)
-    if not structure.groups:
-        reasons = "; ".join(f"{k}: {v}" for k, v in list(structure.kept_whole.items())[:3])
-        raise InputError(f"no filter of this network can be removed ({reasons or 'none found'})")
+    check_removable(structure)
     with diary.stage("measure") as progress:
         statistics, spectrum = measure(
             model,
@@ -111,6 +109,13 @@ def make_plan(
     with diary.stage("rank"):
         ranking, plan = _choose(model, data, base, select, device=device, seed=seed, diary=diary)
     return Planned(structure, cost, statistics, spectrum, ranking, plan)
+
+
+def check_removable(structure: Structure) -> None:
+    """Raises InputError when the network has no filter that can be removed."""
+    if not structure.groups:
+        reasons = "; ".join(f"{k}: {v}" for k, v in list(structure.kept_whole.items())[:3])
+        raise InputError(f"no filter of this network can be removed ({reasons or 'none found'})")
 
 
 @dataclass(frozen=True)

@@ -1,43 +1,49 @@
 """`prune-dl rank`: measure every layer and filter of a network, remove nothing."""
 
+import json
+from collections.abc import Sequence
 from typing import Any
 
+import torch
+from torch import nn
+
 from ..evaluate.filters_page import write_filters_page
-from .config import Rank
+from .config import Rank, SelectOptions, check_budget, to_tables
+from .errors import UsageError
+from .inputs.split import DataSet
 from .job import default_out, open_inputs
 from .mechanism.files import filter_norms, save_spectrum, write_filters
+from .mechanism.forward import Batches
+from .mechanism.paper import Sgd, frozen, measure_by_sgd
 from .mechanism.spectrum import Spectrum, measure
+from .mechanism.statistics import Statistics, collect
 from .output import Diary, output_folder
-from .pipeline import BATCH_SIZE, example_of
-from .selection.criteria import rank
+from .pipeline import BATCH_SIZE, check_removable, example_of
+from .selection.allocate import allocate
+from .selection.criteria import Ranking, rank
+from .structure.cost import CostModel
 from .structure.trace import trace
+from .structure.units import Structure
 
 
-def run_rank(options: Rank, command: str) -> list[dict[str, Any]]:
-    """Write spectrum.safetensors, filters.csv and filters.html; one row a layer.
+def run_rank(options: Rank, command: str) -> Spectrum:
+    """Write spectrum.safetensors, filters.csv, filters.html and run.json.
 
-    The rows hold success rate, filters, C_s, N_c, labels on the diagonal, noise and SNR.
+    Raises:
+        UsageError: flags that do not go together.
+        InputError: nothing of the network can be removed, or a file cannot be used.
+        GateError: the budget whose filters are to be marked cannot be met.
     """
-    model_name = options.network.model
-    out = options.run.out or default_out(model_name).with_name(
-        f"{default_out(model_name).name}-rank"
-    )
+    check_rank(options)
+    name = default_out(options.network.model)
     diary = Diary(show=True)
-    with output_folder(out) as folder:
+    with output_folder(options.run.out or name.with_name(f"{name.name}-rank")) as folder:
         checkpoint, data, device = open_inputs(options.network, options.data, options.run, diary)
         model = checkpoint.model
         with diary.stage("trace"):
             structure = trace(model, example_of(data, device))
-        with diary.stage("measure") as progress:
-            statistics, spectrum = measure(
-                model,
-                structure,
-                data.train.batches(BATCH_SIZE, device=device, limit=options.images),
-                data.held_out.batches(BATCH_SIZE, device=device, limit=options.images),
-                len(data.labels),
-                device=device,
-                progress=progress,
-            )
+        check_removable(structure)
+        statistics, spectrum = _measure(options, model, structure, data, device, diary)
         with diary.stage("rank"):
             ranking = rank(
                 options.rank,
@@ -48,22 +54,110 @@ def run_rank(options: Rank, command: str) -> list[dict[str, Any]]:
                 batches=data.train.batches(BATCH_SIZE, device=device, limit=options.images // 4),
                 seed=options.run.seed,
             )
+            columns: dict[str, Any] = {
+                "scores": ranking.scores,
+                "kept": _kept(options, ranking, model, structure, spectrum),
+                "labels": data.labels,
+            }
         norms = filter_norms(model, structure)
         save_spectrum(spectrum, folder / "spectrum.safetensors")
-        write_filters(
-            folder / "filters.csv", spectrum, norms, scores=ranking.scores, labels=data.labels
+        write_filters(folder / "filters.csv", spectrum, norms, **columns)
+        title = f"{options.network.model}, probe: {spectrum.probe}"
+        page = folder / "filters.html"
+        write_filters_page(page, spectrum, norms, **columns, title=title, command=command)
+        text = json.dumps({"command": command, "options": to_tables(options)}, indent=1)
+        (folder / "run.json").write_text(text, encoding="utf-8")
+    return spectrum
+
+
+def check_rank(options: Rank) -> None:
+    """What the flags of `prune-dl rank` must satisfy together.
+
+    Raises:
+        UsageError: epochs of a probe that has none, or below 1; no images; a bad budget.
+    """
+    epochs = options.probe_epochs
+    if epochs is not None and options.probe != "sgd":
+        raise UsageError(
+            f"--probe-epochs {epochs} given with --probe {options.probe}, which has no epochs; "
+            "add --probe sgd or leave it out"
         )
-        write_filters_page(
-            folder / "filters.html",
-            spectrum,
-            norms,
-            scores=ranking.scores,
-            labels=data.labels,
-            title=model_name,
-            command=command,
+    if epochs is not None and epochs < 1:
+        raise UsageError(f"--probe-epochs {epochs} given; expected at least 1 (published: 200)")
+    if options.images < 1:
+        raise UsageError(f"--images {options.images} given; expected at least 1")
+    if has_budget(options):
+        check_budget(SelectOptions(keep=options.keep, macs=options.macs, params=options.params))
+
+
+def has_budget(options: Rank) -> bool:
+    """Whether filters are to be marked as kept or not."""
+    return any(share is not None for share in (options.keep, options.macs, options.params))
+
+
+def _measure(
+    options: Rank,
+    model: nn.Module,
+    structure: Structure,
+    data: DataSet,
+    device: torch.device,
+    diary: Diary,
+) -> tuple[Statistics, Spectrum]:
+    """Statistics of one pass, and the spectrum by the probe that was asked for."""
+    num_labels = len(data.labels)
+    train = data.train.batches(BATCH_SIZE, device=device, limit=options.images)
+    held_out = data.held_out.batches(BATCH_SIZE, device=device, limit=options.images)
+    if options.probe == "ridge":
+        with diary.stage("measure") as progress:
+            return measure(
+                model, structure, train, held_out, num_labels, device=device, progress=progress
+            )
+    with diary.stage("measure") as progress:
+        statistics = collect(
+            model, structure.readers, train, num_labels, device=device, progress=progress
         )
-        (folder / "run.json").unlink()
-    return layer_rows(spectrum)
+    sgd = Sgd() if options.probe_epochs is None else Sgd.of(options.probe_epochs)
+
+    def augmented(epoch: int) -> Batches:
+        return data.train.batches(
+            sgd.batch_size,
+            device=device,
+            augment=True,
+            shuffle_seed=options.run.seed + epoch,
+            limit=options.images,
+        )
+
+    with diary.stage("train the probes") as progress:
+        spectrum = measure_by_sgd(
+            model,
+            structure,
+            frozen(model, structure.readers, augmented, num_labels, device=device),
+            held_out,
+            num_labels,
+            device=device,
+            sgd=sgd,
+            seed=options.run.seed,
+            progress=progress,
+        )
+    return statistics, spectrum
+
+
+def _kept(
+    options: Rank, ranking: Ranking, model: nn.Module, structure: Structure, spectrum: Spectrum
+) -> Sequence[Sequence[int]] | None:
+    """Positions that the budget would keep, per group; None without a budget."""
+    if not has_budget(options):
+        return None
+    plan = allocate(
+        ranking,
+        structure,
+        CostModel.of(model, structure),
+        keep=options.keep,
+        macs=options.macs,
+        params=options.params,
+        spectrum=spectrum,
+    )
+    return [layer.kept for layer in plan.layers]
 
 
 def layer_rows(spectrum: Spectrum) -> list[dict[str, Any]]:

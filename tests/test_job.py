@@ -142,6 +142,7 @@ def test_rank_lists_every_filter(home: Path, capsys: pytest.CaptureFixture[str])
     assert {path.name for path in out.iterdir()} == {
         "filters.csv",
         "filters.html",
+        "run.json",
         "spectrum.safetensors",
     }
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from prune_dl.prune.errors import UsageError
+from prune_dl.prune.errors import InputError, UsageError
+from prune_dl.prune.mechanism import paper
 from prune_dl.prune.mechanism.paper import Maps, Sgd, cached, frozen, measure_by_sgd, train_probes
 from prune_dl.prune.mechanism.spectrum import GroupSpectrum, measure
 from prune_dl.prune.structure.units import Group, Reader, Structure
@@ -110,3 +111,47 @@ def test_frozen_and_cached_maps_train_the_same_probe() -> None:
     first, second = (train_probes(source, K, Sgd.of(3)) for source in (whole, anew))
     for name, probe in first.items():
         torch.testing.assert_close(probe.weights_KD, second[name].weights_KD, rtol=1e-3, atol=1e-4)
+
+
+def test_the_spectrum_says_how_it_was_measured_and_the_seed_starts_the_probes() -> None:
+    torch.manual_seed(3)
+    model, network = Net(), structure()
+    source = cached(model, network.readers, images(64, 0), K, device=CPU)
+    spectra = [
+        measure_by_sgd(
+            model, network, source, images(64, 1), K, device=CPU, sgd=Sgd.of(1), seed=seed
+        )
+        for seed in (0, 0, 1)
+    ]
+    first, same, other = (spectrum.groups[0] for spectrum in spectra)
+    assert spectra[0].probe == "sgd (epochs: 1)"
+    assert first is not None
+    assert same is not None
+    assert other is not None
+    assert torch.equal(first.weights_UKQ, same.weights_UKQ)
+    assert not torch.equal(first.weights_UKQ, other.weights_UKQ)
+
+
+def test_images_of_several_sizes_have_no_whole_map() -> None:
+    model, readers = Net(), structure().readers
+    parts = [*images(8, 0), (torch.randn(8, 1, 10, 10), torch.arange(8) % K)]
+    anew = frozen(model, readers, lambda epoch: parts, K, device=CPU)
+    with pytest.raises(InputError, match=r"images of several sizes.*--probe ridge"):
+        train_probes(anew, K, Sgd.of(1))
+    with pytest.raises(InputError, match="images of several sizes"):
+        cached(model, readers, parts, K, device=CPU)
+
+
+def test_probes_that_the_memory_cannot_hold_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = cached(Net(), structure().readers, images(8, 0), K, device=CPU)
+    needed = 12 * K * (6 * 64 + 12)  # weight, gradient and momentum of both readers
+    monkeypatch.setattr(paper, "memory_bytes", lambda device: needed)
+    train_probes(source, K, Sgd.of(1))
+    monkeypatch.setattr(paper, "memory_bytes", lambda device: needed - 1)
+    with pytest.raises(InputError, match="whole maps; use --probe ridge"):
+        train_probes(source, K, Sgd.of(1))
+
+
+def test_the_memory_is_that_of_the_machine() -> None:
+    there = paper.memory_bytes(CPU)
+    assert there is None or 1e8 < there < 1e14

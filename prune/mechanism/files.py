@@ -52,6 +52,7 @@ def save_spectrum(spectrum: Spectrum, path: Path) -> None:
         "num_labels": spectrum.num_labels,
         "labels_without_held_out": spectrum.labels_without_held_out,
         "groups": [g and {name: getattr(g, name) for name in _FIGURES} for g in spectrum.groups],
+        "probe": spectrum.probe,
         "depth": [[p.reader, p.writer, p.success_rate] for p in spectrum.depth],
     }
     save_file(tensors, path, {"format": FORMAT, "head": json.dumps(head)})
@@ -84,7 +85,8 @@ def load_spectrum(path: Path) -> Spectrum:
     head = json.loads(metadata["head"])
     groups = tuple(figures and _group(figures, tensors) for figures in head["groups"])
     depth = tuple(DepthPoint(*point) for point in head["depth"])
-    return Spectrum(groups, depth, head["num_labels"], tuple(head["labels_without_held_out"]))
+    missing = tuple(head["labels_without_held_out"])
+    return Spectrum(groups, depth, head["num_labels"], missing, head["probe"])
 
 
 def _group(figures: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> GroupSpectrum:

@@ -9,21 +9,25 @@ by `fields.output_fields`, which equals it exactly.
 Shapes: N samples, K labels, D features of a whole map.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ..console import Progress, silent
-from ..errors import UsageError
+from ..errors import InputError, UsageError
 from ..structure.units import Reader, Structure
 from .forward import Batches, observe
 from .held_out import evaluate_probes
 from .probe import Probe
 from .spectrum import Spectrum, spectrum_of
 from .taps import Grid, as_map, pool, repeat_labels
+
+BYTES_PER_WEIGHT = 12
+"""A float32 weight, its gradient and its momentum."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ def measure_by_sgd(
     *,
     device: torch.device,
     sgd: Sgd | None = None,
+    seed: int = 0,
     progress: Progress = silent,
 ) -> Spectrum:
     """The spectrum, with probes trained as published.
@@ -81,16 +86,20 @@ def measure_by_sgd(
         held_out_batches: what success rates and fields are measured on; a label that none of
             them has gets a field row of zeros.
         sgd: default `Sgd()`, the published 200 epochs.
+        seed: of the probes' first weights.
         progress: called with (epochs done, epochs).
 
-    Raises InputError as `statistics.collect`.
+    Raises InputError as `statistics.collect`, for images of several sizes, and where the probes
+    need more memory than there is: they read whole maps, unlike those of the one-pass way.
     """
-    probes = train_probes(source, num_labels, sgd or Sgd(), progress=progress)
+    sgd = sgd or Sgd()
+    probes = train_probes(source, num_labels, sgd, progress=progress, seed=seed)
     held_out = evaluate_probes(
         model, structure.readers, probes, held_out_batches, num_labels, device=device
     )
     means = {name: sums.means_KD() for name, sums in held_out.items()}
-    return spectrum_of(structure, probes, held_out, means)
+    spectrum = spectrum_of(structure, probes, held_out, means)
+    return replace(spectrum, probe=f"sgd (epochs: {sgd.epochs})")
 
 
 def frozen(
@@ -149,8 +158,8 @@ def _run(
 
     def on_input(name: str, x: Tensor, labels_N: Tensor) -> None:
         map_NCHW = as_map(x, readers[name])
-        height, width = map_NCHW.shape[2:]
-        grids[name] = (height, width)
+        grid = (map_NCHW.shape[2], map_NCHW.shape[3])
+        _check_size({name: grid}, {name: grids.setdefault(name, grid)})
         features[name].append(pool(map_NCHW, grids[name]))
         labels[name].append(repeat_labels(labels_N, map_NCHW))
 
@@ -177,14 +186,46 @@ def train_probes(
         for maps in source(epoch):
             if optimizer is None:
                 grids.update(maps.grids)
+                _check_memory(maps, num_labels)
                 weights = {k: _start(x, num_labels, generator) for k, x in maps.features.items()}
                 optimizer = _optimizer(weights, sgd)
+            _check_size(maps.grids, grids)
             _step(weights, maps, optimizer)
         assert optimizer is not None
         optimizer.param_groups[0]["lr"] *= sgd.decay
         progress(epoch + 1, sgd.epochs)
     no_bias = torch.zeros(num_labels)
     return {k: Probe(grids[k], w.detach().cpu(), no_bias) for k, w in weights.items()}
+
+
+def _check_memory(maps: Maps, num_labels: int) -> None:
+    """Weights, gradients and momentum must fit; a system that overcommits would kill us later."""
+    features = list(maps.features.values())
+    needed = BYTES_PER_WEIGHT * num_labels * sum(x.shape[1] for x in features)
+    there = memory_bytes(features[0].device)
+    if there is not None and needed > there:
+        raise InputError(
+            f"the published probes need {needed / 1e9:.0f} GB for their weights, and there are "
+            f"{there / 1e9:.0f} GB: they read whole maps; use --probe ridge, or smaller images"
+        )
+
+
+def memory_bytes(device: torch.device) -> int | None:
+    """Memory of the device, or of the machine; None where the system does not tell."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[1])
+    names = getattr(os, "sysconf_names", {})
+    if "SC_PHYS_PAGES" not in names or "SC_PAGE_SIZE" not in names:
+        return None
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _check_size(here: Mapping[str, Grid], first: Mapping[str, Grid]) -> None:
+    if here != first:
+        raise InputError(
+            "images of several sizes: the published probes read whole maps of one size; use "
+            "--probe ridge, or bring the images to one size with --input-size"
+        )
 
 
 def _start(features_ND: Tensor, num_labels: int, generator: torch.Generator) -> Tensor:

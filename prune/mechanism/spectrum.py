@@ -94,12 +94,14 @@ class Spectrum:
         num_labels: K.
         labels_without_held_out: labels no held-out image has; their field rows come from the
             training images, or are zero where there are none either.
+        probe: how the layers were asked for the labels: "ridge", or "sgd (epochs: 200)".
     """
 
     groups: tuple[GroupSpectrum | None, ...]
     depth: tuple[DepthPoint, ...]
     num_labels: int
     labels_without_held_out: tuple[int, ...] = ()
+    probe: str = "ridge"
 
 
 def measure(
