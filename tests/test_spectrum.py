@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from prune_dl.prune.mechanism import summary
 from prune_dl.prune.mechanism.spectrum import Spectrum, measure
 from prune_dl.prune.mechanism.statistics import Statistics
 from prune_dl.prune.structure.units import Group, Reader, Structure
@@ -135,3 +136,58 @@ def test_a_label_missing_everywhere_gives_zero_rows_and_columns() -> None:
     assert not group.fields_FKK[:, 2].any()
     assert not group.fields_FKK[:, :, 2].any()
     assert np.isfinite(group.snr)
+
+
+class Flat(nn.Module):
+    """One convolution, its whole map read by one linear layer."""
+
+    def __init__(self, num_labels: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(1, 6, 3, padding=1)
+        self.head = nn.Linear(6 * 64, num_labels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.stem(x).relu().flatten(1))
+
+
+def flat_structure() -> Structure:
+    units = np.arange(6)
+    head = Reader("head", units, np.repeat(units, 64), "linear")
+    return Structure({}, (Group("stem", ("stem",), ("head",), units),), {"head": head})
+
+
+def test_a_rare_label_is_still_read_and_selected() -> None:
+    torch.manual_seed(6)
+    often, rarely = images(1900, 0, (0, 1)), images(100, 2, (2, 3))
+    held_out = images(400, 1)
+    statistics, spectrum = measure(
+        Flat(K), flat_structure(), often + rarely, held_out, K, device=CPU
+    )
+    counts_K = statistics.layers["head"].counts_K
+    assert counts_K[2:].max() < 0.06 * counts_K[:2].min()
+    group = spectrum.groups[0]
+    assert group is not None
+    assert group.success_rate > 0.75  # half of the held-out images have a rare label
+    selected = {label for clusters in group.clusters for cluster in clusters for label in cluster}
+    assert {2, 3} <= selected
+
+
+def test_many_labels_are_measured_in_slabs(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(7)
+    num_labels = 1000
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1500, 1, 8, 8, generator=generator)
+    y = torch.randint(num_labels, (1500,), generator=generator)
+    batches = list(zip(x.split(500), y.split(500), strict=True))
+    model, network = Flat(num_labels), flat_structure()
+    _, whole = measure(model, network, batches, batches, num_labels, device=CPU)
+    monkeypatch.setattr(summary, "SLAB_BYTES", 2 * num_labels**2)
+    monkeypatch.setattr(summary, "FIELD_BYTES", 1)
+    _, slabs = measure(model, network, batches, batches, num_labels, device=CPU)
+    first, second = whole.groups[0], slabs.groups[0]
+    assert first is not None
+    assert second is not None
+    assert first.clusters == second.clusters
+    assert np.array_equal(first.labels.noise_U, second.labels.noise_U)
+    assert first.snr == second.snr
+    assert len(whole.labels_without_held_out) == num_labels - len(y.unique())

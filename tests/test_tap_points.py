@@ -1,11 +1,16 @@
-"""Every removable unit of every kind of network has a field, seen by a reader that really runs."""
+"""Every removable unit of every kind of network has a field, seen by a reader that really runs.
+
+A convolution or linear layer without removable units has its reason in `kept_whole`.
+"""
 
 import pytest
 import torch
 from prune_dl.prune.inputs.zoo import build
 from prune_dl.prune.mechanism.fields import features_of_units
 from prune_dl.prune.mechanism.spectrum import measure
+from prune_dl.prune.mechanism.statistics import collect
 from prune_dl.prune.structure.trace import trace
+from prune_dl.prune.structure.units import Structure
 from torch import nn
 from torchvision.models import get_model
 
@@ -32,14 +37,21 @@ def check_every_unit_has_a_field(model: nn.Module, size: int) -> None:
     assert structure.groups
     statistics, spectrum = measure(model, structure, batches, batches, K, device=CPU)
     assert set(statistics.layers) == set(structure.readers)
+    check_every_layer_is_accounted_for(model, structure)
     for group, seen in zip(structure.groups, spectrum.groups, strict=True):
-        assert (seen is None) == (not group.readers)
-        if seen is None:
-            continue
+        assert seen is not None
         reader = structure.readers[seen.reader]
         assert (features_of_units(group.units, reader.unit_C, 1)[:, 0] >= 0).all()
         assert seen.weights_UKQ.shape[:2] == (len(group.units), K)
         assert torch.isfinite(seen.weights_UKQ).all()
+
+
+def check_every_layer_is_accounted_for(model: nn.Module, structure: Structure) -> None:
+    """Its filters are units of a group, or the structure says why they stay."""
+    writers = {name for group in structure.groups for name in group.writers}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            assert name in writers or structure.kept_whole.get(name), name
 
 
 @pytest.mark.slow
@@ -59,3 +71,19 @@ def test_option_a_shortcuts() -> None:
 def test_any_input_size(size: int) -> None:
     torch.manual_seed(0)
     check_every_unit_has_a_field(build("vgg6:width=0.125", K), size)
+
+
+def test_images_of_several_sizes_are_measured_together() -> None:
+    torch.manual_seed(0)
+    model, labels = build("vgg6:width=0.125", K), torch.tensor([0, 1, 2, 0])
+    small, large = torch.randn(4, 3, 24, 24), torch.randn(4, 3, 40, 40)
+    structure = trace(model, small)
+    batches = [(small, labels), (large, labels)]
+    statistics, spectrum = measure(model, structure, batches, batches, K, device=CPU)
+    alone = [collect(model, structure.readers, [batch], K, device=CPU) for batch in batches]
+    for name, layer in statistics.layers.items():
+        assert layer.counts_K.tolist() == [4, 2, 2]
+        positions = sum(part.layers[name].num_positions for part in alone)
+        assert layer.num_positions == positions
+        assert layer.grid == alone[0].layers[name].grid
+    assert all(group is not None and 0 <= group.success_rate <= 1 for group in spectrum.groups)

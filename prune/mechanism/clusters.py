@@ -61,7 +61,7 @@ def threshold(fields_UKK: Tensor) -> BoolArray:
     """Entries above 0.3 of the field's maximum; none where the maximum is not positive."""
     peak_U = fields_UKK.amax((1, 2))
     bar_U = torch.where(peak_U > 0, THRESHOLD * peak_U, torch.inf)
-    return np.asarray((fields_UKK > bar_U[:, None, None]).numpy(), dtype=np.bool_)
+    return np.asarray(fields_UKK.numpy() > bar_U.numpy()[:, None, None], dtype=np.bool_)
 
 
 def find_clusters(ones_UKK: BoolArray) -> Clusters:

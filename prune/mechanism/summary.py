@@ -7,16 +7,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..structure.units import Group, Reader
-from .clusters import Clusters, FloatArray, find_clusters, threshold
+from .clusters import BoolArray, Clusters, FloatArray, find_clusters, threshold
 from .fields import features_of_units, output_fields, split_by_unit
 from .probe import Probe
 from .snr import layer_snr, sharpness, signal, unit_snr
 
 SLAB_BYTES = 64_000_000
-"""Fields held at once: bounds the memory with many labels."""
+"""Thresholded fields held at once: bounds the memory with many labels."""
+FIELD_BYTES = 4_000_000
+"""Fields computed at once: small enough for the cache, which makes a thousand labels fast."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,8 @@ def summarise(group: Group, reader: Reader, probe: Probe, means_KD: Tensor) -> S
     index_UQ = features_of_units(group.units, reader.unit_C, probe.grid[0] * probe.grid[1])
     weights_UKQ = split_by_unit(probe.weights_KD, index_UQ)
     means_UKQ = split_by_unit(means_KD, index_UQ)
-    clusters = _join([_clusters(w, m) for w, m in _slabs(weights_UKQ, means_UKQ)])
+    slabs = _slabs(weights_UKQ, means_UKQ, SLAB_BYTES)
+    clusters = _join([find_clusters(_ones(w, m)) for w, m in slabs])
     return Summary(
         weights_UKQ=weights_UKQ,
         means_UKQ=means_UKQ,
@@ -49,15 +53,18 @@ def summarise(group: Group, reader: Reader, probe: Probe, means_KD: Tensor) -> S
     )
 
 
-def _slabs(weights_UKQ: Tensor, means_UKQ: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    num_labels = weights_UKQ.shape[1]
-    size = max(1, SLAB_BYTES // (4 * num_labels**2))
-    for start in range(0, len(weights_UKQ), size):
-        yield weights_UKQ[start : start + size], means_UKQ[start : start + size]
+def _slabs(
+    weights_UKQ: Tensor, means_UKQ: Tensor, num_bytes: int
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Slabs of units whose matrices of K x K bytes fit."""
+    size = max(1, num_bytes // weights_UKQ.shape[1] ** 2)
+    yield from zip(torch.split(weights_UKQ, size), torch.split(means_UKQ, size), strict=True)
 
 
-def _clusters(weights_UKQ: Tensor, means_UKQ: Tensor) -> Clusters:
-    return find_clusters(threshold(output_fields(weights_UKQ, means_UKQ)))
+def _ones(weights_UKQ: Tensor, means_UKQ: Tensor) -> BoolArray:
+    """Thresholded fields, (U, K, K)."""
+    parts = _slabs(weights_UKQ, means_UKQ, FIELD_BYTES // 4)
+    return np.concatenate([threshold(output_fields(w, m)) for w, m in parts])
 
 
 def _join(parts: Sequence[Clusters]) -> Clusters:
