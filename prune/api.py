@@ -18,7 +18,8 @@ from .inputs.recipe import save as save_recipe
 from .inputs.split import DataSet, hold_out
 from .mechanism.spectrum import Spectrum, measure
 from .output import Diary
-from .pipeline import Outcome, Planned, carry_out, make_plan
+from .pipeline import Outcome, carry_out
+from .planning import Planned, make_plan
 from .selection.allocate import allocate
 from .selection.criteria import rank as rank_units
 from .structure.certificate import Certificate, certify

@@ -32,7 +32,8 @@ from .config import Job, SelectOptions
 from .inputs.checkpoint import Checkpoint
 from .inputs.split import DataSet
 from .output import Diary
-from .pipeline import Outcome, Planned
+from .pipeline import Outcome
+from .planning import Planned
 from .structure.plan import Plan
 from .structure.surgery import kept_indices
 from .structure.units import IntArray, Structure

@@ -57,7 +57,7 @@ def _dry_run(options: Job) -> None:
     from .assemble import layer_lines
     from .job import open_inputs
     from .output import Diary
-    from .pipeline import make_plan
+    from .planning import make_plan
 
     diary = Diary(show=True)
     checkpoint, data, device = open_inputs(options.network, options.data, options.run, diary)

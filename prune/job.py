@@ -22,7 +22,8 @@ from .inputs.checkpoint import Checkpoint, load_checkpoint
 from .inputs.data import open_data
 from .inputs.split import DataSet
 from .output import CHECKPOINT, Diary, check_writable, output_folder
-from .pipeline import Outcome, Planned, carry_out, make_plan
+from .pipeline import Outcome, carry_out
+from .planning import Planned, make_plan
 from .structure.surgery import kept_indices
 from .training.device import pick_device
 

@@ -1,9 +1,6 @@
-"""The whole job: plan (reads only), then act (the smaller network), each stage in turn.
+"""Act on a plan: the smaller network, each stage in turn. Nothing here writes files; `job` does.
 
-    network + data -> structure -> statistics, spectrum -> ranking -> plan
-    plan -> removed -> repaired -> retrained
-
-Nothing here writes files; `job` does.
+plan -> removed -> repaired -> retrained
 """
 
 import copy
@@ -12,49 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ..evaluate.accuracy import Accuracy, measure_accuracy
-from .config import RetrainOptions, SelectOptions, check_budget
-from .errors import InputError, PruneError
+from ..evaluate.accuracy import Accuracy
+from .config import RetrainOptions, SelectOptions
+from .errors import PruneError
 from .inputs.split import DataSet
-from .mechanism.spectrum import Spectrum, measure
-from .mechanism.statistics import Statistics
 from .output import Diary
-from .selection.allocate import allocate
-from .selection.criteria import Ranking, rank
+from .planning import BATCH_SIZE, Planned, example_of, held_out_accuracy
 from .selection.norms import find_norm_behind, reestimate_norms
 from .selection.repair import repair
-from .selection.search import contest, thinnest
 from .structure.certificate import Certificate, certify
-from .structure.cost import CostModel
-from .structure.plan import Plan
 from .structure.surgery import remove
-from .structure.trace import trace
-from .structure.units import Structure
 from .training.train import fit, retraining
 
-BATCH_SIZE = 250
-CERTIFICATE_IMAGES = 8
-HELD_OUT_IMAGES = 2000
-"""Held-out images that choices are made on: a seeded part where there are more."""
 NORM_IMAGES = 2000
 """Training images that BN statistics are re-estimated from."""
-
-
-@dataclass(frozen=True)
-class Planned:
-    """Everything known before the first filter goes.
-
-    `statistics` and `spectrum` are None when no module reads a removable filter.
-    """
-
-    structure: Structure
-    cost: CostModel
-    statistics: Statistics
-    spectrum: Spectrum
-    ranking: Ranking
-    plan: Plan
 
 
 @dataclass(frozen=True)
@@ -73,124 +43,6 @@ class Outcome:
     certificate: Certificate
     held_out: dict[str, Accuracy]
     notes: dict[str, str | int | float | bool | None] = field(default_factory=dict)
-
-
-def make_plan(
-    model: nn.Module,
-    data: DataSet,
-    select: SelectOptions,
-    *,
-    device: torch.device,
-    seed: int,
-    diary: Diary,
-) -> Planned:
-    """Trace, measure, rank and allocate. Reads training and held-out images, changes nothing.
-
-    Raises:
-        InputError: the network has nothing that can be removed.
-        GateError: the budget cannot be met.
-    """
-    check_budget(select)
-    with diary.stage("trace"):
-        structure = trace(model, example_of(data, device))
-        cost = CostModel.of(model, structure)
-    check_removable(structure)
-    with diary.stage("measure") as progress:
-        statistics, spectrum = measure(
-            model,
-            structure,
-            data.train.batches(BATCH_SIZE, device=device, limit=select.images),
-            data.held_out.batches(BATCH_SIZE, device=device, limit=select.images),
-            len(data.labels),
-            device=device,
-            progress=progress,
-        )
-    base = Measured(structure, cost, statistics, spectrum)
-    with diary.stage("rank"):
-        ranking, plan = _choose(model, data, base, select, device=device, seed=seed, diary=diary)
-    return Planned(structure, cost, statistics, spectrum, ranking, plan)
-
-
-def check_removable(structure: Structure) -> None:
-    """Raises InputError when the network has no filter that can be removed."""
-    if not structure.groups:
-        reasons = "; ".join(f"{k}: {v}" for k, v in list(structure.kept_whole.items())[:3])
-        raise InputError(f"no filter of this network can be removed ({reasons or 'none found'})")
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What is known of a network before anything is ranked."""
-
-    structure: Structure
-    cost: CostModel
-    statistics: Statistics
-    spectrum: Spectrum
-
-
-def _choose(
-    model: nn.Module,
-    data: DataSet,
-    base: Measured,
-    select: SelectOptions,
-    *,
-    device: torch.device,
-    seed: int,
-    diary: Diary,
-) -> tuple[Ranking, Plan]:
-    """Ranking and plan: as the options say, or as held-out images decide (auto, --max-drop)."""
-
-    def rank_by(criterion: str) -> Ranking:
-        return rank(
-            criterion,
-            model,
-            base.structure,
-            statistics=base.statistics,
-            spectrum=base.spectrum,
-            batches=data.train.batches(BATCH_SIZE, device=device, limit=select.images // 4),
-            seed=seed,
-        )
-
-    def plan_by(ranking: Ranking, macs: float | None = select.macs) -> Plan:
-        return allocate(
-            ranking,
-            base.structure,
-            base.cost,
-            keep=select.keep,
-            macs=macs,
-            params=select.params,
-            method=select.allocate,
-            spectrum=base.spectrum,
-            multiple=select.multiple,
-        )
-
-    def top1_of(plan: Plan) -> float:
-        return _trial_top1(model, data, base, plan, device)
-
-    asked = any(share is not None for share in (select.keep, select.macs, select.params))
-    if select.rank == "auto":
-        trials = contest(rank_by, lambda r: plan_by(r, select.macs if asked else 0.5), top1_of)
-        diary.contest.update({trial.criterion: trial.top1 for trial in trials})
-        ranking = trials[0].ranking
-    else:
-        ranking = rank_by(select.rank)
-    if asked:
-        return ranking, plan_by(ranking)
-    assert select.max_drop is not None, "check_budget lets no job without a budget through"
-    least = _held_out(model, data, device).top1 - select.max_drop / 100
-    share, plan = thinnest(lambda macs: plan_by(ranking, macs), top1_of, least)
-    diary.warnings.append(f"--max-drop {select.max_drop} led to {share:.3f} of the MACs")
-    return ranking, plan
-
-
-def _trial_top1(
-    model: nn.Module, data: DataSet, base: Measured, plan: Plan, device: torch.device
-) -> float:
-    """Held-out accuracy after removal and repair, without a gradient step; a fraction."""
-    smaller = remove(model, base.structure, plan)
-    norms = find_norm_behind(model, example_of(data, device))
-    repaired, _ = repair(smaller, model, base.structure, plan, base.statistics, norm_behind=norms)
-    return _held_out(repaired, data, device).top1
 
 
 def carry_out(
@@ -221,8 +73,8 @@ def carry_out(
     if certificate.applies and not certificate.ok:
         raise PruneError(f"removing filters was not exact ({certificate.reason}); please report it")
     held_out = {
-        "original": _held_out(model, data, device),
-        "removed": _held_out(removed, data, device),
+        "original": held_out_accuracy(model, data, device),
+        "removed": held_out_accuracy(removed, data, device),
     }
     with diary.stage("repair"):
         repaired, notes = _repair(model, removed, data, planned, select, device, held_out, diary)
@@ -240,16 +92,10 @@ def carry_out(
                 progress=progress,
                 log=lambda values: diary.log({"stage": "retrain", **values}),
             )
-        held_out["retrained"] = _held_out(trained, data, device)
+        held_out["retrained"] = held_out_accuracy(trained, data, device)
         final = _better(trained, repaired, held_out, diary)
     held_out["final"] = held_out["repaired"] if final is repaired else held_out["retrained"]
     return Outcome(removed, repaired, final, certificate, held_out, notes)
-
-
-def example_of(data: DataSet, device: torch.device) -> Tensor:
-    """A few held-out images: what the structure is traced with and the certificate checked on."""
-    images, _ = next(iter(data.held_out.batches(CERTIFICATE_IMAGES, device=device)))
-    return images
 
 
 def recipe_changes(options: RetrainOptions, seed: int) -> dict[str, Any]:
@@ -260,11 +106,6 @@ def recipe_changes(options: RetrainOptions, seed: int) -> dict[str, Any]:
     if not options.distill:
         changes["distill"] = 0.0
     return changes
-
-
-def _held_out(model: nn.Module, data: DataSet, device: torch.device) -> Accuracy:
-    limit = min(data.held_out.num_images, HELD_OUT_IMAGES)
-    return measure_accuracy(model, data.held_out, device=device, limit=limit)
 
 
 def _repair(
@@ -290,13 +131,13 @@ def _repair(
             planned.statistics,
             norm_behind=norms,
         )
-        scores["repair"] = _held_out(candidates["repair"], data, device)
+        scores["repair"] = held_out_accuracy(candidates["repair"], data, device)
         diary.warnings += [f"not repaired: {layer}: {why}" for layer, why in notes.left.items()]
     best = max(candidates, key=lambda name: scores[name].top1)
     batches = data.train.batches(BATCH_SIZE, device=device, limit=NORM_IMAGES, shuffle_seed=0)
     renormed = reestimate_norms(candidates[best], batches, device)
     name = f"{best} + BN re-estimated"
-    candidates[name], scores[name] = renormed, _held_out(renormed, data, device)
+    candidates[name], scores[name] = renormed, held_out_accuracy(renormed, data, device)
     best = max(candidates, key=lambda name: scores[name].top1)
     held_out["repaired"] = scores[best]
     if select.repair and not best.startswith("repair"):

@@ -18,7 +18,7 @@ from .mechanism.paper import Sgd, frozen, measure_by_sgd
 from .mechanism.spectrum import Spectrum, measure
 from .mechanism.statistics import Statistics, collect
 from .output import Diary, output_folder
-from .pipeline import BATCH_SIZE, check_removable, example_of
+from .planning import BATCH_SIZE, check_removable, example_of
 from .selection.allocate import allocate
 from .selection.criteria import Ranking, rank
 from .structure.cost import CostModel

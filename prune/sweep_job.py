@@ -31,7 +31,8 @@ from .inputs.checkpoint import Checkpoint
 from .inputs.split import DataSet
 from .job import default_out, metadata_of, open_inputs, save_network
 from .output import Diary
-from .pipeline import Planned, carry_out, make_plan
+from .pipeline import carry_out
+from .planning import Planned, make_plan
 from .selection.allocate import allocate
 
 ORIGINAL = "original"

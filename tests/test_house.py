@@ -20,6 +20,7 @@ ORDER = [
     "prune/training",
     "export",
     "evaluate",
+    "prune/planning",
     "prune/pipeline",
     "prune/assemble",
     "prune/job",

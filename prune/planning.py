@@ -1,0 +1,177 @@
+"""Plan before acting: trace, measure, rank and allocate. Nothing is changed and nothing written.
+
+network + data -> structure -> statistics, spectrum -> ranking -> plan
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..evaluate.accuracy import Accuracy, measure_accuracy
+from .config import SelectOptions, check_budget
+from .errors import InputError
+from .inputs.split import DataSet
+from .mechanism.spectrum import Spectrum, measure
+from .mechanism.statistics import Statistics
+from .output import Diary
+from .selection.allocate import allocate
+from .selection.criteria import Ranking, rank
+from .selection.norms import find_norm_behind
+from .selection.repair import repair
+from .selection.search import contest, thinnest
+from .structure.cost import CostModel
+from .structure.plan import Plan
+from .structure.surgery import remove
+from .structure.trace import trace
+from .structure.units import Structure
+
+BATCH_SIZE = 250
+CERTIFICATE_IMAGES = 8
+HELD_OUT_IMAGES = 2000
+"""Held-out images that choices are made on: a seeded part where there are more."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Everything known before the first filter goes.
+
+    `statistics` and `spectrum` are None when no module reads a removable filter.
+    """
+
+    structure: Structure
+    cost: CostModel
+    statistics: Statistics
+    spectrum: Spectrum
+    ranking: Ranking
+    plan: Plan
+
+
+def make_plan(
+    model: nn.Module,
+    data: DataSet,
+    select: SelectOptions,
+    *,
+    device: torch.device,
+    seed: int,
+    diary: Diary,
+) -> Planned:
+    """Trace, measure, rank and allocate. Reads training and held-out images, changes nothing.
+
+    Raises:
+        InputError: the network has nothing that can be removed.
+        GateError: the budget cannot be met.
+    """
+    check_budget(select)
+    with diary.stage("trace"):
+        structure = trace(model, example_of(data, device))
+        cost = CostModel.of(model, structure)
+    check_removable(structure)
+    with diary.stage("measure") as progress:
+        statistics, spectrum = measure(
+            model,
+            structure,
+            data.train.batches(BATCH_SIZE, device=device, limit=select.images),
+            data.held_out.batches(BATCH_SIZE, device=device, limit=select.images),
+            len(data.labels),
+            device=device,
+            progress=progress,
+        )
+    base = Measured(structure, cost, statistics, spectrum)
+    with diary.stage("rank"):
+        ranking, plan = _choose(model, data, base, select, device=device, seed=seed, diary=diary)
+    return Planned(structure, cost, statistics, spectrum, ranking, plan)
+
+
+def check_removable(structure: Structure) -> None:
+    """Raises InputError when the network has no filter that can be removed."""
+    if not structure.groups:
+        reasons = "; ".join(f"{k}: {v}" for k, v in list(structure.kept_whole.items())[:3])
+        raise InputError(f"no filter of this network can be removed ({reasons or 'none found'})")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is known of a network before anything is ranked."""
+
+    structure: Structure
+    cost: CostModel
+    statistics: Statistics
+    spectrum: Spectrum
+
+
+def _choose(
+    model: nn.Module,
+    data: DataSet,
+    base: Measured,
+    select: SelectOptions,
+    *,
+    device: torch.device,
+    seed: int,
+    diary: Diary,
+) -> tuple[Ranking, Plan]:
+    """Ranking and plan: as the options say, or as held-out images decide (auto, --max-drop)."""
+
+    def rank_by(criterion: str) -> Ranking:
+        return rank(
+            criterion,
+            model,
+            base.structure,
+            statistics=base.statistics,
+            spectrum=base.spectrum,
+            batches=data.train.batches(BATCH_SIZE, device=device, limit=select.images // 4),
+            seed=seed,
+        )
+
+    def plan_by(ranking: Ranking, macs: float | None = select.macs) -> Plan:
+        return allocate(
+            ranking,
+            base.structure,
+            base.cost,
+            keep=select.keep,
+            macs=macs,
+            params=select.params,
+            method=select.allocate,
+            spectrum=base.spectrum,
+            multiple=select.multiple,
+        )
+
+    def top1_of(plan: Plan) -> float:
+        return _trial_top1(model, data, base, plan, device)
+
+    asked = any(share is not None for share in (select.keep, select.macs, select.params))
+    if select.rank == "auto":
+        trials = contest(rank_by, lambda r: plan_by(r, select.macs if asked else 0.5), top1_of)
+        diary.contest.update({trial.criterion: trial.top1 for trial in trials})
+        ranking = trials[0].ranking
+    else:
+        ranking = rank_by(select.rank)
+    if asked:
+        return ranking, plan_by(ranking)
+    assert select.max_drop is not None, "check_budget lets no job without a budget through"
+    least = held_out_accuracy(model, data, device).top1 - select.max_drop / 100
+    share, plan = thinnest(lambda macs: plan_by(ranking, macs), top1_of, least)
+    diary.warnings.append(f"--max-drop {select.max_drop} led to {share:.3f} of the MACs")
+    return ranking, plan
+
+
+def _trial_top1(
+    model: nn.Module, data: DataSet, base: Measured, plan: Plan, device: torch.device
+) -> float:
+    """Held-out accuracy after removal and repair, without a gradient step; a fraction."""
+    smaller = remove(model, base.structure, plan)
+    norms = find_norm_behind(model, example_of(data, device))
+    repaired, _ = repair(smaller, model, base.structure, plan, base.statistics, norm_behind=norms)
+    return held_out_accuracy(repaired, data, device).top1
+
+
+def example_of(data: DataSet, device: torch.device) -> Tensor:
+    """A few held-out images: what the structure is traced with and the certificate checked on."""
+    images, _ = next(iter(data.held_out.batches(CERTIFICATE_IMAGES, device=device)))
+    return images
+
+
+def held_out_accuracy(model: nn.Module, data: DataSet, device: torch.device) -> Accuracy:
+    """Accuracy on the held-out images that choices are made on."""
+    limit = min(data.held_out.num_images, HELD_OUT_IMAGES)
+    return measure_accuracy(model, data.held_out, device=device, limit=limit)
