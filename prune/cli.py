@@ -23,9 +23,8 @@ from .config import (
     Rank,
     Sweep,
     Train,
-    from_tables,
-    read_config,
 )
+from .config_file import from_tables, read_config
 from .errors import PruneError, UsageError
 
 COMMANDS: dict[str, type[Any]] = {

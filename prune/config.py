@@ -3,16 +3,17 @@
 Only the standard library is imported here, so that `--help` needs no torch.
 """
 
-import json
-import tomllib
-import typing
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 from .errors import UsageError
 
-T = TypeVar("T")
+RANKS = (
+    *("mechanism", "response", "label-loss", "snr", "sharpness"),
+    *("taylor", "l1", "l2", "fpgm", "lamp", "bn-scale", "random", "auto"),
+)
+"""Names that `--rank` takes, besides package.module:callable."""
 
 Provider = Literal["cpu", "cuda", "tensorrt", "openvino", "coreml"]
 
@@ -61,7 +62,9 @@ class SelectOptions:
     """Or: share of the parameters that stays."""
     rank: str = "mechanism"
     """What ranks filters: mechanism, response, label-loss, snr, sharpness, l1, l2, bn-scale,
-    taylor, fpgm, lamp, random, or auto (measures candidates on held-out images)."""
+    taylor, fpgm, lamp, random, auto (measures candidates on held-out images), or your own
+    package.module:callable: for each layer it gets those of group, filters (U, weights), fields,
+    model, structure, statistics that its parameters name, and returns U scores, higher stays."""
     allocate: Literal["sr", "error", "uniform"] = "sr"
     """How a budget is spread over layers; uniform keeps the same share in every layer."""
     multiple: int = 1
@@ -258,12 +261,25 @@ class Doctor:
     """One JSON document on stdout instead of a table."""
 
 
+def check_criterion(rank: str) -> None:
+    """Refuse a criterion that nobody knows before any work is done.
+
+    Raises:
+        UsageError: neither a name nor package.module:callable.
+    """
+    if rank not in RANKS and ":" not in rank:
+        raise UsageError(
+            f"--rank {rank}: expected one of {', '.join(RANKS)}, or package.module:callable"
+        )
+
+
 def check_budget(select: SelectOptions) -> None:
     """Exactly one budget, inside its range (or `--max-drop` alone).
 
     Raises:
         UsageError: all that is wrong, in one line.
     """
+    check_criterion(select.rank)
     given = {
         f"--{name}": value
         for name in ("keep", "macs", "params")
@@ -281,64 +297,3 @@ def check_budget(select: SelectOptions) -> None:
         raise UsageError(f"{flag} {value} given; expected a share above 0 and at most 1, like 0.6")
     if select.multiple < 1 or select.images < 1:
         raise UsageError("--multiple and --images must be at least 1")
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """Options of a TOML file, or of the run.json of an earlier run, as nested tables."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        return json.loads(text)["options"] if path.suffix == ".json" else tomllib.loads(text)
-    except OSError as error:
-        raise UsageError(
-            f"--config {path} cannot be read ({error.strerror}); give a file"
-        ) from None
-    except (ValueError, KeyError, TypeError) as error:
-        message = f"--config {path} is neither TOML nor the run.json of a run: {error}"
-        raise UsageError(message) from None
-
-
-def from_tables(kind: type[T], tables: dict[str, Any], missing: Any = None) -> T:
-    """The dataclass tree `kind` from nested tables; every unknown name is reported at once."""
-    unknown = _unknown_names(kind, tables)
-    if unknown:
-        raise UsageError(f"--config has unknown names {', '.join(unknown)}; see prune-dl --help")
-    return typing.cast(T, _build(kind, tables, missing))
-
-
-def to_tables(options: Any) -> dict[str, Any]:
-    """The tree as plain values, as run.json holds it."""
-    return typing.cast(dict[str, Any], json.loads(json.dumps(asdict(options), default=str)))
-
-
-def _unknown_names(kind: type[Any], tables: dict[str, Any], prefix: str = "") -> list[str]:
-    known = {f.name: f.type for f in fields(kind)}
-    found = [prefix + name for name in tables if name not in known]
-    for name, value in tables.items():
-        if is_dataclass(known.get(name)) and isinstance(value, dict):
-            found += _unknown_names(typing.cast(type[Any], known[name]), value, f"{prefix}{name}.")
-    return found
-
-
-def _build(kind: Any, tables: dict[str, Any], missing: Any, base: Any = None) -> Any:
-    values: dict[str, Any] = {}
-    for f in fields(kind):
-        default = getattr(base, f.name) if base is not None else _default(f, missing)
-        if is_dataclass(f.type):
-            table = tables.get(f.name, {})
-            values[f.name] = _build(f.type, table, missing, None if default is missing else default)
-        else:
-            values[f.name] = _plain(f.type, tables[f.name]) if f.name in tables else default
-    return kind(**values)
-
-
-def _default(f: Field[Any], missing: Any) -> Any:
-    if f.default is not MISSING:
-        return f.default
-    return f.default_factory() if f.default_factory is not MISSING else missing
-
-
-def _plain(kind: Any, value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(value)
-    is_path = kind is Path or Path in typing.get_args(kind)
-    return Path(value) if is_path and value is not None else value

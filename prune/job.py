@@ -15,7 +15,8 @@ from ..export.graph import export_onnx
 from ..export.parity import check_parity
 from ..export.variants import Variant
 from .assemble import Delivered, assemble
-from .config import BenchOptions, DataOptions, Export, Job, NetworkOptions, RunOptions, to_tables
+from .config import BenchOptions, DataOptions, Export, Job, NetworkOptions, RunOptions
+from .config_file import to_tables
 from .errors import GateError, InputError, UsageError
 from .inputs import recipe
 from .inputs.checkpoint import Checkpoint, load_checkpoint

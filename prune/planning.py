@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..evaluate.accuracy import Accuracy, measure_accuracy
 from .config import SelectOptions, check_budget
 from .errors import InputError
+from .inputs.callables import import_callable, is_callable_name
 from .inputs.split import DataSet
 from .mechanism.spectrum import Spectrum, measure
 from .mechanism.statistics import Statistics
@@ -63,6 +64,8 @@ def make_plan(
         GateError: the budget cannot be met.
     """
     check_budget(select)
+    if is_callable_name(select.rank):
+        import_callable(select.rank)  # what cannot be imported fails before the measurement
     with diary.stage("trace"):
         structure = trace(model, example_of(data, device))
         cost = CostModel.of(model, structure)

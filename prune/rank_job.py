@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from ..evaluate.filters_page import write_filters_page
-from .config import Rank, SelectOptions, check_budget, to_tables
+from .config import Rank, SelectOptions, check_budget, check_criterion
+from .config_file import to_tables
 from .errors import UsageError
 from .inputs.split import DataSet
 from .job import default_out, open_inputs
@@ -76,6 +77,7 @@ def check_rank(options: Rank) -> None:
     Raises:
         UsageError: epochs of a probe that has none, or below 1; no images; a bad budget.
     """
+    check_criterion(options.rank)
     epochs = options.probe_epochs
     if epochs is not None and options.probe != "sgd":
         raise UsageError(

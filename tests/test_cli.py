@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from prune_dl.prune import cli, config
+from prune_dl.prune import cli, config, config_file
 from prune_dl.prune.errors import UsageError
 
 
@@ -68,6 +68,15 @@ def test_two_budgets_or_none_are_refused(capsys: pytest.CaptureFixture[str]) -> 
     assert fails(capsys, "--model", "missing.pt", "--keep", "0.5", "--macs", "0.5")[0] == 2
 
 
+def test_an_unknown_criterion_is_refused_before_any_work(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, line = fails(capsys, "--model", "missing.pt", "--keep", "0.5", "--rank", "l3")
+    assert code == 2
+    assert "--rank l3" in line
+    assert "mechanism" in line
+
+
 def test_flags_win_over_the_file(tmp_path: Path) -> None:
     toml = tmp_path / "job.toml"
     toml.write_text('[network]\nmodel = "a.pt"\n[select]\nkeep = 0.3\n[run]\nout = "x"\n')
@@ -95,6 +104,6 @@ def test_every_unknown_name_of_a_file_is_reported_at_once(tmp_path: Path) -> Non
 def test_run_json_gives_the_same_options_again(tmp_path: Path) -> None:
     options = cli.parse(["--model", "a.pt", "--keep", "0.5", "--mean", "0.1", "0.2", "0.3"])
     path = tmp_path / "run.json"
-    path.write_text(json.dumps({"command": "", "options": config.to_tables(options)}))
-    again = config.from_tables(config.Job, config.read_config(path))
+    path.write_text(json.dumps({"command": "", "options": config_file.to_tables(options)}))
+    again = config_file.from_tables(config.Job, config_file.read_config(path))
     assert again == options

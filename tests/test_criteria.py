@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from prune_dl.prune.config import RANKS
 from prune_dl.prune.errors import InputError, UsageError
-from prune_dl.prune.mechanism.spectrum import Spectrum, measure
+from prune_dl.prune.mechanism.spectrum import GroupSpectrum, Spectrum, measure
 from prune_dl.prune.mechanism.statistics import Statistics
 from prune_dl.prune.selection.criteria import CRITERIA, rank
 from prune_dl.prune.structure.trace import trace
-from prune_dl.prune.structure.units import Structure
+from prune_dl.prune.structure.units import Group, Structure
 from torch import nn
 
 CPU = torch.device("cpu")
@@ -182,3 +183,57 @@ def test_random_follows_its_seed() -> None:
     structure = trace(model, IMAGES[:2])
     one, same, other = (rank("random", model, structure, seed=seed) for seed in (1, 1, 2))
     assert one.order[0].tolist() == same.order[0].tolist() != other.order[0].tolist()
+
+
+def largest_weight(filters: torch.Tensor) -> torch.Tensor:
+    """A user's criterion."""
+    return filters.abs().amax(dim=1)
+
+
+def field_and_group(group: Group, fields: GroupSpectrum | None, more: int = 1) -> list[float]:
+    assert fields is not None
+    return [more * float(x) for x in fields.snr_F[: len(group.units)]]
+
+
+def of_nothing() -> float:
+    raise ValueError("no idea")
+
+
+def with_unknown(filters: torch.Tensor, gradients: torch.Tensor) -> torch.Tensor:
+    return filters + gradients
+
+
+def too_few(filters: torch.Tensor) -> torch.Tensor:
+    return filters[1:, 0]
+
+
+def test_a_users_callable_ranks_and_is_named_in_the_result() -> None:
+    model = network()
+    structure, statistics, spectrum = measured(model)
+    spec = f"{__name__}:largest_weight"
+    ranking = rank(spec, model, structure, statistics=statistics, spectrum=spectrum)
+    assert ranking.criterion == spec
+    expected = model[0].weight.detach().abs().flatten(1).amax(1).double().numpy()
+    np.testing.assert_allclose(ranking.scores[0], expected)
+    np.testing.assert_array_equal(ranking.order[0], np.argsort(expected, kind="stable"))
+    by_field = rank(f"{__name__}:field_and_group", model, structure, spectrum=spectrum)
+    np.testing.assert_allclose(by_field.scores[1], spectrum.groups[1].snr_F)
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "said"),
+    [
+        ("missing", InputError, "no callable named missing"),
+        ("of_nothing", InputError, "ValueError: no idea"),
+        ("with_unknown", UsageError, "'gradients'"),
+        ("too_few", InputError, "expected 8 finite numbers"),
+    ],
+)
+def test_a_users_mistake_is_one_error_of_ours(name: str, error: type[Exception], said: str) -> None:
+    model = network()
+    with pytest.raises(error, match=said):
+        rank(f"{__name__}:{name}", model, trace(model, IMAGES[:2]))
+
+
+def test_the_command_line_knows_every_criterion() -> None:
+    assert set(RANKS) == {*CRITERIA, "auto"}

@@ -12,6 +12,7 @@ ORDER = [
     "prune/atomic",
     "prune/console",
     "prune/config",
+    "prune/config_file",
     "prune/output",
     "prune/structure",
     "prune/inputs",

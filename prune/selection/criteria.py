@@ -11,7 +11,8 @@
 | random     | a seeded permutation                                       |                      |
 
 In the first three the filters that stay readjust after every removal (see `response`).
-l1, l2, fpgm, lamp and bn-scale look at the weights alone.
+l1, l2, fpgm, lamp and bn-scale look at the weights alone; package.module:callable is the user's
+own (see `custom`).
 
 A criterion decides the order; the error curve that allocation reads is always the least squared
 error of the next layers' response after removing in that order, so all arms share allocation and
@@ -26,11 +27,13 @@ import numpy as np
 from torch import nn
 
 from ..errors import InputError, UsageError
+from ..inputs.callables import is_callable_name
 from ..mechanism.spectrum import GroupSpectrum, Spectrum
 from ..mechanism.statistics import Statistics
 from ..structure.units import Group, IntArray, Structure
 from . import classic
 from .classic import Batches
+from .custom import import_scorer
 from .labels import field_targets, probe_problem
 from .readers import FloatArray, Problem, covariance, problems, weight_of
 from .response import eliminate, error_curve
@@ -86,7 +89,8 @@ def rank(
     """Order the units of every group by a criterion; ties go by position.
 
     Args:
-        criterion: one of CRITERIA, or a callable from (group, index) to scores (U,).
+        criterion: one of CRITERIA, package.module:callable, or a callable from (group, index) to
+            scores (U,).
         statistics, spectrum, batches: what the criterion needs (table above); statistics, when
             given, also make the error curves those of the data.
         seed: of "random" alone.
@@ -165,29 +169,35 @@ def _scorer(
     if criterion == "taylor":
         by_group = classic.taylor(model, structure, _needed(batches, criterion, "batches"))
         return lambda group, index: by_group(group)
+    if is_callable_name(criterion):
+        return import_scorer(criterion, model, structure, statistics, spectrum)
+    if criterion in ("snr", "sharpness"):
+        groups = _needed(spectrum, criterion, "a spectrum").groups
+        return lambda group, index: _field_score(criterion, group, groups[index])
+    if criterion in ("response", "label-loss", "mechanism"):
+        known = _needed(statistics, criterion, "statistics")
+        return _eliminator(criterion, structure, known, spectrum)
+    raise UsageError(f"unknown criterion {criterion!r}: expected one of {', '.join(CRITERIA)}")
+
+
+def _eliminator(
+    criterion: str, structure: Structure, known: Statistics, spectrum: Spectrum | None
+) -> _Eliminator:
     if criterion == "response":
-        _needed(statistics, criterion, "statistics")
         return _Eliminator(lambda group, index, response: response)
     if criterion == "label-loss":
-        known = _needed(statistics, criterion, "statistics")
         return _Eliminator(
             lambda group, index, response: (
                 _present(probe_problem(structure, group, known)) or response
             )
         )
-    if criterion == "mechanism":
-        known = _needed(statistics, criterion, "statistics")
-        groups = _needed(spectrum, criterion, "a spectrum").groups
-        return _Eliminator(
-            lambda group, index, response: [
-                *response,
-                *_present(_fields(structure, group, known, groups[index])),
-            ]
-        )
-    if criterion in ("snr", "sharpness"):
-        groups = _needed(spectrum, criterion, "a spectrum").groups
-        return lambda group, index: _field_score(criterion, group, groups[index])
-    raise UsageError(f"unknown criterion {criterion!r}: expected one of {', '.join(CRITERIA)}")
+    groups = _needed(spectrum, criterion, "a spectrum").groups
+    return _Eliminator(
+        lambda group, index, response: [
+            *response,
+            *_present(_fields(structure, group, known, groups[index])),
+        ]
+    )
 
 
 def _needed(given: Needed | None, criterion: str, what: str) -> Needed:

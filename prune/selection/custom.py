@@ -1,0 +1,69 @@
+"""A criterion of the user's own: `--rank package.module:callable`.
+
+The callable is asked once for every group and names what it wants to see among
+
+| parameter  | what it gets                                                                  |
+|------------|-------------------------------------------------------------------------------|
+| group      | the `Group`: name, writers, readers, unit ids                                 |
+| filters    | (U, weights) float64: the weights of each unit in its first writer, as rows   |
+| fields     | the group's `GroupSpectrum` (label fields, snr_F, ...), or None without data  |
+| model      | the network, not to be changed                                                |
+| structure  | what was traced                                                               |
+| statistics | sums over the inputs of every layer, or None without data                     |
+
+and gives back U numbers, one per unit in the order of `group.units`: the higher, the later it goes.
+
+    def smallest_weight(filters):
+        return filters.abs().amin(dim=1)
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from ..errors import InputError, PruneError
+from ..inputs.callables import call_with, import_callable
+from ..mechanism.spectrum import Spectrum
+from ..mechanism.statistics import Statistics
+from ..structure.units import Group, Structure
+from .classic import filters
+from .readers import FloatArray
+
+
+def import_scorer(
+    spec: str,
+    model: nn.Module,
+    structure: Structure,
+    statistics: Statistics | None,
+    spectrum: Spectrum | None,
+) -> Callable[[Group, int], FloatArray]:
+    """The user's callable as a function of (group, its index).
+
+    Raises:
+        InputError: it cannot be imported; or, when called, it fails or gives no numbers.
+        UsageError: when called, it has a parameter that is not in the table above.
+    """
+    function = import_callable(spec)
+
+    def score(group: Group, index: int) -> FloatArray:
+        offered: dict[str, Any] = {
+            "group": group,
+            "filters": next(iter(filters(model, structure, group)))[1],
+            "fields": spectrum.groups[index] if spectrum else None,
+            "model": model,
+            "structure": structure,
+            "statistics": statistics,
+        }
+        try:
+            return np.asarray(call_with(function, offered, f"--rank {spec}"), dtype=np.float64)
+        except PruneError:
+            raise
+        except Exception as error:  # whatever a user's code raises
+            raise InputError(
+                f"--rank {spec} failed on {group.name} ({type(error).__name__}: {error}); "
+                "it has to give one number per unit"
+            ) from error
+
+    return score
