@@ -15,21 +15,21 @@ Nothing is chosen on the images that the figures are measured on, so these are t
 import json
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
 import tyro
-from paper_claims import Row, check, rows_of, table
+from paper_claims import Claim, Row, check, rows_of, table
 from prune_dl.prune.console import stage
 from prune_dl.prune.inputs.checkpoint import load_checkpoint, save_checkpoint
 from prune_dl.prune.inputs.data import DataSet, open_data
 from prune_dl.prune.inputs.origin import Origin
 from prune_dl.prune.inputs.split import Split
 from prune_dl.prune.inputs.zoo import build
-from prune_dl.prune.mechanism.agreement import compare_spectra
+from prune_dl.prune.mechanism.agreement import Agreement, compare_spectra
 from prune_dl.prune.mechanism.paper import Sgd, cached, frozen, measure_by_sgd
 from prune_dl.prune.mechanism.spectrum import Spectrum, measure
 from prune_dl.prune.structure.trace import trace
@@ -49,6 +49,8 @@ class Reproduction:
     """Zoo name with options, for example avgg16:early_pools=2,width=0.25."""
     data: str = "cifar10"
     """Image folder, or cifar10."""
+    input_size: int | None = None
+    """Height and width of the images; default: those of the data."""
     model: Path | None = None
     """A trained checkpoint; without one the network is trained."""
     keep: Path | None = None
@@ -81,26 +83,30 @@ def main() -> None:
         sys.exit("the first argument must be a TOML file, for example examples/vgg6.toml")
     settings = tomllib.loads(Path(sys.argv[1]).read_text())
     reproduction = tyro.cli(Reproduction, default=Reproduction(**settings), args=sys.argv[2:])
-    results = reproduce(reproduction)
-    if reproduction.out:
-        reproduction.out.write_text(json.dumps(results, indent=2))
+    reproduce(reproduction)
 
 
-def reproduce(what: Reproduction) -> dict[str, list[dict[str, object]]]:
-    """Measure every arm and print its table; the rows, by arm."""
+def reproduce(what: Reproduction) -> None:
+    """Measure every arm, print its table, and add it to the file of `--out`."""
     device = pick_device(what.device)
-    data = open_data(what.data)
+    data = open_data(what.data, input_size=what.input_size)
     model = trained(what, data, device)
     arms = {"trained": (model, False)}
     if what.controls:
         torch.manual_seed(what.seed)
         untrained = build(what.arch, len(data.labels)).to(device)
         arms |= {"untrained network": (untrained, False), "shuffled labels": (model, True)}
-    results = {}
+    results: dict[str, object] = {}
     for name, (network, shuffled) in arms.items():
-        rows = show(f"{what.arch}, {name}", run(what, network, data, device, shuffled))
-        results[name] = [asdict(row) for row in rows]
-    return results
+        spectrum, agreement = run(what, network, data, device, shuffled)
+        rows, claims = show(f"{what.arch}, {name}", spectrum)
+        results[name] = {
+            "layers": [asdict(row) for row in rows],
+            "claims": [asdict(claim) for claim in claims],
+            "agreement": [asdict(line) for line in agreement],
+        }
+        if what.out:
+            what.out.write_text(json.dumps(results, indent=2))
 
 
 def trained(what: Reproduction, data: DataSet, device: torch.device) -> nn.Module:
@@ -128,12 +134,12 @@ def trained(what: Reproduction, data: DataSet, device: torch.device) -> nn.Modul
 
 def run(
     what: Reproduction, model: nn.Module, data: DataSet, device: torch.device, shuffled: bool
-) -> Spectrum:
-    """One arm: by the probe asked for; with both, print how far they agree."""
+) -> tuple[Spectrum, tuple[Agreement, ...]]:
+    """One arm: by the probe asked for; with both, also how far they agree."""
     example = next(iter(data.train.batches(2, device=device)))[0]
     structure = trace(model, example)
     if what.probe == "sgd":
-        return literal(what, model, structure, data, device, shuffled)
+        return literal(what, model, structure, data, device, shuffled), ()
     with stage("one pass") as progress:
         _, spectrum = measure(
             model,
@@ -144,9 +150,12 @@ def run(
             device=device,
             progress=progress,
         )
-    if what.probe == "both":
-        show_agreement(spectrum, literal(what, model, structure, data, device, shuffled))
-    return spectrum
+    if what.probe == "ridge":
+        return spectrum, ()
+    slow = literal(what, model, structure, data, device, shuffled)
+    agreement = compare_spectra(spectrum, slow)
+    show_agreement(agreement)
+    return spectrum, agreement
 
 
 def literal(
@@ -198,20 +207,22 @@ def shuffle(parts: Batches, num_labels: int, seed: int) -> Batches:
         yield x, torch.randint(num_labels, y.shape, generator=generator).to(y.device)
 
 
-def show(title: str, spectrum: Spectrum) -> tuple[Row, ...]:
+def show(title: str, spectrum: Spectrum) -> tuple[tuple[Row, ...], tuple[Claim, ...]]:
     """Print an arm's table and the claims."""
     rows = rows_of(spectrum)
-    print(f"\n## {title}\n\n{table(rows)}\n")
-    for claim in check(rows, spectrum.num_labels):
+    claims = check(rows, spectrum.num_labels)
+    print(f"\n## {title}, probe: {spectrum.probe}\n\n{table(rows)}\n")
+    for claim in claims:
         print(f"- {claim.text}: {'holds' if claim.holds else 'FAILS'} ({claim.evidence})")
-    return rows
+    sys.stdout.flush()
+    return rows, claims
 
 
-def show_agreement(fast: Spectrum, slow: Spectrum) -> None:
+def show_agreement(lines: Sequence[Agreement]) -> None:
     """Print one pass against the published procedure."""
     print("\n| layer | SR one pass | SR published | signal | SNR | sharpness | labels | same |")
     print("|---|---|---|---|---|---|---|---|")
-    for line in compare_spectra(fast, slow):
+    for line in lines:
         rates = f"{line.rates[0]:.3f} | {line.rates[1]:.3f}"
         scores = f"{line.signal:.2f} | {line.snr:.2f} | {line.sharpness:.2f}"
         print(

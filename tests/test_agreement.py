@@ -11,6 +11,7 @@ from prune_dl.prune.mechanism.spectrum import Spectrum
 from test_spectrum import Net, run
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
+import merge_statistics
 from paper_claims import Row, check, rows_of, table
 
 
@@ -68,3 +69,11 @@ def test_the_table_has_a_line_for_each_measured_layer(spectrum: Spectrum) -> Non
     rows = rows_of(spectrum)
     assert [row.layer for row in rows] == ["stem"]
     assert table(rows).splitlines()[2].startswith(f"| stem | 6 | {rows[0].SR:.3f} |")
+
+
+def test_two_halves_on_disk_are_the_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    merge_statistics.main()
+    images, sums, weights = capsys.readouterr().out.splitlines()
+    assert images == "images: 1295 in two parts, 1295 in one"
+    assert float(sums.split()[-1]) < 1e-6
+    assert float(weights.split()[-1]) < 1e-3

@@ -165,7 +165,7 @@ def _run(
 
     observe(model, readers, batches, num_labels, on_input, device=device)
     return Maps(
-        {name: torch.cat(features[name]) for name in grids},
+        {name: torch.cat(features.pop(name)) for name in grids},
         {name: torch.cat(labels[name]) for name in grids},
         grids,
     )
