@@ -18,10 +18,11 @@ from .inputs.recipe import save as save_recipe
 from .inputs.split import DataSet, hold_out
 from .mechanism.spectrum import Spectrum, measure
 from .output import Diary
-from .pipeline import Outcome, carry_out
-from .planning import Planned, make_plan
+from .pipeline import Outcome
+from .planning import Planned
 from .selection.allocate import allocate
 from .selection.criteria import rank as rank_units
+from .steps import plan_and_carry_out
 from .structure.certificate import Certificate, certify
 from .structure.cost import CostModel
 from .structure.plan import Plan
@@ -159,6 +160,7 @@ def compress(
     held_out: DataLoader[Any] | None = None,
     epochs: int = 10,
     rank: str = "mechanism",
+    steps: int = 1,
     seed: int = 0,
     device: str = "auto",
     progress: bool = False,
@@ -172,6 +174,8 @@ def compress(
         keep, macs, params: exactly one: share of filters, multiply-adds or parameters kept.
         held_out: makes every choice; default: a tenth of `train`'s data set, taken out of it.
         epochs: of retraining; 0 for none.
+        rank: what ranks filters, as `--rank` takes it.
+        steps: reach the budget in so many steps, with an epoch of retraining between two.
         progress: draw progress bars on stderr.
 
     Raises:
@@ -180,11 +184,12 @@ def compress(
     place = pick_device(device)
     model = model.to(place)
     data = _data_of(train, held_out, num_labels, seed)
-    select = replace(SelectOptions(), keep=keep, macs=macs, params=params, rank=rank)
+    select = replace(SelectOptions(), keep=keep, macs=macs, params=params, rank=rank, steps=steps)
     diary = Diary(show=progress)
-    planned = make_plan(model, data, select, device=place, seed=seed, diary=diary)
     retrain = RetrainOptions(epochs=epochs, batch_size=train.batch_size or 128)
-    outcome = carry_out(model, data, planned, select, retrain, device=place, seed=seed, diary=diary)
+    planned, outcome = plan_and_carry_out(
+        model, data, select, retrain, device=place, seed=seed, diary=diary
+    )
     return Compressed(outcome.final, outcome, planned, tuple(diary.warnings))
 
 

@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
+from .checks import check_job
 from .config import (
     Bench,
     Demo,
@@ -17,7 +18,6 @@ from .config import (
     SelectOptions,
     Sweep,
     Train,
-    check_budget,
 )
 from .tables import show_document, show_layers, show_report, show_table
 
@@ -25,7 +25,7 @@ from .tables import show_document, show_layers, show_report, show_table
 def run(options: Any, command: str) -> None:
     """Run the command that these options belong to."""
     if isinstance(options, Job):
-        check_budget(options.select)
+        check_job(options)
         _dry_run(options) if options.dry_run else _job(options, command)
     elif isinstance(options, Train):
         _train(options)

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from .errors import UsageError
-
 RANKS = (
     *("mechanism", "response", "label-loss", "snr", "sharpness"),
     *("taylor", "l1", "l2", "fpgm", "lamp", "bn-scale", "random", "auto"),
@@ -73,6 +71,9 @@ class SelectOptions:
     """Fold what removed channels said into the weights that stay (least squares, no training)."""
     images: int = 10000
     """Training images that the statistics are taken from."""
+    steps: int = 1
+    """Reach the budget in so many steps: rank, remove, repair, retrain for one epoch, and again;
+    --epochs are those of the last step."""
     max_drop: float | None = None
     """Points of held-out accuracy that may be lost: alone, it finds the thinnest network that
     keeps to it after repair; in any case the result exits 4 when it loses more."""
@@ -259,41 +260,3 @@ class Doctor:
 
     json: bool = False
     """One JSON document on stdout instead of a table."""
-
-
-def check_criterion(rank: str) -> None:
-    """Refuse a criterion that nobody knows before any work is done.
-
-    Raises:
-        UsageError: neither a name nor package.module:callable.
-    """
-    if rank not in RANKS and ":" not in rank:
-        raise UsageError(
-            f"--rank {rank}: expected one of {', '.join(RANKS)}, or package.module:callable"
-        )
-
-
-def check_budget(select: SelectOptions) -> None:
-    """Exactly one budget, inside its range (or `--max-drop` alone).
-
-    Raises:
-        UsageError: all that is wrong, in one line.
-    """
-    check_criterion(select.rank)
-    given = {
-        f"--{name}": value
-        for name in ("keep", "macs", "params")
-        if (value := getattr(select, name)) is not None
-    }
-    if not given and select.max_drop is not None:
-        return
-    if len(given) != 1:
-        what = " and ".join(given) or "no budget"
-        raise UsageError(
-            f"{what} given; give one of --keep, --macs or --params, such as --keep 0.6"
-        )
-    ((flag, value),) = given.items()
-    if not 0 < value <= 1:
-        raise UsageError(f"{flag} {value} given; expected a share above 0 and at most 1, like 0.6")
-    if select.multiple < 1 or select.images < 1:
-        raise UsageError("--multiple and --images must be at least 1")

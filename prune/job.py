@@ -23,8 +23,9 @@ from .inputs.checkpoint import Checkpoint, load_checkpoint
 from .inputs.data import open_data
 from .inputs.split import DataSet
 from .output import CHECKPOINT, Diary, check_writable, output_folder
-from .pipeline import Outcome, carry_out
-from .planning import Planned, make_plan
+from .pipeline import Outcome
+from .planning import Planned
+from .steps import plan_and_carry_out
 from .structure.surgery import kept_indices
 from .training.device import pick_device
 
@@ -124,22 +125,17 @@ def _work(
     folder: Path,
     diary: Diary,
 ) -> tuple[Outcome, Planned, Delivered]:
-    seed = options.run.seed
-    planned = make_plan(
-        checkpoint.model, data, options.select, device=device, seed=seed, diary=diary
-    )
-    (folder / "plan.json").write_text(planned.plan.to_json(), encoding="utf-8")
-    outcome = carry_out(
+    planned, outcome = plan_and_carry_out(
         checkpoint.model,
         data,
-        planned,
         options.select,
         options.retrain,
         device=device,
-        seed=seed,
+        seed=options.run.seed,
         diary=diary,
         checkpoint=folder / CHECKPOINT,
     )
+    (folder / "plan.json").write_text(planned.plan.to_json(), encoding="utf-8")
     save_network(folder, checkpoint, data, planned, outcome)
     delivered = deliver(checkpoint.model, outcome, data, planned, options.bench, folder, diary)
     return outcome, planned, delivered

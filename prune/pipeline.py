@@ -56,11 +56,13 @@ def carry_out(
     seed: int,
     diary: Diary,
     checkpoint: Path | None = None,
+    teacher: nn.Module | None = None,
 ) -> Outcome:
     """Remove, prove, repair, retrain. The network that was given is never changed.
 
     Every choice (repair or not, new BN statistics or not, retrained or not) is made on held-out
-    images; the test part is not touched.
+    images; the test part is not touched. `teacher` is whom a retraining learns from, the network
+    itself by default.
 
     Raises:
         PruneError: removing was not the same as masking: a bug, and nothing is delivered.
@@ -87,7 +89,7 @@ def carry_out(
                 retraining(retrain.epochs, **recipe_changes(retrain, seed)),
                 device=device,
                 held_out=data.held_out,
-                teacher=model,
+                teacher=teacher or model,
                 resume=checkpoint,
                 progress=progress,
                 log=lambda values: diary.log({"stage": "retrain", **values}),

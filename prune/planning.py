@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ..evaluate.accuracy import Accuracy, measure_accuracy
-from .config import SelectOptions, check_budget
+from .checks import check_budget
+from .config import SelectOptions
 from .errors import InputError
 from .inputs.callables import import_callable, is_callable_name
 from .inputs.split import DataSet

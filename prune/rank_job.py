@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from ..evaluate.filters_page import write_filters_page
-from .config import Rank, SelectOptions, check_budget, check_criterion
+from .checks import check_budget, check_criterion
+from .config import Rank, SelectOptions
 from .config_file import to_tables
 from .errors import UsageError
 from .inputs.split import DataSet

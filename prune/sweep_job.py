@@ -25,7 +25,8 @@ from ..export.deliver import deliver
 from ..export.variants import Variant
 from .assemble import widths
 from .atomic import write_bytes
-from .config import SelectOptions, Sweep, check_budget
+from .checks import check_budget
+from .config import SelectOptions, Sweep
 from .config_file import to_tables
 from .errors import InputError, PruneError, UsageError
 from .inputs.checkpoint import Checkpoint

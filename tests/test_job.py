@@ -200,9 +200,9 @@ def test_rank_from_python_sees_labels_get_clearer_with_depth(home: Path) -> None
 def test_an_interrupt_ends_with_130_and_leaves_nothing(home: Path) -> None:
     script = (
         "import sys\n"
-        "from prune_dl.prune import cli, job\n"
+        "from prune_dl.prune import cli, steps\n"
         "def interrupt(*a, **k): raise KeyboardInterrupt\n"
-        "job.make_plan = interrupt\n"
+        "steps.make_plan = interrupt\n"
         "cli.main(sys.argv[1:])\n"
     )
     argv = ["--model", str(home / "digits.pt"), "--keep", "0.5", "--out", str(home / "stopped")]

@@ -1,0 +1,123 @@
+"""The job in one step, or in several: rank, remove, repair, train briefly, and again (`--steps`).
+
+After step i of n, share^(i/n) of the original is left: every step takes the same share of what it
+finds. Every ranking but the first is made on a network that was repaired and trained.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from .checks import check_budget, stated_budgets
+from .config import RetrainOptions, SelectOptions
+from .errors import InputError
+from .inputs.split import DataSet
+from .output import Diary
+from .pipeline import Outcome, carry_out
+from .planning import Planned, held_out_accuracy, make_plan
+from .structure.certificate import Certificate
+from .structure.plan import LayerPlan, Plan
+
+BRIEF_EPOCHS = 1
+"""Epochs between two steps, where the network is retrained at all."""
+
+
+def plan_and_carry_out(
+    model: nn.Module,
+    data: DataSet,
+    select: SelectOptions,
+    retrain: RetrainOptions,
+    *,
+    device: torch.device,
+    seed: int,
+    diary: Diary,
+    checkpoint: Path | None = None,
+) -> tuple[Planned, Outcome]:
+    """The whole job in `select.steps` steps.
+
+    Returns:
+        what was measured on the original, with the plan of all steps together; and the outcome of
+        the last step, with the worst certificate of all.
+
+    Raises:
+        UsageError, InputError, GateError, PruneError: as `make_plan` and `carry_out` do.
+    """
+    check_budget(select)
+    current, whole, left = model, None, 1.0
+    certificates: list[Certificate] = []
+    for step in range(1, select.steps + 1):
+        last = step == select.steps
+        budget = _budget_of_step(select, step, left)
+        planned = make_plan(current, data, budget, device=device, seed=seed, diary=diary)
+        whole = planned if whole is None else _joined(whole, planned)
+        outcome = carry_out(
+            current,
+            data,
+            planned,
+            budget,
+            retrain if last else replace(retrain, epochs=min(BRIEF_EPOCHS, retrain.epochs)),
+            device=device,
+            seed=seed,
+            diary=diary,
+            checkpoint=checkpoint if last else None,
+            teacher=model,
+        )
+        current, left = outcome.final, share_left(whole, select)
+        certificates.append(outcome.certificate)
+    assert whole is not None, "check_budget lets no job without a step through"
+    if select.steps == 1:
+        return whole, outcome
+    held_out = {**outcome.held_out, "original": held_out_accuracy(model, data, device)}
+    worst = max(certificates, key=lambda c: c.max_relative_error or 0.0)
+    return whole, replace(outcome, certificate=worst, held_out=held_out)
+
+
+def _budget_of_step(select: SelectOptions, step: int, left: float) -> SelectOptions:
+    """The budget as a share of the network that the step finds, `left` of the original."""
+    if select.steps == 1:
+        return select
+    ((name, share),) = stated_budgets(select).items()
+    return replace(select, **{name: min(1.0, share ** (step / select.steps) / left)})
+
+
+def share_left(planned: Planned, select: SelectOptions) -> float:
+    """What a plan leaves of the amount that the budget is stated in, a share of the original."""
+    before = np.array([layer.num_filters for layer in planned.plan.layers], dtype=np.int64)
+    after = np.array([len(layer.kept) for layer in planned.plan.layers], dtype=np.int64)
+    if select.macs is not None:
+        return planned.cost.macs(after) / planned.cost.macs(before)
+    if select.params is not None:
+        return planned.cost.params(after) / planned.cost.params(before)
+    return float(after.sum() / before.sum())
+
+
+def _joined(whole: Planned, step: Planned) -> Planned:
+    return replace(whole, plan=join(whole.plan, step.plan))
+
+
+def join(first: Plan, second: Plan) -> Plan:
+    """One plan for two in a row, the second made for what the first left.
+
+    Raises:
+        InputError: their layers are not the same.
+    """
+    found = {layer.name: layer for layer in second.layers}
+    for layer in first.layers:
+        if layer.name not in found or found[layer.name].num_filters != len(layer.kept):
+            raise InputError(
+                f"layer {layer.name} can no longer be followed after a step of --steps; "
+                "leave --steps out"
+            )
+    return Plan(
+        tuple(
+            LayerPlan(
+                layer.name,
+                layer.num_filters,
+                tuple(layer.kept[position] for position in found[layer.name].kept),
+            )
+            for layer in first.layers
+        )
+    )
