@@ -19,7 +19,7 @@ from torch.nn.modules.module import (
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from . import compute, meta, movement
+from . import compute, meta, movement, views  # noqa: F401 (movement registers its rules)
 from .labels import Fields, Labels, axes_of, find, on_axis
 from .op import RULES, Op, Rule
 
@@ -207,7 +207,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return
         for tensor in results:
             scaled = torch.Tag.pointwise in op.func.tags and tensor.shape == first.shape
-            if id(tensor) not in self.own and (op.name in movement.KEEPS_ORIGIN or scaled):
+            if id(tensor) not in self.own and (op.name in views.KEEPS_ORIGIN or scaled):
                 setattr(tensor, ORIGIN, name)
 
     def _count(self, op: Op) -> None:
