@@ -144,7 +144,9 @@ class Compressed:
         """Write weights and kept filters; `load(path, model=fresh_network)` rebuilds it."""
         from .structure.surgery import kept_indices
 
-        origin = Origin(arch=None, num_labels=self.planned.spectrum.num_labels)
+        origin = Origin(
+            arch=None, num_labels=self.planned.spectrum.num_labels, cut=self.planned.cut
+        )
         kept = kept_indices(self.planned.structure, self.planned.plan)
         save_recipe(Path(path), self.model, origin, kept, {"plan": self.planned.plan.digest})
 
@@ -161,6 +163,7 @@ def compress(
     epochs: int = 10,
     rank: str = "mechanism",
     steps: int = 1,
+    cut_depth: bool = False,
     seed: int = 0,
     device: str = "auto",
     progress: bool = False,
@@ -175,6 +178,8 @@ def compress(
         held_out: makes every choice; default: a tenth of `train`'s data set, taken out of it.
         epochs: of retraining; 0 for none.
         rank: what ranks filters, as `--rank` takes it.
+        cut_depth: also cut off layers that bring no success rate, where the network is better
+            for it at the same budget.
         steps: reach the budget in so many steps, with an epoch of retraining between two.
         progress: draw progress bars on stderr.
 
@@ -184,7 +189,8 @@ def compress(
     place = pick_device(device)
     model = model.to(place)
     data = _data_of(train, held_out, num_labels, seed)
-    select = replace(SelectOptions(), keep=keep, macs=macs, params=params, rank=rank, steps=steps)
+    select = replace(SelectOptions(), keep=keep, macs=macs, params=params, rank=rank)
+    select = replace(select, steps=steps, cut_depth=cut_depth)
     diary = Diary(show=progress)
     retrain = RetrainOptions(epochs=epochs, batch_size=train.batch_size or 128)
     planned, outcome = plan_and_carry_out(

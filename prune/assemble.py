@@ -2,12 +2,11 @@
 
 import resource
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import prod
 
-import numpy as np
 from torch import nn
 
 from ..evaluate.accuracy import Accuracy
@@ -36,7 +35,7 @@ from .pipeline import Outcome
 from .planning import Planned
 from .structure.plan import Plan
 from .structure.surgery import kept_indices
-from .structure.units import IntArray, Structure
+from .structure.units import Structure
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def assemble(
     diary: Diary,
 ) -> Report:
     """Everything one run measured, ready to be written."""
-    before, after = widths(planned)
+    old_counts, new_counts = planned.original, planned.left()
     rows = {row.name: row for row in delivered.comparison.rows}
     old, new = rows["original"], rows["model"]
     held = outcome.held_out
@@ -71,9 +70,9 @@ def assemble(
         model=model_line(options.network.model, checkpoint, data),
         accuracy=Stages(**delivered.accuracy),
         held_out=Stages(held["original"], held["removed"], held["repaired"], held["final"]),
-        filters=Change(int(before.sum()), int(after.sum())),
-        macs=Change(planned.cost.macs(before), planned.cost.macs(after)),
-        params=Change(planned.cost.params(before), planned.cost.params(after)),
+        filters=Change(old_counts.keep, new_counts.keep),
+        macs=Change(old_counts.macs, new_counts.macs),
+        params=Change(old_counts.params, new_counts.params),
         certificate=_certificate(outcome),
         layers=layer_lines(checkpoint.model, planned),
         criterion=planned.ranking.criterion,
@@ -103,13 +102,6 @@ def assemble(
         peak_memory_bytes=peak_memory_bytes(),
         warnings=tuple(diary.warnings),
     )
-
-
-def widths(planned: Planned) -> tuple[IntArray, IntArray]:
-    """Removable units of every group before and after, each (G,) int64."""
-    before = [layer.num_filters for layer in planned.plan.layers]
-    after = [len(layer.kept) for layer in planned.plan.layers]
-    return np.array(before, dtype=np.int64), np.array(after, dtype=np.int64)
 
 
 def target_words(select: SelectOptions) -> str:
@@ -161,7 +153,16 @@ def layer_lines(model: nn.Module, planned: Planned) -> tuple[LayerLine, ...]:
             count = planned.structure.num_filters.get(name, 0)
             cost = costs.get(name, LayerCost(Change(0, 0), Change(0, 0)))
             lines.append(LayerLine(name, count, count, cost.macs, cost.params, reason=reason))
-    return tuple(lines)
+    return (*lines, *_lines_cut_off(model, planned))
+
+
+def _lines_cut_off(model: nn.Module, planned: Planned) -> Iterator[LayerLine]:
+    """Layers of the network that came in which the depth cut took out."""
+    for name in planned.cut.passed if planned.cut else ():
+        weight = getattr(model.get_submodule(name), "weight", None)
+        if weight is not None and weight.ndim > 1:
+            reason = "cut off: its input already tells the labels as well as any later layer"
+            yield LayerLine(name, len(weight), 0, reason=reason)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ def check_job(options: Job) -> None:
         UsageError: flags that do not go together, in one line.
     """
     check_budget(options.select)
+    if options.select.cut_depth and options.dry_run:
+        raise UsageError("--dry-run given with --cut-depth, which a plan alone cannot decide")
     steps = options.select.steps
     if steps > 1 and options.run.resume:
         raise UsageError(f"--resume given with --steps {steps}; only a single step can be resumed")
@@ -62,6 +64,10 @@ def check_budget(select: SelectOptions) -> None:
     """
     check_criterion(select.rank)
     check_steps(select)
+    if select.cut_depth and not stated_budgets(select):
+        raise UsageError(
+            "--cut-depth given without a budget to compare at; add --keep, --macs or --params"
+        )
     given = {f"--{name}": value for name, value in stated_budgets(select).items()}
     if not given and select.max_drop is not None:
         return

@@ -71,6 +71,9 @@ class SelectOptions:
     """Fold what removed channels said into the weights that stay (least squares, no training)."""
     images: int = 10000
     """Training images that the statistics are taken from."""
+    cut_depth: bool = False
+    """Also cut off the layers that bring no success rate, if the network is better for it at the
+    same budget (held-out images, after repair); its classifier is then a probe of what is left."""
     steps: int = 1
     """Reach the budget in so many steps: rank, remove, repair, retrain for one epoch, and again;
     --epochs are those of the last step."""

@@ -125,6 +125,11 @@ def _work(
     folder: Path,
     diary: Diary,
 ) -> tuple[Outcome, Planned, Delivered]:
+    if options.select.cut_depth and (checkpoint.kept or checkpoint.origin.cut):
+        raise UsageError(
+            f"--cut-depth given for {options.network.model}, which was pruned already; "
+            "give the network that it was made from"
+        )
     planned, outcome = plan_and_carry_out(
         checkpoint.model,
         data,
@@ -152,6 +157,7 @@ def save_network(
         input_size=data.input_size,
         mean=data.mean,
         std=data.std,
+        cut=planned.cut or checkpoint.origin.cut,
     )
     kept = kept_indices(planned.structure, planned.plan)
     kept = recipe.compose(checkpoint.kept, kept) if checkpoint.kept else kept

@@ -4,6 +4,7 @@ plan -> removed -> repaired -> retrained
 """
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,14 @@ from .inputs.split import DataSet
 from .output import Diary
 from .planning import BATCH_SIZE, Planned, example_of, held_out_accuracy
 from .selection.norms import find_norm_behind, reestimate_norms
+from .selection.refit import refit
 from .selection.repair import repair
 from .structure.certificate import Certificate, certify
 from .structure.surgery import remove
 from .training.train import fit, retraining
 
+REFIT_IMAGES = 2000
+"""Training images that layers are solved again on."""
 NORM_IMAGES = 2000
 """Training images that BN statistics are re-estimated from."""
 
@@ -120,32 +124,58 @@ def _repair(
     held_out: dict[str, Accuracy],
     diary: Diary,
 ) -> tuple[nn.Module, dict[str, str | int | float | bool | None]]:
-    """The best on held-out images of: as it is, repaired, and either with new BN statistics."""
-    candidates = {"nothing": removed}
-    scores = {"nothing": held_out["removed"]}
+    """The best on held-out images of: as it is, repaired, refitted, or any with new BN statistics.
+
+    A stage that loses to the one before it is left out. Repair and refit win where they are equal,
+    new BN statistics do not.
+    """
+    best = _Candidate("nothing", removed, held_out["removed"])
+    measured = {best.name: best.accuracy.top1}
+
+    def judge(name: str, network: nn.Module, margin: int = 0) -> None:
+        nonlocal best
+        candidate = _Candidate(name, network, held_out_accuracy(network, data, device))
+        measured[name] = candidate.accuracy.top1
+        if candidate.accuracy.correct >= best.accuracy.correct + margin:
+            best = candidate
+
     if select.repair:
-        norms = find_norm_behind(model, example_of(data, device))
-        candidates["repair"], notes = repair(
-            removed,
-            model,
-            planned.structure,
-            planned.plan,
-            planned.statistics,
-            norm_behind=norms,
-        )
-        scores["repair"] = held_out_accuracy(candidates["repair"], data, device)
-        diary.warnings += [f"not repaired: {layer}: {why}" for layer, why in notes.left.items()]
-    best = max(candidates, key=lambda name: scores[name].top1)
+        for name, network in _mended(model, removed, data, planned, device, diary):
+            judge(name, network)
+        if best.name == "nothing":
+            diary.warnings.append("repair was dropped: held-out images were no better with it")
     batches = data.train.batches(BATCH_SIZE, device=device, limit=NORM_IMAGES, shuffle_seed=0)
-    renormed = reestimate_norms(candidates[best], batches, device)
-    name = f"{best} + BN re-estimated"
-    candidates[name], scores[name] = renormed, held_out_accuracy(renormed, data, device)
-    best = max(candidates, key=lambda name: scores[name].top1)
-    held_out["repaired"] = scores[best]
-    if select.repair and not best.startswith("repair"):
-        diary.warnings.append("repair was dropped: held-out images were no better with it")
-    measured = {f"held-out top-1, {name}": score.top1 for name, score in scores.items()}
-    return candidates[best], {"applied": best, **measured}
+    judge(f"{best.name} + BN re-estimated", reestimate_norms(best.network, batches, device), 1)
+    held_out["repaired"] = best.accuracy
+    measured |= planned.depth_top1
+    notes = {f"held-out top-1, {name}": top1 for name, top1 in measured.items()}
+    return best.network, {"applied": best.name, **notes}
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    name: str
+    network: nn.Module
+    accuracy: Accuracy
+
+
+def _mended(
+    model: nn.Module,
+    removed: nn.Module,
+    data: DataSet,
+    planned: Planned,
+    device: torch.device,
+    diary: Diary,
+) -> Iterator[tuple[str, nn.Module]]:
+    """The network repaired from the original's statistics, then refitted on its own inputs."""
+    norms = find_norm_behind(model, example_of(data, device))
+    structure, plan = planned.structure, planned.plan
+    repaired, notes = repair(removed, model, structure, plan, planned.statistics, norm_behind=norms)
+    diary.warnings += [f"not repaired: {layer}: {why}" for layer, why in notes.left.items()]
+    yield "repair", repaired
+    batches = data.train.batches(BATCH_SIZE, device=device, limit=REFIT_IMAGES, shuffle_seed=0)
+    images = [images for images, _ in batches]
+    yield "repair + refit", refit(repaired, model, structure, plan, images, norm_behind=norms)[0]
 
 
 def _better(

@@ -3,8 +3,10 @@
 network + data -> structure -> statistics, spectrum -> ranking -> plan
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,6 +25,7 @@ from .selection.norms import find_norm_behind
 from .selection.repair import repair
 from .selection.search import contest, thinnest
 from .structure.cost import CostModel
+from .structure.depth import DepthCut
 from .structure.plan import Plan
 from .structure.surgery import remove
 from .structure.trace import trace
@@ -35,18 +38,50 @@ HELD_OUT_IMAGES = 2000
 
 
 @dataclass(frozen=True)
+class Amounts:
+    """What a network has: removable filters, multiply-adds of one image, parameters."""
+
+    keep: int
+    macs: int
+    params: int
+
+    @staticmethod
+    def of(cost: CostModel, widths: Sequence[int]) -> "Amounts":
+        """Counts for any widths of the groups."""
+        widths_G = np.array(widths, dtype=np.int64)
+        return Amounts(int(widths_G.sum()), cost.macs(widths_G), cost.params(widths_G))
+
+
+@dataclass(frozen=True)
 class Planned:
     """Everything known before the first filter goes.
 
-    `statistics` and `spectrum` are None when no module reads a removable filter.
+    Attributes:
+        model: the network that all of it speaks of: the one that came in, unless it was cut off.
+        original: counts of the network that came in.
+        cut: how it was cut off in depth.
+        depth_top1: held-out accuracy after repair at every depth that was compared.
     """
 
+    model: nn.Module
     structure: Structure
     cost: CostModel
     statistics: Statistics
     spectrum: Spectrum
     ranking: Ranking
     plan: Plan
+    original: Amounts
+    cut: DepthCut | None = None
+    depth_top1: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def measured(self) -> "Measured":
+        """What was known before anything was ranked."""
+        return Measured(self.structure, self.cost, self.statistics, self.spectrum)
+
+    def left(self) -> Amounts:
+        """What the plan leaves."""
+        return Amounts.of(self.cost, [len(layer.kept) for layer in self.plan.layers])
 
 
 def make_plan(
@@ -84,7 +119,8 @@ def make_plan(
     base = Measured(structure, cost, statistics, spectrum)
     with diary.stage("rank"):
         ranking, plan = _choose(model, data, base, select, device=device, seed=seed, diary=diary)
-    return Planned(structure, cost, statistics, spectrum, ranking, plan)
+    whole = Amounts.of(cost, [len(group.units) for group in structure.groups])
+    return Planned(model, structure, cost, statistics, spectrum, ranking, plan, whole)
 
 
 def check_removable(structure: Structure) -> None:
@@ -141,7 +177,7 @@ def _choose(
         )
 
     def top1_of(plan: Plan) -> float:
-        return _trial_top1(model, data, base, plan, device)
+        return trial_top1(model, data, base, plan, device)
 
     asked = any(share is not None for share in (select.keep, select.macs, select.params))
     if select.rank == "auto":
@@ -159,7 +195,7 @@ def _choose(
     return ranking, plan
 
 
-def _trial_top1(
+def trial_top1(
     model: nn.Module, data: DataSet, base: Measured, plan: Plan, device: torch.device
 ) -> float:
     """Held-out accuracy after removal and repair, without a gradient step; a fraction."""

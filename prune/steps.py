@@ -7,7 +7,6 @@ finds. Every ranking but the first is made on a network that was repaired and tr
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -18,6 +17,7 @@ from .inputs.split import DataSet
 from .output import Diary
 from .pipeline import Outcome, carry_out
 from .planning import Planned, held_out_accuracy, make_plan
+from .shorten import plan_at_best_depth
 from .structure.certificate import Certificate
 from .structure.plan import LayerPlan, Plan
 
@@ -39,8 +39,8 @@ def plan_and_carry_out(
     """The whole job in `select.steps` steps.
 
     Returns:
-        what was measured on the original, with the plan of all steps together; and the outcome of
-        the last step, with the worst certificate of all.
+        what was measured on the original, or on the original cut off, with the plan of all steps
+        together; and the outcome of the last step, with the worst certificate of all.
 
     Raises:
         UsageError, InputError, GateError, PruneError: as `make_plan` and `carry_out` do.
@@ -51,10 +51,11 @@ def plan_and_carry_out(
     for step in range(1, select.steps + 1):
         last = step == select.steps
         budget = _budget_of_step(select, step, left)
-        planned = make_plan(current, data, budget, device=device, seed=seed, diary=diary)
+        plan = plan_at_best_depth if select.cut_depth and whole is None else make_plan
+        planned = plan(current, data, budget, device=device, seed=seed, diary=diary)
         whole = planned if whole is None else _joined(whole, planned)
         outcome = carry_out(
-            current,
+            planned.model,
             data,
             planned,
             budget,
@@ -68,7 +69,7 @@ def plan_and_carry_out(
         current, left = outcome.final, share_left(whole, select)
         certificates.append(outcome.certificate)
     assert whole is not None, "check_budget lets no job without a step through"
-    if select.steps == 1:
+    if select.steps == 1 and whole.model is model:
         return whole, outcome
     held_out = {**outcome.held_out, "original": held_out_accuracy(model, data, device)}
     worst = max(certificates, key=lambda c: c.max_relative_error or 0.0)
@@ -85,13 +86,8 @@ def _budget_of_step(select: SelectOptions, step: int, left: float) -> SelectOpti
 
 def share_left(planned: Planned, select: SelectOptions) -> float:
     """What a plan leaves of the amount that the budget is stated in, a share of the original."""
-    before = np.array([layer.num_filters for layer in planned.plan.layers], dtype=np.int64)
-    after = np.array([len(layer.kept) for layer in planned.plan.layers], dtype=np.int64)
-    if select.macs is not None:
-        return planned.cost.macs(after) / planned.cost.macs(before)
-    if select.params is not None:
-        return planned.cost.params(after) / planned.cost.params(before)
-    return float(after.sum() / before.sum())
+    name = next(iter(stated_budgets(select)), "keep")
+    return float(getattr(planned.left(), name) / getattr(planned.original, name))
 
 
 def _joined(whole: Planned, step: Planned) -> Planned:

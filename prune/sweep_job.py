@@ -23,7 +23,6 @@ from ..evaluate.tradeoff import Tradeoff, TradeoffPoint
 from ..evaluate.tradeoff_page import write_tradeoff
 from ..export.deliver import deliver
 from ..export.variants import Variant
-from .assemble import widths
 from .atomic import write_bytes
 from .checks import check_budget
 from .config import SelectOptions, Sweep
@@ -214,9 +213,8 @@ def _deliver(
     diary: Diary,
 ) -> Iterator[TradeoffPoint]:
     """One file for every wanted precision, checked, with its own held-out accuracy."""
-    _, after = widths(planned)
-    cost = planned.cost
-    empty = TradeoffPoint(name, macs=cost.macs(after), params=cost.params(after))
+    left = planned.left()
+    empty = TradeoffPoint(name, macs=left.macs, params=left.params)
     network = copy.deepcopy(model).cpu()
     for precision in precisions(options):
         path = point_file(out, name).with_name(f"{precision}.onnx")

@@ -24,6 +24,7 @@ ORDER = [
     "evaluate",
     "prune/planning",
     "prune/pipeline",
+    "prune/shorten",
     "prune/steps",
     "prune/assemble",
     "prune/job",

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..structure.depth import DepthCut
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """What pretrained networks expect, per channel, of pixels scaled to 0..1."""
@@ -20,6 +22,7 @@ class Origin:
         labels: label names in the order of the outputs; empty if unknown.
         input_size: channels, height, width of one input.
         mean, std: per channel, of pixels scaled to 0..1.
+        cut: how the architecture was cut off in depth, None where it is whole.
     """
 
     arch: str | None
@@ -29,10 +32,12 @@ class Origin:
     input_size: tuple[int, int, int] = (3, 32, 32)
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    cut: DepthCut | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values only, as they are written to files."""
-        return asdict(self)
+        """Plain values only, as they are written to files; no `cut` where there is none."""
+        values = asdict(self)
+        return values if self.cut else {k: v for k, v in values.items() if k != "cut"}
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "Origin":
@@ -41,4 +46,6 @@ class Origin:
             name: tuple(value) if isinstance(value, list) else value
             for name, value in values.items()
         }
+        if fields.get("cut"):
+            fields["cut"] = DepthCut.from_dict(fields["cut"])
         return Origin(**fields)

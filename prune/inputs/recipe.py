@@ -3,16 +3,18 @@
 Format, version 1: a safetensors file (no pickle; any safetensors reader opens it).
 
     metadata    format = "prune-dl", version = "1"
-                origin = JSON object: arch, num_labels, data, labels, input_size, mean, std
+                origin = JSON object: arch, num_labels, data, labels, input_size, mean, std, and
+                         cut (passed, classifier, num_features) where it was cut off in depth
                 notes  = JSON object of strings, free
     tensors     NAME              weights and buffers under their names in the state dict; a tensor
                                   that has several names is stored under the first
                 kept:AXIS:NAME    int64, ascending: positions of axis AXIS of tensor NAME of the
                                   architecture that are left; an axis that is not here is whole
 
-To rebuild: build the architecture `arch` with `num_labels` outputs, keep the kept positions of each
-tensor, state the new sizes in the modules (out_channels, ...), load the weights. A weight that the
-architecture has no place for is a bias that a layer without one was given by repair.
+To rebuild: build the architecture `arch` with `num_labels` outputs, let the modules `passed` of a
+cut pass their input on and give its classifier `num_features` inputs, keep the kept positions of
+each tensor, state the new sizes in the modules (out_channels, ...), load the weights. A weight that
+the architecture has no place for is a bias that a layer without one was given by repair.
 A reader refuses a version that it does not know. Positions refer to the architecture also when a
 pruned network was pruned again.
 """
@@ -30,6 +32,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..structure.depth import cut_off
 from ..structure.surgery import cut
 from ..structure.units import AxisKey, IntArray
 from . import zoo
@@ -130,6 +133,8 @@ def load(path: Path, model: nn.Module | None = None) -> nn.Module:
         if recipe.origin.arch is None:
             raise InputError(f"{path} names no architecture; give the whole network as `model`")
         model = zoo.build(recipe.origin.arch, recipe.origin.num_labels)
+    if recipe.origin.cut is not None:
+        cut_off(model, recipe.origin.cut)
     cut(model, recipe.kept)
     _fill(model, state, path)
     return model.eval()

@@ -70,7 +70,7 @@ def repair(
         if name not in statistics.moments:
             left[name] = "it never ran while the moments were measured"
             continue
-        place = _place(repaired, reader, (norm_behind or {}).get(name))
+        place = place_of_constant(repaired, reader, (norm_behind or {}).get(name))
         weight, shift_O = fold(
             weight_of(model, reader),
             statistics.moments[name].numpy(),
@@ -142,7 +142,9 @@ def fold(
     return from_channels(matrix_GnT, weight, reader), shift_GT.reshape(outputs, -1).sum(1)
 
 
-def _place(model: nn.Module, reader: Reader, norm: str | None) -> tuple[str, float] | None:
+def place_of_constant(
+    model: nn.Module, reader: Reader, norm: str | None
+) -> tuple[str, float] | None:
     """The tensor that takes the constant, and the sign it takes it with."""
     if reader.kind == "transposed":
         return None

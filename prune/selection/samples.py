@@ -1,0 +1,114 @@
+"""What a layer is given and what it answers at sampled positions, as rows of two matrices.
+
+Shapes: N images of a batch, P positions of a layer's output, S of them sampled, R = N * S rows,
+F inputs of one output (channels of all convolution groups times kernel taps), O outputs.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+PATCH_BYTES = 64 * 2**20
+"""Patches that are unfolded at once."""
+
+OnCall = Callable[[str, Tensor, Tensor], None]
+
+
+class _Reached(Exception):
+    """The layer that was asked for has been reached: the rest of the network is not needed."""
+
+
+def can_sample(module: nn.Module) -> str:
+    """Why a layer's inputs cannot be written as rows; empty where they can."""
+    if isinstance(module, nn.Linear):
+        return ""
+    if not isinstance(module, nn.Conv2d):
+        return f"a {type(module).__name__} is not refitted"
+    if module.padding_mode != "zeros" or isinstance(module.padding, str):
+        return f"padding {module.padding_mode} {module.padding} is not refitted"
+    return ""
+
+
+def count_positions(module: nn.Module, outputs: Tensor) -> int:
+    """P: positions of one image at which the layer answers."""
+    if isinstance(module, nn.Conv2d):
+        return outputs.shape[-1] * outputs.shape[-2]
+    return max(1, outputs[0].numel() // outputs.shape[-1])
+
+
+def choose_positions(num_positions: int, num_sampled: int, seed: tuple[int, int]) -> Tensor:
+    """Positions (S,) that one batch is sampled at, ascending, drawn from the seed."""
+    if num_sampled >= num_positions:
+        return torch.arange(num_positions)
+    randomness = torch.Generator().manual_seed(seed[0] * 1_000_003 + seed[1])
+    return torch.randperm(num_positions, generator=randomness)[:num_sampled].sort().values
+
+
+def input_rows(module: nn.Module, x: Tensor, positions_S: Tensor) -> Iterator[Tensor]:
+    """Inputs of the layer's outputs at these positions: (rows, F) float32, a part at a time.
+
+    Inputs of a convolution are sorted by channel, then by kernel tap, as its weight is.
+    """
+    positions_S = positions_S.to(x.device)
+    if not isinstance(module, nn.Conv2d):
+        yield x.reshape(len(x), -1, x.shape[-1])[:, positions_S].flatten(0, 1).float()
+        return
+    assert not isinstance(module.padding, str), "can_sample lets no such layer through"
+    taps = module.kernel_size[0] * module.kernel_size[1]
+    size = 4 * taps * x[0].numel()
+    for part in torch.split(x, max(1, PATCH_BYTES // size)):
+        columns = functional.unfold(
+            part.float(),
+            module.kernel_size,
+            dilation=module.dilation,
+            padding=module.padding,
+            stride=module.stride,
+        )
+        yield columns[:, :, positions_S].transpose(1, 2).flatten(0, 1)
+
+
+def output_rows(module: nn.Module, y: Tensor, positions_S: Tensor) -> Tensor:
+    """The layer's outputs at these positions: (R, O) float32."""
+    positions_S = positions_S.to(y.device)
+    if isinstance(module, nn.Conv2d):
+        return y.flatten(2)[:, :, positions_S].transpose(1, 2).flatten(0, 1).float()
+    return y.reshape(len(y), -1, y.shape[-1])[:, positions_S].flatten(0, 1).float()
+
+
+def inputs_of(model: nn.Module, layer: str, images: Sequence[Tensor]) -> Iterator[Tensor]:
+    """What a layer is given for each batch; the network runs no further than it."""
+    found: list[Tensor] = []
+
+    def stop(module: nn.Module, args: tuple[Any, ...]) -> None:
+        found[:] = [args[0]]
+        raise _Reached
+
+    for batch in images:
+        handle = model.get_submodule(layer).register_forward_pre_hook(stop)
+        try:
+            model(batch)
+        except _Reached:
+            pass
+        finally:
+            handle.remove()
+        yield found[0]
+
+
+@contextmanager
+def watching(model: nn.Module, layers: Sequence[str], on_call: OnCall) -> Iterator[None]:
+    """Call `on_call(layer, inputs, outputs)` whenever one of the layers has run."""
+    handles = [
+        model.get_submodule(layer).register_forward_hook(
+            lambda _, args, y, layer=layer: on_call(layer, args[0], y)
+        )
+        for layer in layers
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

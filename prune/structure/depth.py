@@ -1,0 +1,146 @@
+"""Cut a network off behind a layer: what follows passes its input on, up to the classifier.
+
+The layers with tensors of their own that run from a given layer on become `nn.Identity`; the last
+linear layer, the classifier, takes what arrives there. The class of the network, and everything
+without tensors (pooling, flattening, sums of residual branches), stay.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+from .shadow import call, undisturbed
+
+
+@dataclass(frozen=True)
+class DepthCut:
+    """How a network was cut off: plain values, so that a file can hold it.
+
+    Attributes:
+        passed: modules that pass their input on.
+        classifier: the linear layer that gives the outputs.
+        num_features: its inputs.
+    """
+
+    passed: tuple[str, ...]
+    classifier: str
+    num_features: int
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> "DepthCut":
+        """Read back plain values, also from JSON, where tuples became lists."""
+        return DepthCut(tuple(values["passed"]), values["classifier"], values["num_features"])
+
+
+def find_cut(model: nn.Module, layer: str, example_inputs: Any) -> DepthCut:
+    """How to cut a network off so that `layer` is the first that no longer computes.
+
+    The network is left as it was.
+
+    Raises:
+        InputError: the network does not end in a linear layer, a layer runs both before and behind
+            the cut, or the network does not run when it is cut off there.
+    """
+    names = _names_in_order(model, example_inputs)
+    classifier = names[-1]
+    if layer not in names[:-1]:
+        raise InputError(
+            f"the network cannot be cut off at {layer}: it does not run before {classifier}"
+        )
+    start = names.index(layer)
+    passed = tuple(dict.fromkeys(names[start:-1]))
+    shared = {*passed, classifier} & {*names[:start]}
+    if shared:
+        raise InputError(
+            f"the network cannot be cut off at {layer}: {min(shared)} runs before it too"
+        )
+    trial = copy.deepcopy(model)
+    _pass_on(trial, passed)
+    return DepthCut(passed, classifier, _num_features(trial, layer, classifier, example_inputs))
+
+
+def cut_off(model: nn.Module, cut: DepthCut) -> None:
+    """Cut a fresh network off, in place; its classifier answers zero until it has weights.
+
+    Raises:
+        InputError: the network has no such layers.
+    """
+    try:
+        linear = model.get_submodule(cut.classifier)
+        _pass_on(model, cut.passed)
+    except AttributeError as error:
+        raise InputError(
+            f"the network cannot be cut off as stated ({error}); "
+            "give the architecture that it was done for"
+        ) from error
+    if not isinstance(linear, nn.Linear):
+        raise InputError(f"the network cannot be cut off: {cut.classifier} is no linear layer")
+    fresh = nn.Linear(cut.num_features, linear.out_features).to(linear.weight)
+    with torch.no_grad():
+        fresh.weight.zero_()
+        fresh.bias.zero_()
+    _replace(model, cut.classifier, fresh)
+
+
+def _names_in_order(model: nn.Module, example_inputs: Any) -> list[str]:
+    """Modules with tensors of their own as they run; the last one is linear and gives the output.
+
+    Raises InputError otherwise.
+    """
+    names: list[str] = []
+    answers: list[Any] = []
+
+    def note(name: str, output: Any) -> None:
+        names.append(name)
+        answers[:] = [output]
+
+    handles = [
+        module.register_forward_hook(lambda _, args, y, name=name: note(name, y))
+        for name, module in model.named_modules()
+        if name
+        and any(x is not None for x in [*module._parameters.values(), *module._buffers.values()])
+    ]
+    try:
+        with undisturbed(model):
+            output = call(model.eval(), example_inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if (
+        not names
+        or not isinstance(model.get_submodule(names[-1]), nn.Linear)
+        or answers[0] is not output
+    ):
+        raise InputError("the network cannot be cut off: it does not end in a linear layer")
+    return names
+
+
+def _num_features(trial: nn.Module, layer: str, classifier: str, example_inputs: Any) -> int:
+    """What arrives at the classifier of a network that passes on; the network is used up."""
+    arrived: list[Tensor] = []
+    _replace(trial, classifier, nn.Identity())
+    trial.get_submodule(classifier).register_forward_pre_hook(
+        lambda _, args: arrived.append(args[0])
+    )
+    try:
+        with undisturbed(trial):
+            call(trial.eval(), example_inputs)
+    except (RuntimeError, ValueError, IndexError, TypeError, AttributeError) as error:
+        raise InputError(f"the network cannot be cut off at {layer}: {error}") from error
+    return int(arrived[0].shape[-1])
+
+
+def _pass_on(model: nn.Module, names: tuple[str, ...]) -> None:
+    for name in names:
+        model.get_submodule(name)  # AttributeError where there is none
+        _replace(model, name, nn.Identity())
+
+
+def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, attribute = name.rpartition(".")
+    setattr(model.get_submodule(parent), attribute, module)
