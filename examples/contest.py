@@ -3,14 +3,16 @@
     python examples/contest.py --model vgg16_cifar10.pt --data cifar10/ --macs 0.4 --out contest/
     python examples/contest.py ... --arms mechanism l1 tp-lamp --seeds 0 --batches 150
 
-Arms: every criterion of prune-dl with shared allocation and repair ("mechanism", "l1", ...), its
-repair switched off ("l1-unrepaired"), and Torch-Pruning's importances, global over the layers
-("tp-l1", "tp-l2", "tp-bn-scale", "tp-taylor", "tp-fpgm", "tp-lamp", "tp-random"; needs
-torch-pruning). Columns: test accuracy with no gradient step, after BN re-estimation, after a few
-batches of SGD, all with the same images, batches and seeds; multiply-adds; seconds of ranking.
+Arms: every criterion of prune-dl with shared allocation, repair and refit ("mechanism", "l1", ...),
+without refit ("l1-repaired") or without both ("l1-unrepaired"), and Torch-Pruning's importances,
+global over the layers ("tp-l1", "tp-l2", "tp-bn-scale", "tp-taylor", "tp-fpgm", "tp-lamp"), or
+uniform ("tp-random"; all need torch-pruning). Columns: test accuracy with no gradient step, after
+BN re-estimation, after a few batches of SGD, after a few epochs, all with the same images, batches
+and seeds; multiply-adds; seconds of ranking.
 
 Each row is written to OUT/rows.jsonl as soon as it is measured, and a second call with the same
-settings goes on where the first stopped. OUT/table.md has the means and ranges over the seeds.
+settings goes on where the first stopped. OUT/table.md has the means and ranges over the seeds,
+OUT/contest.html the same as a picture, OUT/contest.json both.
 """
 
 import argparse
@@ -18,10 +20,11 @@ import copy
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
+from contest_page import table, write_page
 from prune_dl.evaluate.accuracy import measure_accuracy
 from prune_dl.prune.inputs.checkpoint import load_checkpoint
 from prune_dl.prune.inputs.data import DataSet, open_data
@@ -30,16 +33,26 @@ from prune_dl.prune.mechanism.statistics import Statistics
 from prune_dl.prune.selection.allocate import allocate
 from prune_dl.prune.selection.criteria import rank
 from prune_dl.prune.selection.norms import find_norm_behind, reestimate_norms
+from prune_dl.prune.selection.refit import refit
 from prune_dl.prune.selection.repair import repair
 from prune_dl.prune.structure.cost import CostModel
+from prune_dl.prune.structure.plan import Plan
 from prune_dl.prune.structure.surgery import remove
 from prune_dl.prune.structure.trace import trace
 from prune_dl.prune.structure.units import Structure
-from prune_dl.prune.training.train import fit, retraining
+from prune_dl.prune.training.train import Training, fit, retraining
 from torch import Tensor, nn
 
 CPU = torch.device("cpu")
-OURS = ("mechanism", "response", "label-loss", "snr", "l1", "l2", "bn-scale", "taylor", "random")
+OURS = (
+    *("mechanism", "mechanism-repaired", "mechanism-unrepaired"),
+    *("response", "label-loss", "snr", "sharpness"),
+    *("l1", "l2", "bn-scale", "taylor", "fpgm", "lamp", "random"),
+    *("l1-unrepaired", "l2-unrepaired", "bn-scale-unrepaired", "taylor-unrepaired"),
+    *("fpgm-unrepaired", "lamp-unrepaired", "random-unrepaired"),
+)
+REFIT_IMAGES = 2000
+"""As many as the product takes by default."""
 PEERS = ("tp-l1", "tp-l2", "tp-bn-scale", "tp-taylor", "tp-fpgm", "tp-lamp", "tp-random")
 
 
@@ -52,6 +65,7 @@ class Settings:
     macs: float
     images: int
     batches: int
+    epochs: int
     lr: float
     test_images: int | None
 
@@ -66,6 +80,7 @@ class Row:
     no_step: float
     norms: float
     trained: float | None
+    trained_epochs: float | None
     ranking_seconds: float
 
 
@@ -109,7 +124,7 @@ def few(scene: Scene, images: int) -> Iterator[tuple[Tensor, Tensor]]:
 
 def ours(scene: Scene, arm: str, macs: float, seed: int) -> tuple[nn.Module, float, float]:
     """The network of one of our arms, the share of MACs left, and the seconds of ranking."""
-    criterion = arm.removesuffix("-unrepaired")
+    criterion = arm.removesuffix("-unrepaired").removesuffix("-repaired")
     start = time.perf_counter()
     ranking = rank(
         criterion,
@@ -125,12 +140,20 @@ def ours(scene: Scene, arm: str, macs: float, seed: int) -> tuple[nn.Module, flo
     smaller = remove(scene.model, scene.structure, plan)
     widths = torch.tensor([len(layer.kept) for layer in plan.layers]).numpy()
     share = scene.cost.macs(widths) / scene.cost.macs(scene.widths.numpy())
-    if arm == criterion:
-        norms = find_norm_behind(scene.model, torch.zeros(2, *scene.data.input_size))
-        smaller, _ = repair(
-            smaller, scene.model, scene.structure, plan, scene.statistics, norm_behind=norms
-        )
-    return smaller, share, seconds
+    return _mended(scene, smaller, plan, arm), share, seconds
+
+
+def _mended(scene: Scene, smaller: nn.Module, plan: Plan, arm: str) -> nn.Module:
+    """Repaired and refitted, as far as the arm says."""
+    if arm.endswith("-unrepaired"):
+        return smaller
+    model, structure = scene.model, scene.structure
+    norms = find_norm_behind(model, torch.zeros(2, *scene.data.input_size))
+    smaller, _ = repair(smaller, model, structure, plan, scene.statistics, norm_behind=norms)
+    if arm.endswith("-repaired"):
+        return smaller
+    images = [x for x, _ in few(scene, REFIT_IMAGES)]
+    return refit(smaller, model, structure, plan, images, norm_behind=norms)[0]
 
 
 def peer(scene: Scene, arm: str, macs: float, seed: int) -> tuple[nn.Module, float, float]:
@@ -191,42 +214,19 @@ def measure_row(scene: Scene, settings: Settings, arm: str, seed: int) -> Row:
     no_step = top1(smaller)
     renormed = reestimate_norms(smaller, few(scene, 2560), CPU)
     norms = top1(renormed)
-    trained = None
-    if settings.batches:
-        start = smaller if no_step >= norms else renormed
-        recipe = retraining(1, lr=settings.lr, seed=seed, max_batches=settings.batches, distill=0.0)
-        trained = top1(fit(copy.deepcopy(start), scene.data.train, recipe, device=CPU))
-    return Row(arm, seed, share, no_step, norms, trained, seconds)
+    start = smaller if no_step >= norms else renormed
 
+    def after(recipe: Training) -> float:
+        return top1(fit(copy.deepcopy(start), scene.data.train, recipe, device=CPU))
 
-def table(rows: list[Row]) -> str:
-    """Means over the seeds with their range, best without a gradient step first."""
-
-    def cell(values: list[float]) -> str:
-        mean = 100 * sum(values) / len(values)
-        spread = 50 * (max(values) - min(values))
-        return f"{mean:.2f}" + (f" ± {spread:.2f}" if len(values) > 1 else "")
-
-    arms = sorted(
-        {row.arm for row in rows},
-        key=lambda arm: -max(max(r.no_step, r.norms) for r in rows if r.arm == arm),
+    recipe = retraining(1, lr=settings.lr, seed=seed, distill=0.0)
+    brief, long = (
+        replace(recipe, max_batches=settings.batches),
+        replace(recipe, epochs=settings.epochs),
     )
-    lines = [
-        "| arm | seeds | MACs % | no step | BN re-estimated | after SGD | ranking s |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for arm in arms:
-        own = [row for row in rows if row.arm == arm]
-        trained = [row.trained for row in own if row.trained is not None]
-        cells = [
-            cell([r.macs_share for r in own]),
-            cell([r.no_step for r in own]),
-            cell([r.norms for r in own]),
-            cell(trained) if trained else "not run",
-            f"{sum(r.ranking_seconds for r in own) / len(own):.1f}",
-        ]
-        lines.append(f"| {arm} | {len(own)} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    trained = after(brief) if settings.batches else None
+    trained_epochs = after(long) if settings.epochs else None
+    return Row(arm, seed, share, no_step, norms, trained, trained_epochs, seconds)
 
 
 def run(settings: Settings, arms: list[str], seeds: list[int], out: Path) -> list[Row]:
@@ -243,7 +243,11 @@ def run(settings: Settings, arms: list[str], seeds: list[int], out: Path) -> lis
         with file.open("a") as stream:
             print(json.dumps({"settings": asdict(settings), "row": asdict(rows[-1])}), file=stream)
         print(rows[-1], flush=True)
+    rows = [row for row in rows if row.arm in arms and row.seed in seeds]
     (out / "table.md").write_text(table(rows))
+    document = {"settings": asdict(settings), "rows": [asdict(row) for row in rows]}
+    (out / "contest.json").write_text(json.dumps(document, indent=1))
+    write_page(rows, out / "contest.html", f"{settings.macs:.0%} of the multiply-adds")
     return rows
 
 
@@ -256,6 +260,7 @@ def main() -> None:
     parser.add_argument("--macs", type=float, default=0.4, help="share of the multiply-adds left")
     parser.add_argument("--images", type=int, default=6000, help="of the statistics")
     parser.add_argument("--batches", type=int, default=150, help="of SGD; 0 for none")
+    parser.add_argument("--epochs", type=int, default=0, help="of SGD; 0 for none")
     parser.add_argument("--lr", type=float, default=0.02)
     parser.add_argument("--test-images", type=int, default=None, help="default: the whole part")
     parser.add_argument("--arms", nargs="+", default=[*OURS, *PEERS])
@@ -268,6 +273,7 @@ def main() -> None:
         given.macs,
         given.images,
         given.batches,
+        given.epochs,
         given.lr,
         given.test_images,
     )

@@ -18,12 +18,17 @@ ROOT = Path(__file__).parents[1]
 
 
 def load_contest() -> ModuleType:
+    """The example, which finds its neighbour when it is run as a script."""
+    sys.path.insert(0, str(ROOT / "examples"))
     spec = importlib.util.spec_from_file_location("contest", ROOT / "examples" / "contest.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["contest"] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(ROOT / "examples"))
     return module
 
 
@@ -40,7 +45,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_arms_are_measured_once_and_the_table_ranks_them(checkpoint: Path, tmp_path: Path) -> None:
     contest = load_contest()
-    settings = contest.Settings(str(checkpoint), "digits", 0.5, 600, 2, 0.02, 100)
+    settings = contest.Settings(str(checkpoint), "digits", 0.5, 600, 2, 1, 0.02, 100)
     arms = ["mechanism", "random-unrepaired"]
     rows = contest.run(settings, arms, [0], tmp_path)
     assert [row.arm for row in rows] == arms
@@ -48,6 +53,7 @@ def test_arms_are_measured_once_and_the_table_ranks_them(checkpoint: Path, tmp_p
         assert row.macs_share == pytest.approx(0.5, rel=0.02)
         assert 0 <= row.norms <= 1
         assert row.trained is not None
+        assert row.trained_epochs is not None
     assert rows[0].no_step > rows[1].no_step
     again = contest.run(settings, arms, [0], tmp_path)
     assert again == rows
@@ -55,13 +61,16 @@ def test_arms_are_measured_once_and_the_table_ranks_them(checkpoint: Path, tmp_p
     assert [json.loads(line)["row"]["arm"] for line in lines] == arms
     table = (tmp_path / "table.md").read_text().splitlines()
     assert table[2].startswith("| mechanism | 1 |")
+    assert table[2].count("|") == table[0].count("|")
+    assert "mechanism" in (tmp_path / "contest.html").read_text()
+    assert len(json.loads((tmp_path / "contest.json").read_text())["rows"]) == 2
 
 
 @pytest.mark.slow
 def test_a_peer_reaches_the_same_budget(checkpoint: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch_pruning")
     contest = load_contest()
-    settings = contest.Settings(str(checkpoint), "digits", 0.5, 600, 0, 0.02, 100)
+    settings = contest.Settings(str(checkpoint), "digits", 0.5, 600, 0, 0, 0.02, 100)
     row = contest.run(settings, ["tp-l2"], [0], tmp_path)[0]
     assert row.macs_share == pytest.approx(0.5, abs=0.04)
     assert row.trained is None
