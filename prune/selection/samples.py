@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 PATCH_BYTES = 64 * 2**20
-"""Patches that are unfolded at once."""
+"""Patches that are written out at once."""
 
 OnCall = Callable[[str, Tensor, Tensor], None]
 
@@ -57,18 +57,26 @@ def input_rows(module: nn.Module, x: Tensor, positions_S: Tensor) -> Iterator[Te
     if not isinstance(module, nn.Conv2d):
         yield x.reshape(len(x), -1, x.shape[-1])[:, positions_S].flatten(0, 1).float()
         return
-    assert not isinstance(module.padding, str), "can_sample lets no such layer through"
-    taps = module.kernel_size[0] * module.kernel_size[1]
-    size = 4 * taps * x[0].numel()
+    places_ST = _places(module, x, positions_S)
+    size = 4 * places_ST.numel() * x.shape[1]
+    across, down = int(module.padding[1]), int(module.padding[0])
     for part in torch.split(x, max(1, PATCH_BYTES // size)):
-        columns = functional.unfold(
-            part.float(),
-            module.kernel_size,
-            dilation=module.dilation,
-            padding=module.padding,
-            stride=module.stride,
-        )
-        yield columns[:, :, positions_S].transpose(1, 2).flatten(0, 1)
+        lines_NCQ = functional.pad(part.float(), (across, across, down, down)).flatten(2)
+        yield lines_NCQ[:, :, places_ST].transpose(1, 2).flatten(2).flatten(0, 1)
+
+
+def _places(module: nn.Conv2d, x: Tensor, positions_S: Tensor) -> Tensor:
+    """Where on the padded map each kernel tap of each position looks: (S, taps)."""
+    assert not isinstance(module.padding, str), "can_sample lets no such layer through"
+    width = x.shape[3] + 2 * module.padding[1]
+    reach = module.dilation[1] * (module.kernel_size[1] - 1)
+    columns = (width - reach - 1) // module.stride[1] + 1
+    row_S, column_S = positions_S // columns, positions_S % columns
+    start_S = row_S * module.stride[0] * width + column_S * module.stride[1]
+    row_T = torch.arange(module.kernel_size[0], device=x.device) * module.dilation[0]
+    column_T = torch.arange(module.kernel_size[1], device=x.device) * module.dilation[1]
+    taps = (row_T[:, None] * width + column_T).flatten()
+    return start_S[:, None] + taps
 
 
 def output_rows(module: nn.Module, y: Tensor, positions_S: Tensor) -> Tensor:
