@@ -10,9 +10,10 @@ uniform ("tp-random"; all need torch-pruning). Columns: test accuracy with no gr
 BN re-estimation, after a few batches of SGD, after a few epochs, all with the same images, batches
 and seeds; multiply-adds; seconds of ranking.
 
-Each row is written to OUT/rows.jsonl as soon as it is measured, and a second call with the same
-settings goes on where the first stopped. OUT/table.md has the means and ranges over the seeds,
-OUT/contest.html the same as a picture, OUT/contest.json both.
+The statistics are kept in OUT. Each row is written to OUT/rows.jsonl as soon as it is measured, and
+a second call with the same settings goes on where the first stopped; several budgets may share OUT.
+OUT/0.4.md has the means and ranges over the seeds at 40 % of the multiply-adds, OUT/0.4.html the
+same as a picture, OUT/0.4.json the rows.
 """
 
 import argparse
@@ -28,8 +29,11 @@ from contest_page import table, write_page
 from prune_dl.evaluate.accuracy import measure_accuracy
 from prune_dl.prune.inputs.checkpoint import load_checkpoint
 from prune_dl.prune.inputs.data import DataSet, open_data
+from prune_dl.prune.mechanism.files import load_spectrum, save_spectrum
 from prune_dl.prune.mechanism.spectrum import Spectrum, measure
 from prune_dl.prune.mechanism.statistics import Statistics
+from prune_dl.prune.mechanism.statistics import load as load_statistics
+from prune_dl.prune.mechanism.statistics import save as save_statistics
 from prune_dl.prune.selection.allocate import allocate
 from prune_dl.prune.selection.criteria import rank
 from prune_dl.prune.selection.norms import find_norm_behind, reestimate_norms
@@ -100,22 +104,26 @@ class Scene:
         return torch.tensor([len(group.units) for group in self.structure.groups])
 
 
-def prepare(settings: Settings) -> Scene:
-    """Load, trace and measure, once for all arms."""
+def prepare(settings: Settings, out: Path) -> Scene:
+    """Load, trace and measure, once for all arms and budgets."""
     data = open_data(settings.data)
     model = load_checkpoint(settings.model, num_labels=len(data.labels)).model.eval()
-    example = torch.zeros(2, *data.input_size)
-    structure = trace(model, example)
-    statistics, spectrum = measure(
-        model,
-        structure,
-        data.train.batches(256, device=CPU, limit=settings.images),
-        data.held_out.batches(256, device=CPU, limit=settings.images // 2),
-        len(data.labels),
-        device=CPU,
-    )
-    cost = CostModel.of(model, structure)
-    return Scene(model, data, structure, cost, statistics, spectrum)
+    model = model.to(memory_format=torch.channels_last)
+    structure = trace(model, torch.zeros(2, *data.input_size))
+    kept = [out / f"{what}-{settings.images}.safetensors" for what in ("statistics", "spectrum")]
+    if not all(path.exists() for path in kept):
+        statistics, spectrum = measure(
+            model,
+            structure,
+            data.train.batches(250, device=CPU, limit=settings.images),
+            data.held_out.batches(250, device=CPU, limit=settings.images // 2),
+            len(data.labels),
+            device=CPU,
+        )
+        save_statistics(statistics, kept[0])
+        save_spectrum(spectrum, kept[1])
+    statistics, spectrum = load_statistics(kept[0]), load_spectrum(kept[1])
+    return Scene(model, data, structure, CostModel.of(model, structure), statistics, spectrum)
 
 
 def few(scene: Scene, images: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -236,19 +244,26 @@ def run(settings: Settings, arms: list[str], seeds: list[int], out: Path) -> lis
     lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     rows = [Row(**x["row"]) for x in lines if x["settings"] == asdict(settings)]
     wanted = [(a, s) for a in arms for s in seeds if (a, s) not in {(r.arm, r.seed) for r in rows}]
-    scene = prepare(settings) if wanted else None
+    scene = prepare(settings, out) if wanted else None
     for arm, seed in wanted:
         assert scene is not None
         rows.append(measure_row(scene, settings, arm, seed))
         with file.open("a") as stream:
             print(json.dumps({"settings": asdict(settings), "row": asdict(rows[-1])}), file=stream)
         print(rows[-1], flush=True)
-    rows = [row for row in rows if row.arm in arms and row.seed in seeds]
-    (out / "table.md").write_text(table(rows))
+        write_results(settings, rows, out)
+    chosen = [row for row in rows if row.arm in arms and row.seed in seeds]
+    write_results(settings, chosen, out)
+    return chosen
+
+
+def write_results(settings: Settings, rows: list[Row], out: Path) -> None:
+    """Table, rows and picture of one budget."""
+    name = f"{settings.macs:g}"
+    (out / f"{name}.md").write_text(table(rows))
     document = {"settings": asdict(settings), "rows": [asdict(row) for row in rows]}
-    (out / "contest.json").write_text(json.dumps(document, indent=1))
-    write_page(rows, out / "contest.html", f"{settings.macs:.0%} of the multiply-adds")
-    return rows
+    (out / f"{name}.json").write_text(json.dumps(document, indent=1))
+    write_page(rows, out / f"{name}.html", f"{settings.macs:.0%} of the multiply-adds")
 
 
 def main() -> None:

@@ -59,11 +59,11 @@ def test_arms_are_measured_once_and_the_table_ranks_them(checkpoint: Path, tmp_p
     assert again == rows
     lines = (tmp_path / "rows.jsonl").read_text().splitlines()
     assert [json.loads(line)["row"]["arm"] for line in lines] == arms
-    table = (tmp_path / "table.md").read_text().splitlines()
+    table = (tmp_path / "0.5.md").read_text().splitlines()
     assert table[2].startswith("| mechanism | 1 |")
     assert table[2].count("|") == table[0].count("|")
-    assert "mechanism" in (tmp_path / "contest.html").read_text()
-    assert len(json.loads((tmp_path / "contest.json").read_text())["rows"]) == 2
+    assert "mechanism" in (tmp_path / "0.5.html").read_text()
+    assert len(json.loads((tmp_path / "0.5.json").read_text())["rows"]) == 2
 
 
 @pytest.mark.slow
