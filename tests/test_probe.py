@@ -21,10 +21,11 @@ def digits() -> tuple[Tensor, Tensor]:
     return torch.from_numpy(x).float(), torch.from_numpy(y)
 
 
-def test_the_probe_is_scikit_learns_ridge() -> None:
+@pytest.mark.parametrize("ridge", [RIDGE, 30.0])
+def test_the_probe_is_scikit_learns_ridge(ridge: float) -> None:
     x, y = digits()
-    probe = solve(statistics_of(x, y, 10))
-    penalty = RIDGE * float(x.double().var(0, correction=0).sum())
+    probe = solve(statistics_of(x, y, 10), ridge)
+    penalty = ridge * float(x.double().var(0, correction=0).sum())
     oracle = Ridge(alpha=penalty).fit(x.double().numpy(), np.eye(10)[y.numpy()])
     np.testing.assert_allclose(probe.weights_KD.numpy(), oracle.coef_, atol=1e-6)
     np.testing.assert_allclose(probe.bias_K.numpy(), oracle.intercept_, atol=1e-6)

@@ -43,13 +43,13 @@ class Probe:
         return (features_ND @ self.weights_KD.T + self.bias_K).argmax(1)
 
 
-def solve(statistics: LayerStatistics) -> Probe:
+def solve(statistics: LayerStatistics, ridge: float = RIDGE) -> Probe:
     """Ridge regression of the one-hot labels on the centred features (Cholesky, float64).
 
     With X the centred features and Y the centred one-hot labels of N samples,
 
         W = Y^T X (X^T X + penalty * I)^-1,    b = mean(Y) - W mean(X),
-        penalty = 0.3 * (D / N) * tr(X^T X) / D.
+        penalty = ridge * (D / N) * tr(X^T X) / D.
 
     The penalty follows the features' scale, so that predictions do not change when all features
     are multiplied by one number, and fades as samples outnumber features. A label without samples
@@ -60,7 +60,7 @@ def solve(statistics: LayerStatistics) -> Probe:
     mean_D = sums_KD.sum(0) / num_samples
     cross_KD = sums_KD - counts_K[:, None] * mean_D
     covariance_DD = statistics.gram_DD - num_samples * torch.outer(mean_D, mean_D)
-    penalty = RIDGE * float(covariance_DD.trace() / num_samples)
+    penalty = ridge * float(covariance_DD.trace() / num_samples)
     weights_KD = _solve_positive(covariance_DD, penalty, cross_KD)
     bias_K = counts_K / num_samples - weights_KD @ mean_D
     return Probe(statistics.grid, weights_KD.float(), bias_K.float())
