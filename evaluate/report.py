@@ -2,8 +2,9 @@
 
     accuracy        {original, removed, repaired, final}: {top1, low, high, correct, total} on
                     the test part; top1 and its 95 % Wilson interval are fractions. `removed` is
-                    measured right after the filters went, `repaired` after closed-form repair,
-                    `final` is the network that was exported. null: that stage was not run.
+                    measured right after the filters went (on 2,000 of the test images at most),
+                    `repaired` after closed-form repair, `final` is the network that was exported.
+                    null: that stage was not run.
     held_out        the same, on the held-out part of the training data (where decisions are made)
     filters         {original, final}: removable filters of the whole network
     macs, params    {original, final}: multiply-adds of one image (one each); parameters

@@ -111,7 +111,7 @@ def make_plan(
             model,
             structure,
             data.train.batches(BATCH_SIZE, device=device, limit=select.images),
-            data.held_out.batches(BATCH_SIZE, device=device, limit=select.images),
+            data.held_out.batches(BATCH_SIZE, device=device, limit=HELD_OUT_IMAGES),
             len(data.labels),
             device=device,
             progress=progress,
