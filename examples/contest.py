@@ -34,6 +34,7 @@ from prune_dl.prune.mechanism.spectrum import Spectrum, measure
 from prune_dl.prune.mechanism.statistics import Statistics
 from prune_dl.prune.mechanism.statistics import load as load_statistics
 from prune_dl.prune.mechanism.statistics import save as save_statistics
+from prune_dl.prune.pipeline import REFIT_IMAGES
 from prune_dl.prune.selection.allocate import allocate
 from prune_dl.prune.selection.criteria import rank
 from prune_dl.prune.selection.norms import find_norm_behind, reestimate_norms
@@ -55,8 +56,6 @@ OURS = (
     *("l1-unrepaired", "l2-unrepaired", "bn-scale-unrepaired", "taylor-unrepaired"),
     *("fpgm-unrepaired", "lamp-unrepaired", "random-unrepaired"),
 )
-REFIT_IMAGES = 2000
-"""As many as the product takes by default."""
 PEERS = ("tp-l1", "tp-l2", "tp-bn-scale", "tp-taylor", "tp-fpgm", "tp-lamp", "tp-random")
 
 

@@ -25,6 +25,7 @@ from .structure.certificate import Certificate, certify
 from .structure.surgery import remove
 from .training.train import fit, retraining
 
+REFITTED = "repair + refit"
 REFIT_IMAGES = 2000
 """Training images that layers are solved again on."""
 NORM_IMAGES = 2000
@@ -124,7 +125,7 @@ def _repair(
     held_out: dict[str, Accuracy],
     diary: Diary,
 ) -> tuple[nn.Module, dict[str, str | int | float | bool | None]]:
-    """The best on held-out images of: as it is, repaired, refitted, or any with new BN statistics.
+    """The best on held-out images of: as it is, repaired, refitted; or with new BN statistics.
 
     A stage that loses to the one before it is left out. Repair and refit win where they are equal,
     new BN statistics do not.
@@ -144,8 +145,9 @@ def _repair(
             judge(name, network)
         if best.name == "nothing":
             diary.warnings.append("repair was dropped: held-out images were no better with it")
-    batches = data.train.batches(BATCH_SIZE, device=device, limit=NORM_IMAGES, shuffle_seed=0)
-    judge(f"{best.name} + BN re-estimated", reestimate_norms(best.network, batches, device), 1)
+    if best.name != REFITTED:  # whose layers already answer with the original's mean and variance
+        batches = data.train.batches(BATCH_SIZE, device=device, limit=NORM_IMAGES, shuffle_seed=0)
+        judge(f"{best.name} + BN re-estimated", reestimate_norms(best.network, batches, device), 1)
     held_out["repaired"] = best.accuracy
     measured |= planned.depth_top1
     notes = {f"held-out top-1, {name}": top1 for name, top1 in measured.items()}
@@ -175,7 +177,7 @@ def _mended(
     yield "repair", repaired
     batches = data.train.batches(BATCH_SIZE, device=device, limit=REFIT_IMAGES, shuffle_seed=0)
     images = [images for images, _ in batches]
-    yield "repair + refit", refit(repaired, model, structure, plan, images, norm_behind=norms)[0]
+    yield REFITTED, refit(repaired, model, structure, plan, images, norm_behind=norms)[0]
 
 
 def _better(

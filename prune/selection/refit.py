@@ -41,9 +41,9 @@ from .samples import (
 
 Kept = Mapping[AxisKey, IntArray]
 
-ROWS = 32768
+ROWS = 24576
 """Positions that one layer is solved on, where the images have so many."""
-PENALTY = 1e-3
+PENALTY = 3e-3
 """Pull towards the weights that were there, as a share of the mean variance of an input."""
 MAX_INPUTS = 6144
 """Layers with more inputs to an output are left alone: their Gram matrix would not be small."""
