@@ -69,7 +69,7 @@ class SelectOptions:
     """Round the filters of every layer to a multiple of this."""
     repair: bool = True
     """Fold what removed channels said into the weights that stay (least squares, no training)."""
-    images: int = 10000
+    images: int = 6000
     """Training images that the statistics are taken from."""
     cut_depth: bool = False
     """Also cut off the layers that bring no success rate, if the network is better for it at the
@@ -231,7 +231,7 @@ class Sweep:
     """What ranks filters; see prune-dl --help."""
     allocate: Literal["sr", "error", "uniform"] = "sr"
     """How a budget is spread over layers."""
-    images: int = 10000
+    images: int = 6000
     """Training images that the statistics are taken from, once for all budgets."""
     fp16: bool = True
     """Also a float16 file of each network."""
