@@ -1,17 +1,24 @@
 import dataclasses
+import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from prune_dl.prune.inputs.checkpoint import save_checkpoint
+from prune_dl.prune.inputs.data import open_data
+from prune_dl.prune.inputs.origin import Origin
+from prune_dl.prune.inputs.zoo import build
 from prune_dl.prune.mechanism.agreement import compare_spectra
 from prune_dl.prune.mechanism.clusters import find_clusters
 from prune_dl.prune.mechanism.spectrum import Spectrum
 from test_spectrum import Net, run
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
+import agreement
 import merge_statistics
+import reproduce_paper
 from paper_claims import Row, check, rows_of, table
 
 
@@ -77,3 +84,58 @@ def test_two_halves_on_disk_are_the_whole(capsys: pytest.CaptureFixture[str]) ->
     assert images == "images: 1295 in two parts, 1295 in one"
     assert float(sums.split()[-1]) < 1e-6
     assert float(weights.split()[-1]) < 1e-3
+
+
+ARCH = "vgg6:in_channels=1,width=0.125"
+
+
+@pytest.fixture
+def untrained(tmp_path: Path) -> Path:
+    """A small network for the digits, as `prune-dl train` would save it."""
+    torch.manual_seed(0)
+    data = open_data("digits")
+    origin = Origin(ARCH, 10, "digits", data.labels, data.input_size, data.mean, data.std)
+    save_checkpoint(tmp_path / "digits.pt", build(ARCH, 10), origin)
+    return tmp_path / "digits.pt"
+
+
+def test_the_reproduction_keeps_rows_claims_and_agreement_of_every_arm(
+    untrained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = untrained.with_name("figures.json")
+    what = reproduce_paper.Reproduction(
+        ARCH,
+        "digits",
+        model=untrained,
+        images=300,
+        test_images=200,
+        probe="both",
+        probe_epochs=1,
+        cache=True,
+        device="cpu",
+        out=out,
+    )
+    reproduce_paper.reproduce(what)
+    arms = json.loads(out.read_text())
+    assert list(arms) == ["trained", "untrained network", "shuffled labels"]
+    for arm in arms.values():
+        assert [len(arm[name]) for name in ("layers", "claims", "agreement")] == [5, 4, 5]
+    assert not any(claim["holds"] for claim in arms["shuffled labels"]["claims"][:1])
+    assert max(row["SR"] for row in arms["shuffled labels"]["layers"]) < 0.3
+    assert max(row["SR"] for row in arms["trained"]["layers"]) > 0.5
+    assert capsys.readouterr().out.count("| layer | filters |") == 3
+
+
+def test_the_comparison_of_probes_has_a_table_for_each_penalty(
+    untrained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = agreement.Options(
+        str(untrained), "digits", epochs=1, images=200, test_images=100, penalties=(0.3, 30.0)
+    )
+    agreement.main(options)
+    printed = capsys.readouterr().out
+    assert printed.count("| features.0 |") == 3
+    titles = [line for line in printed.splitlines() if line.startswith(("published,", "ridge,"))]
+    assert titles == ["published, another seed", "ridge, penalty 0.3", "ridge, penalty 30.0"]
+    tables = printed.split("\nridge, ")
+    assert tables[1].splitlines()[4:] != tables[2].splitlines()[4:]
