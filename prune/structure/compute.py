@@ -85,7 +85,14 @@ def layer_norm(op: Op) -> list[Fields]:
     return [merged]
 
 
-@rule(aten._softmax, aten._log_softmax, aten.cumsum, aten.cumprod, aten.logcumsumexp)
+@rule(
+    aten._softmax,
+    aten._safe_softmax,
+    aten._log_softmax,
+    aten.cumsum,
+    aten.cumprod,
+    aten.logcumsumexp,
+)
 def along_axis(op: Op) -> Fields:
     """Channels of one axis change each other."""
     axis = int(op.args[1]) % max(op.out.ndim, 1)

@@ -26,11 +26,13 @@ def _contract(op: Op, a: Tensor | None, b: Tensor | None) -> None:
 
 def only(op: Op, fields: Fields, axis: int) -> tuple[Tensor | None, Fields]:
     """The field of one axis and the others; fields that mix it with other axes are pinned."""
-    own = find(fields, axis)
-    if own is not None and axes_of(own) != {axis}:
-        op.pin(own, "its channels are interleaved with another axis")
-        return None, tuple(x for x in fields if x is not own)
-    return own, tuple(x for x in fields if x is not own)
+    along = [x for x in fields if axis in axes_of(x)]
+    others = tuple(x for x in fields if axis not in axes_of(x))
+    if len(along) == 1 and axes_of(along[0]) == {axis}:
+        return along[0], others
+    for field in along:
+        op.pin(field, "its channels are interleaved with others")
+    return None, others
 
 
 @rule(aten.convolution, aten.convolution_overrideable, aten.mkldnn_convolution)

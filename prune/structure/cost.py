@@ -36,9 +36,9 @@ class CostModel:
     @staticmethod
     def of(model: nn.Module, structure: Structure) -> "CostModel":
         """The cost model of a traced network."""
-        cuttable = sorted({name for name, _ in structure.axes})
         parameters = dict(model.named_parameters())
         sizes = {**parameters, **dict(model.named_buffers())}
+        cuttable = sorted({name for name, _ in structure.axes if name in sizes})
         fixed = {name: p.numel() for name, p in parameters.items() if name not in set(cuttable)}
         depth = max((sizes[name].ndim for name in cuttable), default=1)
         base, per_unit = _linear_sizes(
@@ -81,7 +81,8 @@ def _linear_sizes(
     row_of = {name: row for row, name in enumerate(names)}
     for name in names:
         base[row_of[name], : len(shapes[name])] = shapes[name]
-    for (name, axis), units in structure.axes.items():
+    axes = ((name, axis, units) for (name, axis), units in structure.axes.items())
+    for name, axis, units in (x for x in axes if x[0] in row_of):
         movable = units[units >= 0]
         counts = np.bincount(group_of[movable], minlength=len(structure.groups))
         base[row_of[name], axis] = len(units) - len(movable)

@@ -22,9 +22,10 @@ def cat(op: Op) -> Fields:
     across: Fields = ()
     for field in (x for t in tensors for x in op.get(t) if axis not in axes_of(x)):
         across = op._join(across, field)
-    for found in across:
-        if not all(_covers(op, tensor, found) for tensor in tensors):
-            op.pin(found, "it is concatenated with a tensor of fixed size")
+    loose = tuple(x for x in across if not all(_covers(op, tensor, x) for tensor in tensors))
+    for found in loose:
+        op.pin(found, "it is concatenated with a tensor of fixed size")
+    across = tuple(x for x in across if not any(x is found for found in loose))
     rows = [find(op.get(tensor), axis) for tensor in tensors]
     if all(row is None for row in rows):
         return across

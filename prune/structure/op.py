@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch._ops import OpOverload, OpOverloadPacket
 
 from .labels import Fields, Labels, axes_of
@@ -22,6 +22,9 @@ class Op:
         labels: where unions and pins go.
         get: the fields of a tensor, empty when it carries none.
         where: module path, for reasons.
+        module: the innermost running module.
+        tie: makes an integer attribute of that module follow these labels, one for each unit of
+            its value.
         choice: which of the `num_choices` readings of the operation a rule should take (a split
             axis can shrink in one factor or in another).
         mixing: filled when a removed channel changes the channels that stay.
@@ -34,6 +37,8 @@ class Op:
     labels: Labels
     get: Callable[[Tensor], Fields]
     where: str
+    module: nn.Module
+    tie: Callable[[str, Tensor], None]
     choice: int = 0
     num_choices: int = 1
     mixing: list[tuple[str, Tensor]] = field(default_factory=list)
@@ -48,6 +53,11 @@ class Op:
     def fields(self, index: int = 0) -> Fields:
         """Fields of a tensor argument."""
         return self.get(self.args[index])
+
+    def stated(self, size: int) -> tuple[str, ...]:
+        """Integer attributes of the running module that have this value."""
+        own = vars(self.module).items()
+        return tuple(key for key, value in own if type(value) is int and value == size)
 
     @property
     def name(self) -> str:

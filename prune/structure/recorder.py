@@ -39,6 +39,7 @@ class Record:
     inputs: Fields
     outputs: tuple[tuple[tuple[int, ...], Fields], ...]
     num_choices: int
+    numbers: tuple[float, ...]
 
 
 @dataclass
@@ -48,7 +49,8 @@ class Recording:
     Attributes:
         labels: unions and pins.
         records: operations in order.
-        tensors: parameter or buffer name -> its fields, one per axis of more than one position.
+        tensors: parameter or buffer name -> its fields, one per axis of more than one position; an
+            integer attribute that states a size (`num_heads`) has one field of that many labels.
         modules: module paths in order of their first run.
         positions: weight name -> how often each element is used, over the whole batch.
         features: module path -> labels of its input features at its first run (linear layers).
@@ -70,6 +72,7 @@ class ModuleStack:
     def __init__(self, model: nn.Module) -> None:
         self.name_of = {id(module): name for name, module in model.named_modules()}
         self.frames: list[tuple[str, str]] = []
+        self.running: list[nn.Module] = [model]
         self.counts: list[int] = []
         self.ran: dict[str, None] = {}
 
@@ -78,12 +81,14 @@ class ModuleStack:
         if id(module) in self.name_of:
             self.frames.append((self.name_of[id(module)], type(module).__qualname__))
             self.counts.append(0)
+            self.running.append(module)
             self.ran.setdefault(self.frames[-1][0])
 
     def leave(self, module: nn.Module, _args: Any, _out: Any) -> None:
         """It ends."""
         if id(module) in self.name_of:
             self.frames.pop()
+            self.running.pop()
             self.counts.pop()
 
     def place(self, name: str) -> tuple[Site, str]:
@@ -138,6 +143,14 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             )
         return self.recording.tensors[name]
 
+    def _tie(self, attribute: str, labels: Tensor) -> None:
+        """The running module's integer attribute follows these labels, like a tensor's axis."""
+        path = self.stack.frames[-1][0] if self.stack.frames else ""
+        name = f"{path}.{attribute}".lstrip(".")
+        if name not in self.recording.tensors:
+            self.recording.tensors[name] = (self.recording.labels.fresh(labels.numel()),)
+        self.recording.labels.unite(self.recording.tensors[name][0], labels.reshape(-1))
+
     def origin(self, tensor: Tensor) -> str | None:
         """The parameter a tensor is a view, cast or rescaling of."""
         name: str | None = self.own.get(id(tensor)) or getattr(tensor, ORIGIN, None)
@@ -154,7 +167,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if shapes != [tuple(x.shape) for x in inputs]:
             self._pin_all(fields_in, where, func)
             return out
-        op = Op(func, args, kwargs, out, self.recording.labels, self.fields, where)
+        module, labels = self.stack.running[-1], self.recording.labels
+        op = Op(func, args, kwargs, out, labels, self.fields, where, module, self._tie)
         op.choice = min(self.choices.get(site, 0), 99)
         fields_out = self._apply(op, inputs, fields_in)
         self._attach(op, fields_out, site, fields_in)
@@ -192,7 +206,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 outputs.append((tuple(tensor.shape), carried))
         self._trace_origin(op, results)
         self._count(op)
-        record = Record(site, op.where, fields_in, tuple(outputs), op.num_choices)
+        numbers = meta.numbers(op.args, results)
+        record = Record(site, op.where, fields_in, tuple(outputs), op.num_choices, numbers)
         if self.choices.get(site, 0) >= op.num_choices:
             for labels in fields_in:
                 self.recording.labels.pin(labels, hard_coded(record))

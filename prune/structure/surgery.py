@@ -46,12 +46,13 @@ def remove(model: nn.Module, structure: Structure, plan: Removal) -> nn.Module:
 
 
 def cut(model: nn.Module, kept: Mapping[AxisKey, IntArray]) -> None:
-    """Keep only these positions of these tensor axes, in place.
+    """Keep only these positions of these tensor axes, in place; stated sizes follow.
 
     Raises:
         InputError: a name is not in the network, or a position is outside its axis.
     """
     tensors = dict(_named_tensors(model))
+    kept = _state_attributes(model, kept, tensors)
     by_name: dict[str, list[tuple[int, IntArray]]] = {}
     for (name, axis), positions in kept.items():
         _check(tensors, name, axis, positions)
@@ -60,6 +61,23 @@ def cut(model: nn.Module, kept: Mapping[AxisKey, IntArray]) -> None:
     for module in model.modules():
         if _replace(module, cut_of):
             state_sizes(module)
+
+
+def _state_attributes(
+    model: nn.Module, kept: Mapping[AxisKey, IntArray], tensors: Mapping[str, Tensor]
+) -> dict[AxisKey, IntArray]:
+    """Set integer attributes (`num_heads`) to how much is left; returns what is tensors'."""
+    modules = dict(model.named_modules())
+    rest = {}
+    for (name, axis), positions in kept.items():
+        owner, _, attribute = name.rpartition(".")
+        known = owner in modules and name not in tensors
+        stated = vars(modules[owner]).get(attribute) if known else None
+        if type(stated) is int and 0 < len(positions) <= stated:
+            setattr(modules[owner], attribute, len(positions))
+        else:
+            rest[name, axis] = positions
+    return rest
 
 
 def _named_tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
@@ -85,11 +103,22 @@ def _select(tensor: Tensor, axes: list[tuple[int, IntArray]]) -> Tensor:
     smaller = tensor.detach()
     for axis, positions in axes:
         smaller = smaller.index_select(axis, torch.from_numpy(positions).to(tensor.device))
-    if tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
-        smaller = smaller.contiguous(memory_format=torch.channels_last)
+    if _channels_last(tensor):
+        smaller = smaller.clone(memory_format=torch.channels_last)
     if isinstance(tensor, nn.Parameter):
         return nn.Parameter(smaller, requires_grad=tensor.requires_grad)
     return smaller
+
+
+def _channels_last(tensor: Tensor) -> bool:
+    """By strides: a 1 x 1 or depthwise weight counts as contiguous in either memory format."""
+    if tensor.ndim != 4 or tensor.is_meta:
+        return False
+    rows, last = (
+        torch.empty(tensor.shape, device="meta", memory_format=order).stride()
+        for order in (torch.contiguous_format, torch.channels_last)
+    )
+    return tensor.stride() == last != rows
 
 
 def _replace(module: nn.Module, cut_of: Mapping[int, Tensor]) -> bool:

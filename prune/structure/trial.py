@@ -35,17 +35,19 @@ class Thinned:
 
 
 class Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Writes down the name and the result shapes of every operation."""
+    """Writes down the name, the result shapes and the numbers of every operation."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.seen: list[tuple[str, tuple[Shape, ...]]] = []
+        self.seen: list[tuple[str, tuple[Shape, ...], tuple[float, ...]]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run it, then note it: an operation that fails is not noted."""
         out = meta.run(func, args, kwargs or {})
-        shapes = tuple(tuple(x.shape) for x in tree_iter(out) if isinstance(x, Tensor))
-        self.seen.append((str(func.overloadpacket.__name__), shapes))
+        results = [x for x in tree_iter(out) if isinstance(x, Tensor)]
+        shapes = tuple(tuple(x.shape) for x in results)
+        name = str(func.overloadpacket.__name__)
+        self.seen.append((name, shapes, meta.numbers(args, results)))
         return out
 
 
@@ -94,7 +96,11 @@ class Fate:
 
 
 def first_difference(recording: Recording, fate: Fate, run: Callable[[], None]) -> int | None:
-    """Index of the first operation that fails, is another or gets another shape; None if none."""
+    """Index of the first operation that fails, is another or gets another shape; None if none.
+
+    A number that follows from a size (the scale of attention) must be the same too: with another
+    number, removing would not equal silencing.
+    """
     watcher = Watcher()
     failed = False
     try:
@@ -102,11 +108,19 @@ def first_difference(recording: Recording, fate: Fate, run: Callable[[], None]) 
             run()
     except Exception:
         failed = True
-    for index, (record, (name, shapes)) in enumerate(
+    for index, (record, (name, shapes, numbers)) in enumerate(
         zip(recording.records, watcher.seen, strict=False)
     ):
         predicted = tuple(fate.predict(shape, fields) for shape, fields in record.outputs)
-        if record.site[2] != name or predicted != shapes[: len(predicted)]:
+        same = record.site[2] == name and record.numbers == numbers
+        if not same or predicted != shapes[: len(predicted)]:
             return index
-    same_length = len(watcher.seen) == len(recording.records)
-    return len(watcher.seen) if failed or not same_length else None
+    if failed:
+        return _refused(recording, len(watcher.seen))
+    return None if len(watcher.seen) == len(recording.records) else len(watcher.seen)
+
+
+def _refused(recording: Recording, index: int) -> int:
+    """The operation that failed; `reshape` refuses a size before it makes its copy."""
+    names = [record.site[2] for record in recording.records[index : index + 2]]
+    return index + 1 if names == ["clone", "_unsafe_view"] else index

@@ -63,7 +63,8 @@ class Structure:
     """The outcome of tracing a network: immutable, and enough for every later stage.
 
     Attributes:
-        axes: for each tensor axis that can shrink, the unit of each position (-1: it stays).
+        axes: for each tensor axis that can shrink, the unit of each position (-1: it stays). An
+            integer attribute of a module that states a size (`num_heads`) is listed as axis 0.
         groups: removable units by layer, in execution order. A unit is in exactly one group.
         readers: by module path, in execution order.
         kept_whole: layer -> the reason why some or all of its filters cannot be removed.

@@ -21,6 +21,9 @@ KEEPS_ORIGIN = {
     *("select", "unsqueeze", "squeeze"),
 }
 
+# Words in the names of attributes that state how wide something is.
+WIDTHS = ("dim", "width", "head", "channel", "feature", "hidden", "planes")
+
 
 @rule(aten.permute, aten.transpose, aten.t, aten.unsqueeze, aten.squeeze, aten.numpy_T, aten.t_)
 @rule(aten.transpose_, aten.unsqueeze_, aten.squeeze_, aten.movedim)
@@ -83,22 +86,45 @@ def _regroup(
     regrouped = narrow_constant(field.expand(sizes_in).reshape(sizes_out))
     for to_axes in touched:
         regrouped = _keep_rectangular(op, regrouped, to_axes, asked)
+        if axes_of(regrouped) <= set(to_axes):
+            _tie_stated(op, regrouped, to_axes, asked)
     return (regrouped,) if axes_of(regrouped) else ()
 
 
 def _keep_rectangular(op: Op, field: Tensor, to_axes: range, asked: Any) -> Tensor:
-    """Couple all axes of a split but one: the one of open size (-1), or else the largest."""
+    """Couple all axes of a split but one: of open size (-1), or counting heads, or the largest."""
     varying = [axis for axis in to_axes if field.shape[axis] > 1]
     if len(varying) < 2:
         return field
     open_size = {a for a in varying if isinstance(asked, list | tuple) and asked[a] == -1}
-    ranked = sorted(varying, key=lambda a: (a in open_size, field.shape[a], a), reverse=True)
+    heads = {a: name for a in varying for name in op.stated(field.shape[a]) if _counts_heads(name)}
+    ranked = sorted(
+        varying, key=lambda a: (a in open_size, a in heads, field.shape[a], a), reverse=True
+    )
     op.num_choices = max(op.num_choices, len(ranked))
     survivor = ranked[min(op.choice, len(ranked) - 1)]
     for axis in varying:
         if axis != survivor:
             field = op.labels.couple(field, axis)
+    if survivor in heads and survivor not in open_size:
+        op.tie(heads[survivor], field)
     return field
+
+
+def _counts_heads(attribute: str) -> bool:
+    """`num_heads`, `heads`, `num_attention_heads`; not `head_dim` or `attention_head_size`."""
+    return "head" in attribute and not any(x in attribute for x in ("dim", "size", "per"))
+
+
+def _tie_stated(op: Op, field: Tensor, to_axes: range, asked: Any) -> None:
+    """A size asked for that is an attribute of the module: read as that when a trial failed."""
+    varying = [axis for axis in to_axes if field.shape[axis] > 1]
+    if len(varying) != 1 or not isinstance(asked, list | tuple) or asked[varying[0]] == -1:
+        return
+    names = [x for x in op.stated(field.shape[varying[0]]) if any(word in x for word in WIDTHS)]
+    op.num_choices = max(op.num_choices, 1 + len(names))
+    if 1 <= op.choice <= len(names):
+        op.tie(names[op.choice - 1], field)
 
 
 @rule(aten.pixel_shuffle, aten.pixel_unshuffle)
