@@ -202,7 +202,8 @@ def _fill(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
             "give the architecture that the file was made from"
         )
     for name, tensor in own.items():
-        tensor.data = state[name].to(tensor.device)
+        # A copy: memory of a file is not aligned, and kernels then round differently.
+        tensor.data = state[name].to(tensor.device, copy=True)
 
 
 def _unique_names(model: nn.Module) -> dict[str, Tensor]:

@@ -1,16 +1,20 @@
 """Table of all torchvision classifiers: trace, remove 40 %, prove, train, save, reload, export.
 
-    python tests/benchmarks/structure_table.py                     all models, beside Torch-Pruning
-    python tests/benchmarks/structure_table.py --only resnet18 vit_b_16 --no-onnx --no-peer
+    python tests/benchmarks/structure_table.py --rows rows.jsonl    all models, the smallest first
+    python tests/benchmarks/structure_table.py --models resnet18 vit_b_16 --no-onnx --no-peer
+    python tests/benchmarks/structure_table.py --rows rows.jsonl --page docs/structure_table.md
 
 Weights are random and batch norms have random statistics, so that an error cannot hide. Each
-network runs in a process of its own with a time limit. Prints one row per network; `--json FILE`
-keeps all of it. Torch-Pruning (a development dependency) prunes the same network by L1 norm with
-the output layer named by hand, since it does not find it itself.
+network runs in a process of its own with a time limit, on two images of `--size` pixels where its
+code allows that. Its row is written to `--rows` at once; a row that is there is not run again.
+`--page` writes the rows as a table and runs nothing. Torch-Pruning (a development dependency)
+prunes the same network by L1 norm with the output layer named by hand, since it does not find it
+itself.
 """
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -21,72 +25,138 @@ from pathlib import Path
 from typing import Any
 
 SHARE = 0.4
+Row = dict[str, Any]
 COLUMNS = (
-    ("trace_s", "trace s", "{:.2f}"),
-    ("forward_s", "fwd s", "{:.2f}"),
     ("layers", "layers", "{:d}"),
     ("whole", "whole", "{:d}"),
-    ("macs_left", "MACs", "{:.0%}"),
-    ("error", "error", "{:.0e}"),
+    ("macs_left", "MACs left", "{:.0%}"),
     ("check", "check", "{}"),
-    ("onnx_error", "onnx", "{:.0e}"),
+    ("error", "error", "{:.0e}"),
+    ("onnx_error", "ONNX", "{:.0e}"),
+    ("forward_s", "forward s", "{:.2f}"),
+    ("trace_s", "trace s", "{:.2f}"),
+    ("budget", "of its limit", "{:.0%}"),
 )
 
 
 def main() -> None:
-    """Run every network and print the table."""
+    """Run every network that has no row yet; print rows, or write the page."""
     options = _parse()
     if options.child:
         warnings.simplefilter("ignore")
         child = _ours if options.child == "ours" else _peer
-        print(json.dumps(child(options.only[0], options)))
+        print(json.dumps(child(options.models[0], options)))
         return
-    names = options.only or _all_names()
-    rows = [_row(name, options) for name in names]
-    done = sum(row["ours"]["outcome"] == "ok" for row in rows)
-    exact = sum(row["ours"].get("check") == "exact" for row in rows)
-    peers = sum(row["peer"].get("outcome") == "ok" for row in rows)
-    print(f"\nprune-dl {done} of {len(rows)}, exact {exact}; Torch-Pruning {peers} of {len(rows)}")
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1))
+    rows = _read(options.rows)
+    if options.page:
+        options.page.write_text(page(list(rows.values())))
+        return
+    for name in options.models or _all_names():
+        if name not in rows:
+            rows[name] = _row(name, options)
+            if options.rows:
+                with options.rows.open("a") as file:
+                    file.write(json.dumps(rows[name]) + "\n")
+    print("\n" + summary(list(rows.values())))
 
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--only", nargs="*", default=[], help="names; default: all of torchvision")
+    parser.add_argument("--models", nargs="*", default=[], help="names; default: all torchvision")
+    parser.add_argument("--size", type=int, default=224, help="pixels of the images, if allowed")
     parser.add_argument("--timeout", type=float, default=300.0, help="seconds for each network")
     parser.add_argument("--peer-timeout", type=float, default=60.0, help="the same, Torch-Pruning")
     parser.add_argument("--no-onnx", action="store_true", help="leave out the ONNX export")
     parser.add_argument("--no-peer", action="store_true", help="leave out Torch-Pruning")
-    parser.add_argument("--json", type=Path, help="write all rows here")
+    parser.add_argument("--rows", type=Path, help="keep the rows here, one JSON object a line")
+    parser.add_argument("--page", type=Path, help="write the rows as a Markdown table, run nothing")
     parser.add_argument("--child", choices=("ours", "peer"), help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def _all_names() -> list[str]:
+    """All classifiers, the smallest first."""
     from torchvision import models
 
-    return list(models.list_models(module=models))
+    def size(name: str) -> int:
+        return int(next(iter(models.get_model_weights(name))).meta["num_params"])
+
+    return sorted(models.list_models(module=models), key=size)
 
 
-def _row(name: str, options: argparse.Namespace) -> dict[str, Any]:
+def _read(path: Path | None) -> dict[str, Row]:
+    """Rows of an earlier run by name; the last one counts."""
+    if path is None or not path.exists():
+        return {}
+    return {row["name"]: row for row in map(json.loads, path.read_text().splitlines())}
+
+
+def _row(name: str, options: argparse.Namespace) -> Row:
     ours = _spawn("ours", name, options, options.timeout)
     skipped = {"outcome": "not run"}
     peer = skipped if options.no_peer else _spawn("peer", name, options, options.peer_timeout)
+    row = {"name": name, "ours": ours, "peer": peer}
+    print(_line(row), flush=True)
+    return row
+
+
+def _line(row: Row) -> str:
+    """One row of the table."""
+    ours, peer = row["ours"], row["peer"]
     cells = [
-        f"{label} {form.format(ours[key])}" if ours.get(key) is not None else f"{label} -"
-        for key, label, form in COLUMNS
+        form.format(ours[key]) if ours.get(key) is not None else "-" for key, _, form in COLUMNS
     ]
-    theirs = f"{peer['seconds']:.2f} s" if "seconds" in peer else ""
-    tail = f"| Torch-Pruning {peer['outcome']} {theirs}"
-    print(f"{name:20s} {ours['outcome']:8s} {'  '.join(cells)} {tail}", flush=True)
-    if ours["outcome"] != "ok":
-        print(f"    {ours.get('message', '')}", flush=True)
-    return {"name": name, "ours": ours, "peer": peer}
+    theirs = peer["outcome"] + (f" {peer['seconds']:.2f} s" if "seconds" in peer else "")
+    outcome = ours["outcome"] if ours["outcome"] == "ok" else f"**{ours['message'][:60]}**"
+    return "| " + " | ".join([row["name"], outcome, *cells, theirs]) + " |"
+
+
+def summary(rows: list[Row]) -> str:
+    """How many of the networks got through, were proven exact, and were traced in time."""
+    done = [row["ours"] for row in rows if row["ours"]["outcome"] == "ok"]
+    exact = sum(x["check"] == "exact" for x in done)
+    in_time = sum(x["budget"] <= 1 for x in done)
+    exported = sum(x.get("onnx_error") is not None for x in done)
+    peers = [row["peer"] for row in rows if row["peer"]["outcome"] != "not run"]
+    pruned = sum(x["outcome"] == "ok" for x in peers)
+    return (
+        f"prune-dl: {len(done)} of {len(rows)} traced, cut, trained a step, saved, reloaded and "
+        f"run; {exact} proven exact, {len(done) - exact} with norms that mix channels; {exported} "
+        f"equal in ONNX Runtime; {in_time} of {len(done)} traced within 2 forward passes + 1 s. "
+        f"Torch-Pruning: {pruned} of {len(peers)}."
+    )
+
+
+def page(rows: list[Row]) -> str:
+    """The table, what stays whole with its reason, and where Torch-Pruning fails."""
+    titles = ["network", "outcome", *(title for _, title, _ in COLUMNS), "Torch-Pruning"]
+    lines = [summary(rows), "", "| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
+    lines += [_line(row) for row in sorted(rows, key=lambda row: row["name"])]
+    reasons: dict[str, list[str]] = {}
+    for row in rows:
+        for reason in row["ours"].get("kept_whole", {}).values():
+            reasons.setdefault(_general(reason), []).append(row["name"])
+    lines += ["", "What stays whole, and why:", ""]
+    for reason, names in sorted(reasons.items(), key=lambda item: -len(set(item[1]))):
+        unique = sorted(set(names))
+        shown = ", ".join(unique[:6]) + (", ..." if len(unique) > 6 else "")
+        lines.append(f"- {reason}: {len(names)} layers of {len(unique)} networks ({shown})")
+    lines += ["", "Where Torch-Pruning fails:", ""]
+    failed = [row for row in rows if row["peer"]["outcome"] not in ("ok", "not run")]
+    for row in sorted(failed, key=lambda row: row["name"]):
+        peer = row["peer"]
+        lines.append(f"- {row['name']}: {peer['outcome']} {peer.get('message', '')}".rstrip())
+    return "\n".join(lines) + "\n"
+
+
+def _general(reason: str) -> str:
+    """A reason without the place it was found at."""
+    return re.sub(r"\(.*?\)", "", re.sub(r"^\d+ of \d+ filters: ", "", reason)).replace("  ", " ")
 
 
 def _spawn(child: str, name: str, options: argparse.Namespace, limit: float) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--child", child, "--only", name]
+    command = [sys.executable, __file__, "--child", child, "--models", name]
+    command += ["--size", str(options.size)]
     command += ["--no-onnx"] if options.no_onnx else []
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=limit)
@@ -99,7 +169,7 @@ def _spawn(child: str, name: str, options: argparse.Namespace, limit: float) -> 
     return result
 
 
-def _network(name: str) -> tuple[Any, Any]:
+def _network(name: str, size: int) -> tuple[Any, Any]:
     """The network in evaluation mode, with norms that do something, and two images."""
     import torch
     from torch import nn
@@ -107,14 +177,14 @@ def _network(name: str) -> tuple[Any, Any]:
 
     torch.manual_seed(0)
     options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    fixed = name.startswith(("vit", "maxvit"))  # their code fixes the size of the image
+    size = 224 if fixed else max(size, 75) if name == "inception_v3" else size
     model = models.get_model(name, weights=None, **options)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.running_mean, -0.1, 0.1)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
             nn.init.uniform_(module.bias, -0.1, 0.1)
-    size = 299 if name == "inception_v3" else 224
-    size = 256 if name == "swin_v2_x" else size
     return model.eval(), torch.randn(2, 3, size, size)
 
 
@@ -133,9 +203,9 @@ def _ours(name: str, options: argparse.Namespace) -> dict[str, Any]:
     from prune_dl.prune.structure.surgery import kept_indices, remove
     from prune_dl.prune.structure.trace import trace
 
-    model, images = _network(name)
+    model, images = _network(name, options.size)
     with torch.no_grad():
-        _, forward_s = _timed(lambda: model(images))
+        forward_s = min(_timed(lambda: model(images))[1] for _ in range(3))
     structure, trace_s = _timed(lambda: trace(model, images))
     rng = np.random.default_rng(0)
     layers = []
@@ -156,6 +226,7 @@ def _ours(name: str, options: argparse.Namespace) -> dict[str, Any]:
         "trace_s": trace_s,
         "forward_s": forward_s,
         "remove_s": remove_s,
+        "budget": trace_s / (2 * forward_s + 1),
         "layers": len(structure.groups),
         "units": structure.num_units,
         "whole": len(structure.kept_whole),
@@ -224,7 +295,7 @@ def _peer(name: str, options: argparse.Namespace) -> dict[str, Any]:
     import torch_pruning as tp
     from torch import nn
 
-    model, images = _network(name)
+    model, images = _network(name, options.size)
     outputs = [
         layer
         for layer in model.modules()
