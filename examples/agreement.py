@@ -10,6 +10,7 @@ augmentation; a second training from other first weights shows what it can agree
 Ridge probes are solved at several penalties, in units of the mean variance of a feature.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -18,11 +19,11 @@ from prune_dl.prune.console import stage
 from prune_dl.prune.inputs.checkpoint import load_checkpoint
 from prune_dl.prune.inputs.data import open_data
 from prune_dl.prune.mechanism.agreement import compare_spectra
-from prune_dl.prune.mechanism.held_out import evaluate_probes
+from prune_dl.prune.mechanism.held_out import HeldOut, evaluate_probes
 from prune_dl.prune.mechanism.paper import Sgd, cached, measure_by_sgd
 from prune_dl.prune.mechanism.probe import solve
-from prune_dl.prune.mechanism.spectrum import Spectrum, spectrum_of
-from prune_dl.prune.mechanism.statistics import collect
+from prune_dl.prune.mechanism.spectrum import Means, Spectrum, spectrum_of
+from prune_dl.prune.mechanism.statistics import Statistics, collect
 from prune_dl.prune.structure.trace import trace
 
 CPU = torch.device("cpu")
@@ -80,8 +81,13 @@ def main(options: Options) -> None:
     for penalty in options.penalties:
         probes = {name: solve(layer, penalty) for name, layer in statistics.layers.items()}
         sums = evaluate_probes(model, structure.readers, probes, test, num_labels, device=CPU)
-        means = {name: sums[name].means_KD(layer) for name, layer in statistics.layers.items()}
-        show(f"ridge, penalty {penalty}", spectrum_of(structure, probes, sums, means), slow)
+        spectrum = spectrum_of(structure, probes, sums, means_of(sums, statistics))
+        show(f"ridge, penalty {penalty}", spectrum, slow)
+
+
+def means_of(sums: Mapping[str, HeldOut], statistics: Statistics) -> Means:
+    """Label means of a layer's features."""
+    return lambda name: sums[name].means_KD(statistics.layers[name])
 
 
 def show(title: str, spectrum: Spectrum, slow: Spectrum) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from torch import nn
 
 from ..structure.units import Reader
+from .accumulate import FLUSH_AT
 
 MAX_FEATURES = 2048
 """Features of one layer that its grid may reach."""
@@ -30,12 +31,17 @@ def max_features(readers: Iterable[Reader], num_labels: int) -> int:
 
 
 def layer_bytes(channels: int, num_labels: int, features: int) -> int:
-    """Bytes that one layer takes at most: sums, moments, probe, held-out sums, spectrum."""
+    """Bytes that one layer takes at most.
+
+    Sums and moments stay; beside them first the samples that wait for the Gram product, later
+    probe, held-out sums and spectrum.
+    """
     side = max(1, math.isqrt(features // channels))
     size = channels * side * side
     gram, moments = 8 * size**2, 8 * (channels + 1) ** 2
     sums, probe, held_out, spectrum = 8, 4, 4, 8
-    return gram + moments + (sums + probe + held_out + spectrum) * num_labels * size
+    later = (probe + held_out + spectrum) * num_labels * size
+    return gram + moments + sums * num_labels * size + max(4 * FLUSH_AT * size, later)
 
 
 def macs_per_position(model: nn.Module, reader: Reader) -> float:

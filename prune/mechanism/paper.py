@@ -97,8 +97,7 @@ def measure_by_sgd(
     held_out = evaluate_probes(
         model, structure.readers, probes, held_out_batches, num_labels, device=device
     )
-    means = {name: sums.means_KD() for name, sums in held_out.items()}
-    spectrum = spectrum_of(structure, probes, held_out, means)
+    spectrum = spectrum_of(structure, probes, held_out, lambda name: held_out[name].means_KD())
     return replace(spectrum, probe=f"sgd (epochs: {sgd.epochs})")
 
 

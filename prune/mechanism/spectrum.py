@@ -3,7 +3,7 @@
 Shapes: K labels, D pooled features, U units of a group, Q features of one unit.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,9 @@ from .held_out import HeldOut, evaluate_probes
 from .probe import Probe, solve
 from .statistics import Statistics, collect
 from .summary import Summary, summarise
+
+Means = Callable[[str], Tensor]
+"""Module path of a reader -> (K, D) float32."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,10 @@ def measure(
     held_out = evaluate_probes(
         model, structure.readers, probes, held_out_batches, num_labels, device=device
     )
-    means = {name: held_out[name].means_KD(layer) for name, layer in statistics.layers.items()}
+
+    def means(name: str) -> Tensor:
+        return held_out[name].means_KD(statistics.layers[name])
+
     return statistics, spectrum_of(structure, probes, held_out, means)
 
 
@@ -134,11 +140,12 @@ def spectrum_of(
     structure: Structure,
     probes: Mapping[str, Probe],
     held_out: Mapping[str, HeldOut],
-    means: Mapping[str, Tensor],
+    means: Means,
 ) -> Spectrum:
     """The spectrum, from probes of all readers and what the held-out pass left.
 
-    `means` are the label means (K, D) float32 that the output fields average over.
+    `means` gives the label means (K, D) float32 of a reader's features, which the output fields
+    average over. They are asked for one by one and not kept.
     """
     groups = tuple(_group(group, structure, probes, held_out, means) for group in structure.groups)
     counts_K = next(iter(held_out.values())).counts_K
@@ -163,13 +170,13 @@ def _group(
     structure: Structure,
     probes: Mapping[str, Probe],
     held_out: Mapping[str, HeldOut],
-    means: Mapping[str, Tensor],
+    means: Means,
 ) -> GroupSpectrum | None:
     ran = (name for name in group.readers if name in held_out)
     name = max(ran, key=list(structure.readers).index, default=None)
     if name is None:
         return None
-    summary = summarise(group, structure.readers[name], probes[name], means[name])
+    summary = summarise(group, structure.readers[name], probes[name], means(name))
     return _with_rate(group.name, name, held_out[name].success_rate, summary)
 
 

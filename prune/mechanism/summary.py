@@ -16,7 +16,7 @@ from .fields import features_of_units, output_fields, split_by_unit
 from .probe import Probe
 from .snr import layer_snr, sharpness, signal, unit_snr
 
-SLAB_BYTES = 64_000_000
+SLAB_BYTES = 32_000_000
 """Thresholded fields held at once: bounds the memory with many labels."""
 FIELD_BYTES = 4_000_000
 """Fields computed at once: small enough for the cache, which makes a thousand labels fast."""

@@ -135,8 +135,7 @@ def time_fixed(
         model, structure.readers, probes, held_out, statistics.num_labels, device=CPU
     )
     start = now()
-    means = {name: sums[name].means_KD(layer) for name, layer in statistics.layers.items()}
-    spectrum_of(structure, probes, sums, means)
+    spectrum_of(structure, probes, sums, lambda name: sums[name].means_KD(statistics.layers[name]))
     return solved + now() - start
 
 
