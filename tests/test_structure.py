@@ -231,3 +231,54 @@ def test_tied_weights_stay_tied() -> None:
     smaller = remove(model, structure, random_plan(structure))
     assert smaller.b.weight is smaller.c.weight
     assert smaller.b.weight is not model.b.weight
+
+
+def test_plain_weights_do_not_turn_channels_last() -> None:
+    model = nn.Sequential(zoo.conv(8, 8, groups=8), nn.Conv2d(8, 6, 1), nn.Conv2d(6, 4, 1))
+    inputs = torch.randn(2, 8, 6, 6)
+    structure = trace(model, inputs)
+    for given in (model, copy.deepcopy(model).to(memory_format=torch.channels_last)):
+        smaller = remove(given, structure, random_plan(structure, 0.5))
+        for name, weight in smaller.named_parameters():
+            if weight.ndim == 4:
+                order = given.get_parameter(name).clone().stride()
+                expected = torch.empty(weight.shape).stride()
+                if order != torch.empty(given.get_parameter(name).shape).stride():
+                    last = torch.channels_last
+                    expected = torch.empty(weight.shape, memory_format=last).stride()
+                assert weight.stride() == expected
+
+
+def test_code_that_writes_into_its_inputs_and_buffers_reaches_copies_only() -> None:
+    def forward(net: zoo.Net, x: torch.Tensor) -> torch.Tensor:
+        net.seen += 1
+        x.sub_(float(x.mean()))
+        return net.head(zoo.pool(net.a(x)))
+
+    model = zoo.Net(forward, a=zoo.conv(3, 8), head=zoo.head(8))
+    model.register_buffer("seen", torch.zeros(()))
+    inputs = zoo.images() + 1
+    before = inputs.clone()
+    assert layers_of(trace(model, inputs)) == {"a": 8}
+    assert torch.equal(inputs, before)
+    assert float(model.seen) == 0
+
+
+def test_a_frozen_network_in_training_mode_is_pruned_and_stays_frozen() -> None:
+    model, inputs = zoo.residual()
+    model.requires_grad_(False).train()
+    structure = trace(model, inputs)
+    smaller = remove(model, structure, random_plan(structure))
+    assert len(structure.groups) == 2
+    assert smaller.training
+    assert not any(p.requires_grad for p in smaller.parameters())
+
+
+def test_float16_keeps_its_type_and_is_certified() -> None:
+    model, inputs = zoo.plain()
+    half = model.half()
+    structure = trace(half, inputs.half())  # type: ignore[attr-defined]
+    plan = random_plan(structure)
+    smaller = remove(half, structure, plan)
+    assert {p.dtype for p in smaller.parameters()} == {torch.float16}
+    assert certify(half, smaller, structure, plan, inputs.half()).ok  # type: ignore[attr-defined]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
-from torch.utils._pytree import tree_iter
+from torch.utils._pytree import tree_iter, tree_map
 
 from ..errors import InputError
 from .groups import structure_of
@@ -41,14 +41,19 @@ def trace(model: nn.Module, example_inputs: Any) -> Structure:
             return _Tracer(shadow(model), shadow_inputs(example_inputs)).run()
         except Exception:  # its code needs numbers: run it for real
             pass
-        model.eval()
         try:
-            return _Tracer(model, example_inputs).run()
+            return _Tracer(*_copies(model, example_inputs)).run()
         except (RuntimeError, TypeError, ValueError, IndexError, AssertionError) as error:
             raise InputError(
                 f"{type(model).__name__} does not run on the example inputs ({error}): "
                 "give inputs of the size that the network was made for"
             ) from error
+
+
+def _copies(model: nn.Module, inputs: Any) -> tuple[nn.Module, Any]:
+    """What may be run: code that writes into its buffers or inputs does not reach the user's."""
+    copied = copy.deepcopy(model).eval()
+    return copied, tree_map(lambda x: x.clone() if isinstance(x, Tensor) else x, inputs)
 
 
 @dataclass

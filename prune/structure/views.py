@@ -92,14 +92,14 @@ def _regroup(
 
 
 def _keep_rectangular(op: Op, field: Tensor, to_axes: range, asked: Any) -> Tensor:
-    """Couple all axes of a split but one: of open size (-1), or counting heads, or the largest."""
+    """Couple all axes of a split but one: counting heads, or of open size (-1), or the largest."""
     varying = [axis for axis in to_axes if field.shape[axis] > 1]
     if len(varying) < 2:
         return field
     open_size = {a for a in varying if isinstance(asked, list | tuple) and asked[a] == -1}
     heads = {a: name for a in varying for name in op.stated(field.shape[a]) if _counts_heads(name)}
     ranked = sorted(
-        varying, key=lambda a: (a in open_size, a in heads, field.shape[a], a), reverse=True
+        varying, key=lambda a: (a in heads, a in open_size, field.shape[a], a), reverse=True
     )
     op.num_choices = max(op.num_choices, len(ranked))
     survivor = ranked[min(op.choice, len(ranked) - 1)]
