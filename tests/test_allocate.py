@@ -102,6 +102,15 @@ def test_uniform_keeps_the_share_in_every_layer() -> None:
     assert kept(plan).tolist() == [6, 12, 24]
 
 
+def test_uniform_with_a_multiple_keeps_the_budget_or_refuses() -> None:
+    ranking, structure, cost = prepared([12, 12, 12])
+    with pytest.raises(GateError, match=r"--keep 0\.5 cannot be met within 2 %"):
+        allocate(ranking, structure, cost, keep=0.5, method="uniform", multiple=8)
+    ranking, structure, cost = prepared([12, 40, 44])
+    plan = allocate(ranking, structure, cost, keep=0.5, method="uniform", multiple=8)
+    assert kept(plan).tolist() == [8, 16, 24]
+
+
 def test_the_cheapest_layer_gives_way_first() -> None:
     ranking, structure, cost = prepared([20, 20, 20])
     cheap = np.linspace(0, 1e-6, 21)

@@ -80,7 +80,8 @@ def allocate(
         weights = _weights(method, spectrum, len(full))
         ladders = [_ladder(int(width), multiple) for width in full]
         widths = _descend(ranking.error, weights, ladders, saved, amount, target)
-    _check(name, share, amount(widths), target, amount(full), method == "uniform")
+    slack = _slack(name, target, len(full) if method == "uniform" else 1)
+    _check(name, share, amount(widths), target, amount(full), slack)
     return plan_of(ranking, structure, widths)
 
 
@@ -190,7 +191,9 @@ def _uniform(
     full: IntArray, multiple: int, amount: Amount, target: float, keep: float | None
 ) -> IntArray:
     if keep is not None:
-        return _nearest(full, keep, multiple)
+        widths = _nearest(full, keep, multiple)
+        if abs(amount(widths) - target) <= _slack("keep", target, len(full)):
+            return widths
     low, high = 0.0, 1.0
     for _ in range(50):
         middle = (low + high) / 2
@@ -207,12 +210,15 @@ def _nearest(full: IntArray, share: float, multiple: int) -> IntArray:
     return np.asarray(np.minimum(np.maximum(rounded, multiple), full), dtype=np.int64)
 
 
+def _slack(name: str, target: float, num_rounded: int) -> float:
+    """How far from a target a plan may end: 2 %, or half a unit for each rounded width."""
+    return max(TOLERANCE * target, 0.5 * num_rounded if name == "keep" else 0.0)
+
+
 def _check(
-    name: str, share: float, reached: float, target: float, whole: float, uniform: bool
+    name: str, share: float, reached: float, target: float, whole: float, slack: float
 ) -> None:
-    if name == "keep" and uniform:
-        return
-    if abs(reached - target) > max(TOLERANCE * target, 0.0 if name != "keep" else 0.5):
+    if abs(reached - target) > slack:
         raise GateError(
             f"--{name} {share:g} cannot be met within 2 %: the closest possible is "
             f"{reached / max(whole, 1):.4g}; state that, or another layout of --allocate "
