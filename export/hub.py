@@ -35,8 +35,7 @@ def write_hub_folder(run: Path, folder: Path) -> Path:
         raise InputError(
             f"{run}: no {', '.join(missing)} there; expected the output folder of a finished run"
         )
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"--hub-folder {folder}: not empty; name a new folder")
+    check_hub_folder(folder)
     report = _read_report(run / "report.json")
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     try:
@@ -47,6 +46,12 @@ def write_hub_folder(run: Path, folder: Path) -> Path:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+def check_hub_folder(folder: Path) -> None:
+    """Raises UsageError when the folder holds something already."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"--hub-folder {folder}: not empty; name a new folder")
 
 
 def _read_report(path: Path) -> dict[str, Any]:

@@ -107,9 +107,9 @@ def _sweep(options: Sweep, command: str) -> None:
 
 
 def _export(options: Export) -> None:
-    from .job import export_file
+    from .export_job import export_file, export_hub_folder
 
-    result = export_file(options)
+    result = export_hub_folder(options) if options.hub_folder else export_file(options)
     if options.run.json:
         show_document(result)
     else:

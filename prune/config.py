@@ -138,6 +138,8 @@ class Job:
     retrain: RetrainOptions = field(default_factory=RetrainOptions)
     bench: BenchOptions = field(default_factory=BenchOptions)
     run: RunOptions = field(default_factory=RunOptions)
+    hub_folder: Path | None = None
+    """Also write a folder for the Hugging Face Hub: weights, ONNX, configuration, card."""
     dry_run: bool = False
     """Stop after the plan and print it per layer; write nothing."""
 
@@ -196,6 +198,9 @@ class Export:
     """Static INT8 quantisation, calibrated on held-out images."""
     max_drop: float = 1.0
     """Points of held-out accuracy that INT8 may lose."""
+    hub_folder: Path | None = None
+    """Instead of one file: turn the run folder of --model into a folder for the Hugging Face Hub.
+    Nothing is uploaded."""
 
 
 @dataclass(frozen=True)

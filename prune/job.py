@@ -1,7 +1,7 @@
 """One run from options to a finished output folder: the thin edge around `pipeline`."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -10,19 +10,18 @@ from torch import nn
 from ..evaluate.accuracy import Accuracy, measure_accuracy
 from ..evaluate.latency import compare
 from ..evaluate.report import Report, write_report
-from ..export.deliver import deliver as deliver_file
 from ..export.graph import export_onnx
+from ..export.hub import check_hub_folder, write_hub_folder
 from ..export.parity import check_parity
-from ..export.variants import Variant
 from .assemble import Delivered, assemble
-from .config import BenchOptions, DataOptions, Export, Job, NetworkOptions, RunOptions
+from .config import BenchOptions, DataOptions, Job, NetworkOptions, RunOptions
 from .config_file import to_tables
 from .errors import GateError, InputError, UsageError
 from .inputs import recipe
 from .inputs.checkpoint import Checkpoint, load_checkpoint
 from .inputs.data import open_data
 from .inputs.split import DataSet
-from .output import CHECKPOINT, Diary, check_writable, output_folder
+from .output import CHECKPOINT, Diary, output_folder
 from .pipeline import Outcome
 from .planning import Planned
 from .steps import plan_and_carry_out
@@ -108,6 +107,8 @@ def check_fit(data: DataSet, checkpoint: Checkpoint) -> None:
 def run_job(options: Job, command: str) -> tuple[Report, Outcome]:
     """Do the whole job; the output folder appears when everything in it is finished."""
     out = options.run.out or default_out(options.network.model)
+    if options.hub_folder:
+        check_hub_folder(options.hub_folder)
     with output_folder(out, resume=options.run.resume) as folder:
         diary = Diary(show=True, file=folder / "metrics.jsonl")
         checkpoint, data, device = open_inputs(options.network, options.data, options.run, diary)
@@ -116,6 +117,8 @@ def run_job(options: Job, command: str) -> tuple[Report, Outcome]:
         write_report(report, folder)
         text = json.dumps({"command": command, "options": to_tables(options)}, indent=1)
         (folder / "run.json").write_text(text, encoding="utf-8")
+    if options.hub_folder:
+        write_hub_folder(out, options.hub_folder)
     return report, outcome
 
 
@@ -250,34 +253,3 @@ def check_drop(options: Job, outcome: Outcome) -> None:
 def default_out(model: str) -> Path:
     """Where results go when `--out` does not say: runs/, and the name of the network."""
     return Path("runs") / Path(model.replace(":", "-")).stem
-
-
-def export_file(options: Export) -> dict[str, str | int | float]:
-    """`prune-dl export`: one checked ONNX file, and what the check found."""
-    out = options.run.out or default_out(options.network.model).with_suffix(".onnx")
-    check_writable(out)
-    diary = Diary(show=True)
-    checkpoint, data, _ = open_inputs(options.network, options.data, options.run, diary)
-    with diary.stage("export") as progress:
-        exported = deliver_file(
-            checkpoint.model.cpu(),
-            data,
-            out,
-            Variant(
-                opset=options.opset,
-                batch_size=options.static_batch,
-                embed_preprocess=options.embed_preprocess,
-                half=options.fp16,
-            ),
-            metadata=metadata_of(data),
-            int8=options.int8,
-            max_drop=options.max_drop / 100,
-            progress=progress,
-        )
-    return {
-        "file": str(out),
-        "size_bytes": exported.size_bytes,
-        "held_out_top1": exported.top1,
-        "held_out_images": exported.total,
-        **asdict(exported.parity),
-    }

@@ -28,6 +28,7 @@ ORDER = [
     "prune/steps",
     "prune/assemble",
     "prune/job",
+    "prune/export_job",
     "prune/sweep_job",
     "prune/rank_job",
     "prune/train_job",

@@ -94,6 +94,46 @@ def test_a_pruned_network_is_evaluated_exported_and_pruned_again(
     assert sum(p.numel() for p in twice.parameters()) == smaller["params"]["final"]
 
 
+def test_a_run_folder_is_a_source_for_a_file_and_for_the_hub(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, out, hub = str(home / "run"), home / "again.onnx", home / "hub"
+    assert cli.run(["export", "--model", run, "--out", str(out), "--json"]) == 0
+    images = next(iter(open_data("digits").test.batches(8, device="cpu")))[0].numpy()
+    answers = [
+        onnxruntime.InferenceSession(file).run(None, {"images": images})[0]
+        for file in (out, home / "run" / "model.onnx")
+    ]
+    assert abs(answers[0] - answers[1]).max() < 1e-4
+    assert cli.run(["export", "--model", run, "--hub-folder", str(hub), "--json"]) == 0
+    assert {"README.md", "config.json", "model.onnx", "model.safetensors"} < {
+        path.name for path in hub.iterdir()
+    }
+    widths = json.loads((hub / "config.json").read_text())["widths"]
+    network = load(hub / "model.safetensors")
+    assert all(network.get_submodule(k).weight.shape[0] == v for k, v in widths.items())
+    capsys.readouterr()
+    assert cli.run(["export", "--model", run, "--hub-folder", str(hub)]) == 2
+    assert "not empty" in capsys.readouterr().err
+    other = str(home / "other-hub")
+    assert cli.run(["export", "--model", run, "--hub-folder", other, "--int8"]) == 2
+    assert cli.run(["export", "--model", str(home), "--hub-folder", other]) == 3
+    assert "finished run" in capsys.readouterr().err
+    assert not Path(other).exists()
+
+
+def test_the_job_writes_a_hub_folder_or_stops_before_any_work(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--keep", "0.7", "--epochs", "0", "--hub-folder", str(home / "job-hub"))
+    assert job(home, "with-hub", *flags) == 0
+    report = (home / "with-hub" / "report.json").read_bytes()
+    assert (home / "job-hub" / "report.json").read_bytes() == report
+    assert job(home, "with-hub-2", *flags) == 2
+    assert "--hub-folder" in capsys.readouterr().err
+    assert not (home / "with-hub-2").exists()
+
+
 def test_a_dry_run_writes_nothing_and_names_every_layer(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
