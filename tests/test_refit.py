@@ -128,6 +128,16 @@ def test_parts_of_the_network_give_the_same_as_all_at_once(monkeypatch: pytest.M
     assert all(map(torch.equal, whole.state_dict().values(), parts.state_dict().values()))
 
 
+def test_one_pass_gives_the_same_as_a_pass_to_every_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = plain()
+    _, _, at_once, once = refitted(model, (0, 5))
+    monkeypatch.setattr(refitting, "ONE_BATCH_BYTES", 0)
+    _, _, again, notes = refitted(model, (0, 5))
+    for one, other in zip(at_once.state_dict().values(), again.state_dict().values(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+    assert list(once.error) == list(notes.error) == ["3", "7"]
+
+
 def test_what_cannot_be_refitted_is_left_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(refitting, "MAX_INPUTS", 60)
     _, repaired, fresh, notes = refitted(plain(), (0,))

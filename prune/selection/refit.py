@@ -18,7 +18,7 @@ O outputs of one convolution group.
 
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,6 +33,7 @@ from .samples import (
     can_sample,
     choose_positions,
     count_positions,
+    halting,
     input_rows,
     inputs_of,
     output_rows,
@@ -47,6 +48,8 @@ PENALTY = 3e-3
 """Pull towards the weights that were there, as a share of the mean variance of an input."""
 MAX_INPUTS = 6144
 """Layers with more inputs to an output are left alone: their Gram matrix would not be small."""
+ONE_BATCH_BYTES = 640 * 2**20
+"""A layer's inputs, all images together, up to which they go through the network at once."""
 TARGET_BYTES = 512 * 2**20
 """Responses of the original that are held at once; more layers are done in parts."""
 
@@ -67,14 +70,23 @@ class RefitNotes:
 
 @dataclass(frozen=True)
 class _Layer:
-    """A layer to be refitted: how many positions of an image it answers at, and are sampled."""
+    """A layer to be refitted.
+
+    Attributes:
+        num_positions, num_sampled: positions of an image it answers at, and those sampled.
+        bytes_per_image: of what it is given in the original network.
+    """
 
     name: str
     num_positions: int
     num_sampled: int
+    bytes_per_image: int
 
     def positions(self, batch: int, seed: int) -> Tensor:
         return choose_positions(self.num_positions, self.num_sampled, (seed, batch))
+
+
+Solve = Callable[[_Layer, Iterable[Tensor]], None]
 
 
 def refit(
@@ -104,12 +116,19 @@ def refit(
         layers, left = _sort_out(model, fresh, structure, images)
         for part in _parts(layers, fresh):
             targets = _targets(model, part, images, kept, seed)
-            for layer in part:
+
+            def solve(
+                layer: _Layer,
+                inputs: Iterable[Tensor],
+                targets: dict[str, list[Tensor]] = targets,
+            ) -> None:
                 reader, norm = structure.readers[layer.name], (norm_behind or {}).get(layer.name)
                 constant = _constant(fresh, model, reader, norm, kept)
                 errors[layer.name] = _solve(
-                    fresh, layer, constant, images, targets.pop(layer.name), seed
+                    fresh, layer, constant, inputs, targets.pop(layer.name), seed
                 )
+
+            _visit(fresh, part, images, solve)
     return fresh, RefitNotes(errors, left)
 
 
@@ -118,7 +137,7 @@ def _sort_out(
 ) -> tuple[list[_Layer], dict[str, str]]:
     """Layers that can be refitted, in execution order, and why the others cannot."""
     left: dict[str, str] = {}
-    calls: dict[str, list[int]] = {}
+    calls: dict[str, list[tuple[int, int]]] = {}
     for name in structure.readers:
         module = smaller.get_submodule(name)
         reason = can_sample(module)
@@ -130,17 +149,18 @@ def _sort_out(
     with watching(
         model,
         names,
-        lambda name, _, y: calls.setdefault(name, []).append(
-            count_positions(model.get_submodule(name), y)
+        lambda name, x, y: calls.setdefault(name, []).append(
+            (count_positions(model.get_submodule(name), y), x.nbytes)
         ),
     ):
         model(images[0][:1])
     left |= {name: "it runs more than once" for name in names if len(calls.get(name, [])) != 1}
     per_image = math.ceil(ROWS / sum(len(batch) for batch in images))
     layers = [
-        _Layer(name, calls[name][0], min(per_image, calls[name][0]))
+        _Layer(name, positions, min(per_image, positions), size)
         for name in names
         if name not in left
+        for positions, size in calls[name]
     ]
     return layers, left
 
@@ -158,6 +178,24 @@ def _parts(layers: Sequence[_Layer], smaller: nn.Module) -> Iterator[list[_Layer
         held += size
     if part:
         yield part
+
+
+def _visit(
+    fresh: nn.Module, layers: Sequence[_Layer], images: Sequence[Tensor], solve: Solve
+) -> None:
+    """Call `solve(layer, inputs of each batch)` in execution order; it changes the layer.
+
+    Where the images fit through the network as one batch, it runs once and halts at every layer
+    until that is solved; else it runs up to every layer again.
+    """
+    sizes = [len(batch) for batch in images]
+    if sum(sizes) * max(layer.bytes_per_image for layer in layers) > ONE_BATCH_BYTES:
+        for layer in layers:
+            solve(layer, inputs_of(fresh, layer.name, images))
+        return
+    by_name = {layer.name: layer for layer in layers}
+    with halting(fresh, list(by_name), lambda name, x: solve(by_name[name], torch.split(x, sizes))):
+        fresh(torch.cat(list(images)))
 
 
 def _targets(
@@ -213,7 +251,7 @@ def _solve(
     fresh: nn.Module,
     layer: _Layer,
     constant: _Constant,
-    images: Sequence[Tensor],
+    inputs: Iterable[Tensor],
     targets: Sequence[Tensor],
     seed: int,
 ) -> tuple[float, float]:
@@ -225,7 +263,7 @@ def _solve(
         Residuals.none(matrix_GOF.shape[2], matrix_GOF.shape[1], weight.device)
         for _ in range(groups)
     ]
-    for batch, x in enumerate(inputs_of(fresh, layer.name, images)):
+    for batch, x in enumerate(inputs):
         rest_RO = targets[batch] - constant.now_O.to(weight.device)
         parts = input_rows(module, x, layer.positions(batch, seed))
         for rows_RF, rows_RO in _side_by_side(parts, rest_RO):

@@ -107,6 +107,27 @@ def inputs_of(model: nn.Module, layer: str, images: Sequence[Tensor]) -> Iterato
 
 
 @contextmanager
+def halting(
+    model: nn.Module, layers: Sequence[str], on_input: Callable[[str, Tensor], None]
+) -> Iterator[None]:
+    """Call `on_input(layer, inputs)` whenever one of the layers is about to run.
+
+    It may change the layer: the network goes on with what it left.
+    """
+    handles = [
+        model.get_submodule(layer).register_forward_pre_hook(
+            lambda _, args, layer=layer: on_input(layer, args[0])
+        )
+        for layer in layers
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
 def watching(model: nn.Module, layers: Sequence[str], on_call: OnCall) -> Iterator[None]:
     """Call `on_call(layer, inputs, outputs)` whenever one of the layers has run."""
     handles = [

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -116,23 +117,37 @@ def _groups(
     """Units that appear equally often in the same axes, and the final number of each unit."""
     num_units = 1 + max((int(units.max()) for units in axes.values()), default=-1)
     table = _appearances(axes, num_units)
-    members: dict[bytes, list[int]] = {}
-    for unit in range(num_units):
-        span = slice(table.indptr[unit], table.indptr[unit + 1])
-        signature = table.indices[span].tobytes() + table.data[span].tobytes()
-        members.setdefault(signature, []).append(unit)
+    members = _alike(table)
     keys = list(axes)
     renumbered = np.full(num_units + 1, -1, dtype=np.int64)
     groups: list[Group] = []
     names: dict[str, int] = {}
     taken = 0
-    for units in (x for x in members.values() if len(x) > 1):
+    for units in (x for x in members if len(x) > 1):
         renumbered[units] = np.arange(taken, taken + len(units))
         first = slice(table.indptr[units[0]], table.indptr[units[0] + 1])
         holds = {keys[column] for column in table.indices[first]}
         groups.append(_group(holds, layers, recording, renumbered[units], names))
         taken += len(units)
     return tuple(groups), renumbered
+
+
+def _alike(table: csr_array) -> list[IntArray]:
+    """Rows that are equal, by first row; runs of equal rows are compared at once."""
+    length = np.diff(table.indptr)
+    row = np.repeat(np.arange(len(length)), length)
+    before = np.maximum(np.arange(len(row)) - length[row], 0)
+    differs = (table.indices != table.indices[before]) | (table.data != table.data[before])
+    same = np.bincount(row[differs], minlength=len(length)) == 0
+    same[:1] = False
+    same[1:] &= length[1:] == length[:-1]
+    starts = np.flatnonzero(~same)
+    runs: dict[bytes, list[IntArray]] = {}
+    for start, stop in pairwise([*starts, len(length)]):
+        span = slice(table.indptr[start], table.indptr[start + 1])
+        signature = table.indices[span].tobytes() + table.data[span].tobytes()
+        runs.setdefault(signature, []).append(np.arange(start, stop))
+    return [np.concatenate(found) for found in runs.values()]
 
 
 def _appearances(axes: Mapping[AxisKey, IntArray], num_units: int) -> csr_array:

@@ -48,6 +48,7 @@ class Labels:
         self._left: list[NDArray[np.int64]] = []
         self._right: list[NDArray[np.int64]] = []
         self._pins: list[tuple[NDArray[np.int64], str]] = []
+        self._solved: tuple[tuple[int, int], IntArray] | None = None
 
     def fresh(self, count: int) -> Tensor:
         """`count` labels that nothing else carries."""
@@ -74,16 +75,25 @@ class Labels:
 
     def solve(self) -> Components:
         """Connected components of all unions so far; the first pin gives the reason."""
-        left = np.concatenate([*self._left, np.empty(0, dtype=np.int64)])
-        right = np.concatenate([*self._right, np.empty(0, dtype=np.int64)])
-        ones = np.ones(len(left), dtype=np.int8)
-        graph = coo_array((ones, (left, right)), shape=(self._size, self._size))
-        component_L = connected_components(graph, directed=False)[1].astype(np.int64)
+        component_L = self._connected()
         reason_of: dict[int, str] = {}
         for labels, reason in self._pins:
             for component in np.unique(component_L[labels]):
                 reason_of.setdefault(int(component), reason)
         return Components(component_L, reason_of)
+
+    def _connected(self) -> IntArray:
+        """Component of each label; kept until there are more labels or unions."""
+        state = (self._size, len(self._left))
+        if self._solved is not None and self._solved[0] == state:
+            return self._solved[1]
+        left = np.concatenate([*self._left, np.empty(0, dtype=np.int64)])
+        right = np.concatenate([*self._right, np.empty(0, dtype=np.int64)])
+        ones = np.ones(len(left), dtype=np.int8)
+        graph = coo_array((ones, (left, right)), shape=(self._size, self._size))
+        component_L: IntArray = connected_components(graph, directed=False)[1].astype(np.int64)
+        self._solved = (state, component_L)
+        return component_L
 
 
 def axes_of(field: Tensor) -> frozenset[int]:

@@ -18,7 +18,15 @@ from ..errors import InputError
 from .groups import structure_of
 from .labels import Fields
 from .recorder import ModuleStack, Record, Recorder, Recording, Site, hard_coded
-from .shadow import call, containers_training, shadow, shadow_inputs, tensors_of, undisturbed
+from .shadow import (
+    call,
+    containers_training,
+    duplicate,
+    shadow,
+    shadow_inputs,
+    tensors_of,
+    undisturbed,
+)
 from .surgery import cut, kept_indices
 from .trial import Fate, Thinned, first_difference
 from .units import Structure
@@ -125,7 +133,7 @@ class _Tracer:
 
     def _trial_of(self, structure: Structure) -> Callable[[], None]:
         """A copy with a part of every group removed, ready to run as it was recorded."""
-        smaller = copy.deepcopy(self.model)
+        smaller = duplicate(self.model)
         cut(smaller, kept_indices(structure, Thinned()))
 
         def run() -> None:

@@ -178,13 +178,15 @@ def _network(name: str, size: int) -> tuple[Any, Any]:
     torch.manual_seed(0)
     options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
     fixed = name.startswith(("vit", "maxvit"))  # their code fixes the size of the image
-    size = 224 if fixed else max(size, 75) if name == "inception_v3" else size
+    size = 224 if fixed else 299 if name == "inception_v3" else size  # 299: its auxiliary head
     model = models.get_model(name, weights=None, **options)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.running_mean, -0.1, 0.1)
             nn.init.uniform_(module.running_var, 0.5, 1.5)
             nn.init.uniform_(module.bias, -0.1, 0.1)
+        if isinstance(module, nn.Linear) and not module.weight.any():
+            nn.init.trunc_normal_(module.weight, std=0.02)  # the head of a ViT begins at zero
     return model.eval(), torch.randn(2, 3, size, size)
 
 
