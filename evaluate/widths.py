@@ -1,6 +1,6 @@
-"""Hardware widths of a network: every layer rounded up to a width that costs no more time."""
+"""Hardware widths of a network: those of every layer that no larger width is faster than."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -52,6 +52,34 @@ def _recorder(
     return record
 
 
+def efficient_widths(
+    model: nn.Module,
+    structure: Structure,
+    example: Tensor,
+    *,
+    provider: str = "cpu",
+    cache: Path | None = None,
+    progress: Progress = silent,
+) -> dict[str, tuple[int, ...]]:
+    """Group -> the widths that no larger one is faster than, ascending, the whole one the last.
+
+    Every layer is timed alone, at batch 1 and with all input channels; groups that are not one
+    convolution of their own are left out. Nothing in the network changes.
+
+    Args:
+        example: images (N, C, H, W) on the device of the network.
+        provider: execution provider of ONNX Runtime: cpu, cuda, tensorrt, ...
+        cache: folder of earlier measurements; None is that of the user.
+
+    Raises:
+        UsageError: the provider would not really be used.
+    """
+    shapes = layer_shapes(model, structure, example)
+    full = {group.name: len(group.units) for group in structure.groups}
+    stairs = measure_widths(shapes, full, provider=provider, cache=cache, progress=progress)
+    return {name: stair.efficient for name, stair in stairs.items()}
+
+
 def measure_widths(
     shapes: Mapping[str, LayerShape],
     full: Mapping[str, int],
@@ -92,15 +120,3 @@ def steps(full: int) -> list[int]:
     """
     stride = STEP * -(-full // (STEP * MAX_STEPS))
     return sorted({*range(stride, full, stride), full})
-
-
-def snap_widths(
-    structure: Structure, widths: Sequence[int], stairs: Mapping[str, Staircase]
-) -> list[int]:
-    """Widths of all groups, rounded up where a staircase is known, never above the full width."""
-    snapped = []
-    for group, width in zip(structure.groups, widths, strict=True):
-        stair = stairs.get(group.name)
-        wider = stair.snap(int(width)) if stair else int(width)
-        snapped.append(min(wider, len(group.units)))
-    return snapped

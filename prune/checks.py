@@ -79,5 +79,10 @@ def check_budget(select: SelectOptions) -> None:
     ((flag, value),) = given.items()
     if not 0 < value <= 1:
         raise UsageError(f"{flag} {value} given; expected a share above 0 and at most 1, like 0.6")
+    if select.hardware_widths and (select.multiple > 1 or select.allocate == "uniform"):
+        raise UsageError(
+            "--hardware-widths given with --multiple or --allocate uniform, which choose the "
+            "widths too; leave one of them out"
+        )
     if select.multiple < 1 or select.images < 1:
         raise UsageError("--multiple and --images must be at least 1")

@@ -67,6 +67,9 @@ class SelectOptions:
     """How a budget is spread over layers; uniform keeps the same share in every layer."""
     multiple: int = 1
     """Round the filters of every layer to a multiple of this."""
+    hardware_widths: str | None = None
+    """Give every layer a width that no larger one is faster than, as measured on this provider
+    (cpu, cuda, ...) at batch 1; measured once per machine."""
     repair: bool = True
     """Fold what removed channels said into the weights that stay (least squares, no training)."""
     images: int = 6000

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -21,8 +21,8 @@ CHECKPOINT = "retraining.pt"
 def output_folder(out: Path, *, resume: bool = False) -> Iterator[Path]:
     """An unfinished folder beside `out`; it becomes `out` when the block ends well.
 
-    When the block fails, the unfinished folder is removed, unless it was interrupted in a
-    retraining that `--resume` can go on with.
+    When the block fails, the unfinished folder and the parents made for it are removed, unless it
+    was interrupted in a retraining that `--resume` can go on with.
 
     Raises:
         UsageError: `out` exists and is not an empty folder.
@@ -31,6 +31,7 @@ def output_folder(out: Path, *, resume: bool = False) -> Iterator[Path]:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"--out {out} holds something already; give another folder or remove it")
     partial = out.with_name(f".{out.name}.partial")
+    made = [folder for folder in partial.parents if not folder.exists()]
     try:
         if partial.exists() and not resume:
             shutil.rmtree(partial)
@@ -46,6 +47,9 @@ def output_folder(out: Path, *, resume: bool = False) -> Iterator[Path]:
         resumable = isinstance(error, KeyboardInterrupt) and (partial / CHECKPOINT).exists()
         if not resumable:
             shutil.rmtree(partial, ignore_errors=True)
+            with suppress(OSError):  # another run may have put its folder there
+                for folder in made:
+                    folder.rmdir()
         raise
     (partial / CHECKPOINT).unlink(missing_ok=True)
     if out.exists():

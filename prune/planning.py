@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..evaluate.accuracy import Accuracy, measure_accuracy
+from ..evaluate.widths import efficient_widths
 from .checks import check_budget
 from .config import SelectOptions
 from .errors import InputError
@@ -116,7 +117,8 @@ def make_plan(
             device=device,
             progress=progress,
         )
-    base = Measured(structure, cost, statistics, spectrum)
+    efficient = _efficient(model, structure, example_of(data, device), select, diary)
+    base = Measured(structure, cost, statistics, spectrum, efficient)
     with diary.stage("rank"):
         ranking, plan = _choose(model, data, base, select, device=device, seed=seed, diary=diary)
     whole = Amounts.of(cost, [len(group.units) for group in structure.groups])
@@ -138,6 +140,19 @@ class Measured:
     cost: CostModel
     statistics: Statistics
     spectrum: Spectrum
+    efficient: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+
+def _efficient(
+    model: nn.Module, structure: Structure, example: Tensor, select: SelectOptions, diary: Diary
+) -> Mapping[str, Sequence[int]]:
+    """Widths that every group may have, where `--hardware-widths` asks for that."""
+    if select.hardware_widths is None:
+        return {}
+    with diary.stage("widths") as progress:
+        return efficient_widths(
+            model, structure, example, provider=select.hardware_widths, progress=progress
+        )
 
 
 def _choose(
@@ -174,6 +189,7 @@ def _choose(
             method=select.allocate,
             spectrum=base.spectrum,
             multiple=select.multiple,
+            efficient=base.efficient,
         )
 
     def top1_of(plan: Plan) -> float:

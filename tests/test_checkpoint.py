@@ -1,5 +1,6 @@
 """Every form a model comes in, and one clear line for every file that cannot be used."""
 
+import pickle
 import random
 from pathlib import Path
 
@@ -142,6 +143,18 @@ def test_a_pickled_network_needs_trust(tmp_path: Path) -> None:
     found = load_checkpoint(str(tmp_path / "whole.pt"), trust_pickle=True)
     assert found.origin.num_labels == 4
     assert found.origin.arch is None
+
+
+def test_a_bare_pickle_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "bare.pt").write_bytes(pickle.dumps(Path("x"), protocol=4))
+    with pytest.raises(InputError, match="--trust-pickle"):
+        load_checkpoint(str(tmp_path / "bare.pt"))
+
+
+def test_a_stranger_is_held_against_the_nearest(tmp_path: Path) -> None:
+    torch.save({"mine.weight": torch.zeros(4, 3), "mine.bias": torch.zeros(4)}, tmp_path / "x.pt")
+    with pytest.raises(InputError, match=r"nearest, \S+: .* is missing, .* more; name its"):
+        load_checkpoint(str(tmp_path / "x.pt"))
 
 
 def test_weights_that_are_not_finite_are_refused(

@@ -8,8 +8,12 @@ from pathlib import Path
 import onnxruntime
 import pytest
 import torch
-from prune_dl.prune import cli, compress, load, rank, shrink
+from prune_dl.prune import cli, compress, load, planning, rank, shrink
 from prune_dl.prune.inputs.data import open_data
+from prune_dl.prune.output import output_folder
+from prune_dl.prune.structure.units import Structure
+from prune_dl.prune.training import resume
+from safetensors.torch import load_file
 from torch.utils.data import DataLoader, TensorDataset
 
 ARCH = "vgg6:width=0.125"
@@ -250,3 +254,59 @@ def test_an_interrupt_ends_with_130_and_leaves_nothing(home: Path) -> None:
     assert done.returncode == 130
     assert "interrupted" in done.stderr
     assert not list(home.glob("*stopped*")) + list(home.glob(".stopped*"))
+
+
+def test_a_failure_leaves_none_of_the_folders_made_for_it(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="x"), output_folder(tmp_path / "runs" / "vgg"):
+        raise ValueError("x")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupted_retraining_is_resumed_to_the_same_network(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = resume.save
+
+    def save_and_interrupt(path: Path, *rest: object) -> None:
+        save(path, *rest)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    flags = ("--keep", "0.5", "--epochs", "2")
+    assert job(home, "straight", *flags) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(resume, "save", save_and_interrupt)
+        assert job(home, "halted", *flags) == 130
+    assert not (home / "halted").exists()
+    assert (home / ".halted.partial" / "retraining.pt").exists()
+    assert job(home, "halted", *flags, "--resume") == 0
+    assert not (home / ".halted.partial").exists()
+    rows = (home / "halted" / "metrics.jsonl").read_text().splitlines()
+    retrained = [row for row in map(json.loads, rows) if row.get("stage") == "retrain"]
+    assert [row["epoch"] for row in retrained] == [1, 2]
+    one, other = (load_file(home / name / "model.safetensors") for name in ("straight", "halted"))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_hardware_widths_are_those_that_were_measured(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def measured(model: object, structure: Structure, example: object, **options: object) -> dict:
+        asked.append(str(options["provider"]))
+        return {g.name: (*range(3, len(g.units), 3), len(g.units)) for g in structure.groups}
+
+    monkeypatch.setattr(planning, "efficient_widths", measured)
+    assert job(home, "hw", "--macs", "0.5", "--epochs", "0", "--hardware-widths", "cpu") == 0
+    assert asked == ["cpu"]
+    layers = json.loads((home / "hw" / "plan.json").read_text())["layers"]
+    assert any(len(layer["kept"]) < layer["num_filters"] for layer in layers)
+    assert all(len(layer["kept"]) in (*range(0, 999, 3), layer["num_filters"]) for layer in layers)
+
+
+def test_hardware_widths_and_another_choice_of_widths_exclude_each_other(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--keep", "0.5", "--hardware-widths", "cpu", "--multiple", "8")
+    assert job(home, "both", *flags) == 2
+    assert "--multiple" in capsys.readouterr().err

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from prune_dl.evaluate.staircase import LayerShape, Staircase
-from prune_dl.evaluate.widths import layer_shapes, measure_widths, snap_widths, steps
+from prune_dl.evaluate.staircase import LayerShape
+from prune_dl.evaluate.widths import efficient_widths, layer_shapes, measure_widths, steps
 from prune_dl.prune.structure.trace import trace
 from torch import nn
 
@@ -32,15 +32,6 @@ def test_steps_are_few_and_end_at_the_full_width(full: int) -> None:
     assert all(width % 8 == 0 for width in widths[:-1])
 
 
-def test_a_plan_is_rounded_up_where_a_staircase_says_so() -> None:
-    model, example = network(), torch.zeros(2, 3, 12, 10)
-    structure = trace(model, example)
-    assert [group.name for group in structure.groups] == ["0", "2", "6"]
-    stairs = {"0": Staircase((8, 16), (1.0, 2.0)), "2": Staircase((8, 16, 24), (2.0, 2.1, 2.05))}
-    assert snap_widths(structure, [5, 9, 7], stairs) == [8, 24, 7]
-    assert snap_widths(structure, [9, 24, 32], stairs) == [16, 24, 32]
-
-
 def test_layers_are_measured_on_this_machine(tmp_path: Path) -> None:
     shapes = {"a": LayerShape(3, 8, 8), "b": LayerShape(3, 8, 8)}
     full = {"a": 16, "b": 16}
@@ -48,3 +39,14 @@ def test_layers_are_measured_on_this_machine(tmp_path: Path) -> None:
     assert stairs["a"].widths == (8, 16)
     assert stairs["a"] == stairs["b"]
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_efficient_widths_of_a_network_end_at_the_whole_one(tmp_path: Path) -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 12, 3), nn.Flatten(), nn.Linear(192, 2)
+    ).eval()
+    example = torch.zeros(1, 3, 8, 8)
+    structure = trace(model, example)
+    found = efficient_widths(model, structure, example, cache=tmp_path)
+    assert {name: widths[-1] for name, widths in found.items()} == {"0": 16, "2": 12}
+    assert set(found["0"]) <= {8, 16} and set(found["2"]) <= {8, 12}

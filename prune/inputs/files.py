@@ -5,6 +5,7 @@ unless the user trusts the file.
 import hashlib
 import os
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -138,7 +139,10 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _load(path: Path, trust_pickle: bool) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=not trust_pickle)
+        with warnings.catch_warnings():
+            # torch warns of a pickle that it did not write, and then says the same in its error.
+            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+            return torch.load(path, map_location="cpu", weights_only=not trust_pickle)
     except pickle.UnpicklingError as error:
         if not trust_pickle and _is_pickle(path):
             raise InputError(

@@ -171,11 +171,11 @@ def _nothing_fits(source: str, shapes: Shapes) -> str:
         )
     names = _candidates(shapes)
     matches = sorted((compare(shapes, name) for name in names), key=lambda m: len(m.differing))
-    near = [match for match in matches if len(match.differing) < len(shapes) + 1][:3]
-    if not near or len(near[0].differing) > 0.9 * len(_expected(near[0].arch)[0]):
-        first = ", ".join(list(shapes)[:3])
+    near = matches[:3]
+    if len(near[0].differing) > 0.9 * len(_expected(near[0].arch)[0]):
         return (
-            f"{source} fits no zoo or torchvision classifier (its first tensors: {first}); "
+            f"{source} fits no zoo or torchvision classifier; even against the nearest, "
+            f"{near[0].arch}: {_describe(near[0], shapes)}; "
             "name its architecture with --arch package.module:callable"
         )
     listed = ", ".join(f"{match.arch} ({len(match.differing)} tensors differ)" for match in near)

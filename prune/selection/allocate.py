@@ -9,7 +9,7 @@ Shapes: G groups, U units of one group.
 """
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -44,6 +44,7 @@ def allocate(
     method: str = "sr",
     spectrum: Spectrum | None = None,
     multiple: int = 1,
+    efficient: Mapping[str, Sequence[int]] | None = None,
 ) -> Plan:
     """Widths for one budget, filled with the units that the ranking removes last.
 
@@ -54,6 +55,7 @@ def allocate(
         method: "sr" (needs the spectrum), "error" (all weights 1), or "uniform" (the same share
             in every group).
         multiple: widths are multiples of this, or the whole width; never below one multiple.
+        efficient: group -> the only widths that it may have, the whole one among them.
 
     Raises:
         UsageError: an impossible argument.
@@ -78,7 +80,10 @@ def allocate(
     else:
         saved = cost_model.params if name == "params" else cost_model.macs
         weights = _weights(method, spectrum, len(full))
-        ladders = [_ladder(int(width), multiple) for width in full]
+        ladders = [
+            sorted((efficient or {}).get(group.name, _ladder(int(width), multiple)), reverse=True)
+            for group, width in zip(structure.groups, full, strict=True)
+        ]
         widths = _descend(ranking.error, weights, ladders, saved, amount, target)
     slack = _slack(name, target, len(full) if method == "uniform" else 1)
     _check(name, share, amount(widths), target, amount(full), slack)
@@ -221,6 +226,6 @@ def _check(
     if abs(reached - target) > slack:
         raise GateError(
             f"--{name} {share:g} cannot be met within 2 %: the closest possible is "
-            f"{reached / max(whole, 1):.4g}; state that, or another layout of --allocate "
-            "and --multiple"
+            f"{reached / max(whole, 1):.4g}; state that, or another layout of --allocate, "
+            "--multiple and --hardware-widths"
         )
