@@ -44,13 +44,14 @@ def _shape(entry: Any, batch_size: int, input_size: tuple[int, ...] | None) -> t
     first, *rest = entry.shape or [None]
     if isinstance(first, int) and first != batch_size:
         raise UsageError(
-            f"input {entry.name} has the fixed batch size {first}; give --batch-size {first}"
+            f"input {entry.name} has the fixed batch size {first}; give --latency-batch {first}"
         )
     if all(isinstance(axis, int) for axis in rest):
         return (batch_size, *rest)
     if input_size is None or len(input_size) != len(rest):
         raise UsageError(
-            f"input {entry.name} leaves sizes open {tuple(entry.shape)}; give --input-size"
+            f"input {entry.name} leaves sizes open {tuple(entry.shape)}; give --input-size, "
+            "such as --input-size 3 224 224"
         )
     return (batch_size, *input_size)
 

@@ -19,7 +19,7 @@ from .config import (
     Sweep,
     Train,
 )
-from .tables import show_document, show_layers, show_report, show_table
+from .tables import show_comparison, show_document, show_layers, show_report, show_table
 
 
 def run(options: Any, command: str) -> None:
@@ -126,25 +126,14 @@ def _bench(options: Bench) -> None:
             provider=options.bench.provider,
             batch_size=options.bench.latency_batch,
             threads=options.bench.threads,
+            input_size=options.input_size,
             seconds=options.bench.bench_seconds,
             progress=progress,
         )
     if options.json:
         show_document(asdict(comparison))
         return
-    rows = [
-        (
-            row.name,
-            *(f"{x:.3f}" for x in (row.p50_ms, row.p90_ms, row.p99_ms)),
-            f"{row.images_per_second:.0f}",
-            f"{row.ratio:.2f} ({row.ratio_low:.2f} to {row.ratio_high:.2f})",
-        )
-        for row in comparison.rows
-    ]
-    columns = ("file", "p50 ms", "p90 ms", "p99 ms", "images/s", "times as fast as the first")
-    show_table(f"latency on {comparison.rows[0].provider}", columns, rows)
-    if comparison.noisy:
-        print("note: the machine is noisy; runs varied by more than 10 %")
+    show_comparison(comparison)
 
 
 def _evaluate(options: Evaluate) -> None:

@@ -213,6 +213,8 @@ class Bench:
     files: tuple[Path, ...]
     """ONNX files, also of other tools."""
     bench: BenchOptions = field(default_factory=BenchOptions)
+    input_size: tuple[int, ...] | None = None
+    """Sizes of one image (3 224 224), for files that leave them open."""
     json: bool = False
     """One JSON document on stdout instead of a table."""
 
@@ -247,6 +249,9 @@ class Sweep:
     """Also an INT8 file of each network."""
     max_drop: float = 1.0
     """Points of held-out accuracy that INT8 may lose."""
+    distributed: Literal["ray"] | None = None
+    """Make the points as Ray tasks (pip install "prune-dl[ray]"), on this machine or on the cluster
+    of RAY_ADDRESS; model, data and --out must then be the same paths on all of its machines."""
     data: DataOptions = field(default_factory=DataOptions)
     retrain: RetrainOptions = field(default_factory=lambda: RetrainOptions(epochs=0))
     bench: BenchOptions = field(default_factory=BenchOptions)

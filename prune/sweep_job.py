@@ -8,6 +8,7 @@ are not made on the test part. At the end all files are timed against each other
 
 import copy
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ from .atomic import write_bytes
 from .checks import check_budget
 from .config import SelectOptions, Sweep
 from .config_file import to_tables
+from .distribute import ray_map
 from .errors import InputError, PruneError, UsageError
 from .inputs.checkpoint import Checkpoint
 from .inputs.split import DataSet
@@ -103,7 +105,8 @@ def run_sweep(options: Sweep, command: str) -> Tradeoff:
 def open_folder(out: Path, options: Sweep) -> None:
     """Make the output folder, or check that it holds an earlier part of the same sweep."""
     settings = to_tables(replace(options, keep=(), macs=()))
-    del settings["run"], settings["bench"]
+    for name in ("run", "bench", "distributed"):
+        settings.pop(name, None)
     text = json.dumps(settings, indent=1, sort_keys=True)
     file = out / "sweep.json"
     if options.run.resume and file.exists():
@@ -156,12 +159,51 @@ def _work(options: Sweep, pending: list[Budget], out: Path, diary: Diary) -> Non
     if not point_file(out, ORIGINAL).exists():
         files = _deliver(options, checkpoint.model, data, planned, out, ORIGINAL, diary)
         write_points(out, ORIGINAL, list(files))
+    if options.distributed == "ray":
+        sent = _Sent(options, planned, out.absolute(), Path.cwd())
+        with diary.stage("points") as progress:
+            results = ray_map(_points_of_task, sent, pending, gpu=device.type == "cuda")
+            for done, (at, points) in enumerate(results):
+                write_points(out, pending[at].name, points)
+                progress(done + 1, len(pending))
+        return
     for budget in pending:
-        try:
-            points = _one(options, budget, checkpoint, data, planned, device, out, diary)
-        except PruneError as error:
-            points = [TradeoffPoint(budget.name, error=" ".join(str(error).split()))]
+        points = _points_of(options, budget, checkpoint, data, planned, device, out, diary)
         write_points(out, budget.name, points)
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """What a task needs besides its budget; network and data are opened where it runs."""
+
+    options: Sweep
+    planned: Planned
+    out: Path
+    working_folder: Path
+
+
+def _points_of_task(sent: _Sent, budget: Budget) -> list[TradeoffPoint]:
+    os.chdir(sent.working_folder)
+    options, diary = sent.options, Diary()
+    checkpoint, data, device = open_inputs(options.network, options.data, options.run, diary)
+    return _points_of(options, budget, checkpoint, data, sent.planned, device, sent.out, diary)
+
+
+def _points_of(
+    options: Sweep,
+    budget: Budget,
+    checkpoint: Checkpoint,
+    data: DataSet,
+    planned: Planned,
+    device: torch.device,
+    out: Path,
+    diary: Diary,
+) -> list[TradeoffPoint]:
+    """The files of one budget, or a row that says why there are none."""
+    try:
+        return _one(options, budget, checkpoint, data, planned, device, out, diary)
+    except PruneError as error:
+        return [TradeoffPoint(budget.name, error=" ".join(str(error).split()))]
 
 
 def _one(

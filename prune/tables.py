@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from ..evaluate.latency import Comparison
 from ..evaluate.report import LayerLine, Report
 
 WIDTH = 110
@@ -45,6 +46,38 @@ def show_layers(lines: Sequence[LayerLine]) -> None:
     for line in lines:
         if line.reason:
             print(f"{line.name} stays whole: {line.reason}")
+
+
+def show_comparison(comparison: Comparison) -> None:
+    """Latency of every file, what it takes besides time, and where that was measured."""
+    rows = comparison.rows
+    times = [
+        (
+            row.name,
+            *(f"{x:.3f}" for x in (row.p50_ms, row.p90_ms, row.p99_ms, row.mean_ms, row.std_ms)),
+            f"{row.images_per_second:.0f}",
+            f"{row.ratio:.2f} ({row.ratio_low:.2f} to {row.ratio_high:.2f})",
+        )
+        for row in rows
+    ]
+    columns = ("file", "p50 ms", "p90 ms", "p99 ms", "mean ms", "std ms", "images/s", "speed-up")
+    first = rows[0]
+    setting = f"{first.provider}, batch {first.batch_size}, {first.threads} threads"
+    show_table(f"latency on {setting}", columns, times)
+    needs = [
+        (
+            row.name,
+            f"{row.size_bytes / 1e6:.2f}",
+            f"{row.session_ms:.0f}",
+            "unknown" if row.peak_memory_bytes is None else f"{row.peak_memory_bytes / 1e6:.0f}",
+            f"{row.num_runs}",
+        )
+        for row in rows
+    ]
+    show_table("what a file needs", ("file", "MB", "ms to open", "peak MB", "timed runs"), needs)
+    print("measured on " + "; ".join(f"{k}: {v}" for k, v in comparison.environment.items()))
+    if comparison.noisy:
+        print("note: the machine is noisy; runs varied by more than 10 %")
 
 
 def show_report(report: Report) -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import onnx
 import pytest
 from prune_dl.prune import cli, config, config_file
 from prune_dl.prune.errors import UsageError
@@ -107,3 +108,27 @@ def test_run_json_gives_the_same_options_again(tmp_path: Path) -> None:
     path.write_text(json.dumps({"command": "", "options": config_file.to_tables(options)}))
     again = config_file.from_tables(config.Job, config_file.read_config(path))
     assert again == options
+
+
+def test_bench_shows_what_a_file_needs_and_takes_sizes_that_it_leaves_open(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n", 3, "h", "w"])
+    y = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["n", 3, "h", "w"])
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", [x], [y])
+    opset = [onnx.helper.make_opsetid("", 18)]
+    model = onnx.helper.make_model(graph, opset_imports=opset, ir_version=9)
+    onnx.save(model, tmp_path / "open.onnx")
+    argv = ["bench", str(tmp_path / "open.onnx"), "--bench-seconds", "0.05"]
+    assert cli.run(argv) == 2
+    assert "--input-size 3 224 224" in capsys.readouterr().err
+    assert cli.run([*argv, "--input-size", "3", "8", "8", "--latency-batch", "2"]) == 0
+    shown = capsys.readouterr().out
+    for words in (
+        "CPUExecutionProvider, batch 2",
+        "std ms",
+        "ms to open",
+        "peak MB",
+        "measured on",
+    ):
+        assert words in shown

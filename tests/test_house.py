@@ -15,6 +15,7 @@ ORDER = [
     "prune/config_file",
     "prune/checks",
     "prune/output",
+    "prune/distribute",
     "prune/structure",
     "prune/inputs",
     "prune/mechanism",

@@ -151,7 +151,7 @@ def test_errors_name_the_file(tmp_path: Path) -> None:
         compare({})
     with pytest.raises(InputError, match=r"gone: .*gone\.onnx: no such file"):
         compare({"gone": tmp_path / "gone.onnx"})
-    with pytest.raises(UsageError, match=r"fixed: input x .* give --batch-size 4"):
+    with pytest.raises(UsageError, match=r"fixed: input x .* give --latency-batch 4"):
         compare({"fixed": fixed}, batch_size=1)
     with pytest.raises(UsageError, match=r"loose: input x leaves sizes open .* --input-size"):
         compare({"loose": loose})

@@ -1,12 +1,14 @@
 """A sweep: its budgets, its folder, and, slowly, a whole one whose failures are rows."""
 
 import json
+import sys
 from dataclasses import replace
 
 import pytest
 from prune_dl.evaluate.accuracy import Accuracy
 from prune_dl.evaluate.tradeoff import TradeoffPoint
 from prune_dl.prune.config import BenchOptions, DataOptions, NetworkOptions, RunOptions, Sweep
+from prune_dl.prune.distribute import ray_map
 from prune_dl.prune.errors import UsageError
 from prune_dl.prune.inputs.checkpoint import save_checkpoint
 from prune_dl.prune.inputs.origin import Origin
@@ -101,3 +103,38 @@ def test_a_whole_sweep_and_its_resumption(tmp_path):
     assert [p.name for p in second.points] == ["original"] * 2 + ["keep 0.5"] * 2
     assert (out / full.file).stat().st_mtime_ns == made
     assert [p.accuracy for p in second.points] == [p.accuracy for p in first.points[:4]]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # Ray's own
+def test_ray_makes_the_same_points(tmp_path):
+    pytest.importorskip("ray")
+    arch = "vgg6:in_channels=1,width=0.25"
+    origin = Origin(arch, 10, None, (), (1, 16, 16), (0.5,), (0.5,))
+    save_checkpoint(tmp_path / "m.pt", build(arch, 10), origin)
+    points = {}
+    for distributed in (None, "ray"):
+        out = tmp_path / str(distributed)
+        options = Sweep(
+            network=NetworkOptions(model=str(tmp_path / "m.pt")),
+            keep=(0.5, 1e-6),
+            images=200,
+            fp16=False,
+            int8=False,
+            distributed=distributed,
+            data=DataOptions(data="digits"),
+            bench=BenchOptions(bench_seconds=0.1),
+            run=RunOptions(out=out, device="cpu"),
+        )
+        points[distributed] = run_sweep(options, "prune-dl sweep").points
+    assert [(p.name, p.macs, p.params, p.error) for p in points["ray"]] == [
+        (p.name, p.macs, p.params, p.error) for p in points[None]
+    ]
+    assert [p.accuracy for p in points["ray"]] == [p.accuracy for p in points[None]]
+    assert points["ray"][2].error
+
+
+def test_ray_that_is_missing_is_said_in_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UsageError, match=r"prune-dl\[ray\]"):
+        list(ray_map(max, 1, [2]))
