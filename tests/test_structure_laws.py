@@ -1,5 +1,11 @@
-"""The laws of surgery on generated networks: random graphs of every kind of layer and joint."""
+"""The laws of surgery on generated networks: random graphs of every kind of layer and joint.
 
+    PRUNE_DL_LAWS=1000 pytest tests/test_structure_laws.py
+
+lets every law try a thousand networks instead of 25.
+"""
+
+import os
 from collections.abc import Callable
 
 import numpy as np
@@ -15,8 +21,8 @@ from prune_dl.prune.structure.trace import trace
 from prune_dl.prune.structure.units import Structure
 from torch import Tensor, nn
 
-LAYERS = (*("conv", "pointwise-conv", "grouped", "depthwise", "transposed", "batch-norm", "prelu"),)
-JOINTS = ("add", "gate", "scale", "shared")
+LAYERS = ("conv", "pointwise-conv", "grouped", "depthwise", "transposed", "batch-norm", "prelu")
+JOINTS = ("add", "cat", "gate", "scale", "shared", "linear")
 KINDS = (*LAYERS, *JOINTS, "split", "shuffle", "unshuffle", "pad", "twice", "pool")
 Step = tuple[str, int, int, int]
 steps = st.lists(
@@ -27,7 +33,10 @@ steps = st.lists(
     max_size=8,
 )
 laws = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+    max_examples=int(os.environ.get("PRUNE_DL_LAWS", "25")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=True,
 )
 
 
@@ -87,12 +96,18 @@ class Generated(nn.Module):
         if key not in self.parts:
             fits = kind == "shared" or b.shape[1] == c
             same = conv(c, c) if kind == "shared" else nn.Identity()
+            fits |= kind in ("cat", "linear")
+            same = nn.Linear(c, max(c // 2, 1)) if kind == "linear" else same
             self.parts[key] = same if fits else nn.Conv2d(b.shape[1], c, 1)
             self.scales[key] = nn.Parameter(torch.rand(1, c, 1, 1) + 0.5)
         if kind == "shared":
             return [self.parts[key](self.parts[key](a).relu())]
         if kind == "scale":
             return [a * self.scales[key]]
+        if kind == "linear":  # over the channels, as ConvNeXt does
+            return [self.parts[key](a.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)]
+        if kind == "cat":
+            return [torch.cat([a, b], dim=1)]
         other = self.parts[key](b)
         return [a + other if kind == "add" else a * torch.sigmoid(other.mean((2, 3), True))]
 
