@@ -112,6 +112,8 @@ def target_words(select: SelectOptions) -> str:
         return f"keep {select.macs:g} of the multiply-adds"
     if select.params is not None:
         return f"keep {select.params:g} of the parameters"
+    if select.latency_ms is not None:
+        return f"take at most {select.latency_ms:g} ms"
     return f"lose at most {select.max_drop:g} points of held-out accuracy"
 
 

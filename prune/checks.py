@@ -69,16 +69,31 @@ def check_budget(select: SelectOptions) -> None:
             "--cut-depth given without a budget to compare at; add --keep, --macs or --params"
         )
     given = {f"--{name}": value for name, value in stated_budgets(select).items()}
+    if select.latency_ms is not None and not given:
+        if select.latency_ms <= 0:
+            raise UsageError(
+                f"--latency-ms {select.latency_ms} given; expected milliseconds above 0"
+            )
+        _check_widths(select)
+        return
+    if select.latency_ms is not None:
+        given["--latency-ms"] = select.latency_ms
     if not given and select.max_drop is not None:
+        _check_widths(select)
         return
     if len(given) != 1:
         what = " and ".join(given) or "no budget"
         raise UsageError(
-            f"{what} given; give one of --keep, --macs or --params, such as --keep 0.6"
+            f"{what} given; give one of --keep, --macs, --params or --latency-ms, such as "
+            "--keep 0.6"
         )
     ((flag, value),) = given.items()
     if not 0 < value <= 1:
         raise UsageError(f"{flag} {value} given; expected a share above 0 and at most 1, like 0.6")
+    _check_widths(select)
+
+
+def _check_widths(select: SelectOptions) -> None:
     if select.hardware_widths and (select.multiple > 1 or select.allocate == "uniform"):
         raise UsageError(
             "--hardware-widths given with --multiple or --allocate uniform, which choose the "

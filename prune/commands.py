@@ -46,11 +46,12 @@ def run(options: Any, command: str) -> None:
 
 
 def _job(options: Job, command: str) -> None:
-    from .job import check_drop, run_job
+    from .job import check_drop, check_latency, run_job
 
     report, outcome = run_job(options, command)
     show_document(report.to_dict()) if options.run.json else show_report(report)
     check_drop(options, outcome)
+    check_latency(options, report)
 
 
 def _dry_run(options: Job) -> None:
@@ -62,7 +63,13 @@ def _dry_run(options: Job) -> None:
     diary = Diary(show=True)
     checkpoint, data, device = open_inputs(options.network, options.data, options.run, diary)
     planned = make_plan(
-        checkpoint.model, data, options.select, device=device, seed=options.run.seed, diary=diary
+        checkpoint.model,
+        data,
+        options.select,
+        device=device,
+        seed=options.run.seed,
+        diary=diary,
+        bench=options.bench,
     )
     lines = layer_lines(checkpoint.model, planned)
     if options.run.json:

@@ -58,6 +58,8 @@ class SelectOptions:
     """Or: share of the multiply-adds that stays."""
     params: float | None = None
     """Or: share of the parameters that stays."""
+    latency_ms: float | None = None
+    """Or: milliseconds that a run may take, as the benchmark measures it."""
     rank: str = "mechanism"
     """What ranks filters: mechanism, response, label-loss, snr, sharpness, l1, l2, bn-scale,
     taylor, fpgm, lamp, random, auto (measures candidates on held-out images), or your own

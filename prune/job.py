@@ -30,6 +30,7 @@ from .training.device import pick_device
 
 PARITY_IMAGES = 256
 REMOVED_IMAGES = 2000
+LATENCY_TOLERANCE = 0.02
 """Test images for the network that was neither repaired nor retrained."""
 
 
@@ -144,6 +145,7 @@ def _work(
         seed=options.run.seed,
         diary=diary,
         checkpoint=folder / CHECKPOINT,
+        bench=options.bench,
     )
     (folder / "plan.json").write_text(planned.plan.to_json(), encoding="utf-8")
     save_network(folder, checkpoint, data, planned, outcome)
@@ -247,6 +249,18 @@ def check_drop(options: Job, outcome: Outcome) -> None:
         raise GateError(
             f"held-out accuracy fell by {drop:.2f} points, more than --max-drop "
             f"{options.select.max_drop}; keep more filters or retrain for longer"
+        )
+
+
+def check_latency(options: Job, report: Report) -> None:
+    """The gate of `--latency-ms`, on the latency that the report states."""
+    most = options.select.latency_ms
+    if most is None or report.latency_ms is None:
+        return
+    if report.latency_ms.final.p50 > most * (1 + LATENCY_TOLERANCE):
+        raise GateError(
+            f"the final file takes {report.latency_ms.final.p50:.3g} ms, more than --latency-ms "
+            f"{most:g}; ask for less, or measure on a quiet machine"
         )
 
 

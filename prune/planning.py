@@ -5,15 +5,19 @@ network + data -> structure -> statistics, spectrum -> ranking -> plan
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..evaluate.accuracy import Accuracy, measure_accuracy
+from ..evaluate.latency import compare
 from ..evaluate.widths import efficient_widths
+from ..export.graph import export_onnx
 from .checks import check_budget
-from .config import SelectOptions
+from .config import BenchOptions, SelectOptions
 from .errors import InputError
 from .inputs.callables import import_callable, is_callable_name
 from .inputs.split import DataSet
@@ -24,7 +28,7 @@ from .selection.allocate import allocate
 from .selection.criteria import Ranking, rank
 from .selection.norms import find_norm_behind
 from .selection.repair import repair
-from .selection.search import contest, thinnest
+from .selection.search import contest, thinnest, widest
 from .structure.cost import CostModel
 from .structure.depth import DepthCut
 from .structure.plan import Plan
@@ -34,6 +38,8 @@ from .structure.units import Structure
 
 BATCH_SIZE = 250
 CERTIFICATE_IMAGES = 8
+LATENCY_SECONDS, LATENCY_RUNS = 0.5, 20
+"""Least time and least runs of a candidate of `--latency-ms`."""
 HELD_OUT_IMAGES = 2000
 """Held-out images that choices are made on: a seeded part where there are more."""
 
@@ -93,8 +99,12 @@ def make_plan(
     device: torch.device,
     seed: int,
     diary: Diary,
+    bench: BenchOptions | None = None,
 ) -> Planned:
     """Trace, measure, rank and allocate. Reads training and held-out images, changes nothing.
+
+    Args:
+        bench: how latency is measured where `select.latency_ms` is the budget.
 
     Raises:
         InputError: the network has nothing that can be removed.
@@ -120,7 +130,10 @@ def make_plan(
     efficient = _efficient(model, structure, example_of(data, device), select, diary)
     base = Measured(structure, cost, statistics, spectrum, efficient)
     with diary.stage("rank"):
-        ranking, plan = _choose(model, data, base, select, device=device, seed=seed, diary=diary)
+        bench = bench or BenchOptions()
+        ranking, plan = _choose(
+            model, data, base, select, bench, device=device, seed=seed, diary=diary
+        )
     whole = Amounts.of(cost, [len(group.units) for group in structure.groups])
     return Planned(model, structure, cost, statistics, spectrum, ranking, plan, whole)
 
@@ -160,6 +173,7 @@ def _choose(
     data: DataSet,
     base: Measured,
     select: SelectOptions,
+    bench: BenchOptions,
     *,
     device: torch.device,
     seed: int,
@@ -204,11 +218,35 @@ def _choose(
         ranking = rank_by(select.rank)
     if asked:
         return ranking, plan_by(ranking)
+    if select.latency_ms is not None:
+
+        def latency_of(plan: Plan) -> float:
+            smaller = remove(model, base.structure, plan).cpu()
+            return _latency_ms(smaller, data.input_size, bench)
+
+        share, plan = widest(lambda macs: plan_by(ranking, macs), latency_of, select.latency_ms)
+        diary.warnings.append(f"--latency-ms {select.latency_ms:g} led to {share:.3f} of the MACs")
+        return ranking, plan
     assert select.max_drop is not None, "check_budget lets no job without a budget through"
     least = held_out_accuracy(model, data, device).top1 - select.max_drop / 100
     share, plan = thinnest(lambda macs: plan_by(ranking, macs), top1_of, least)
     diary.warnings.append(f"--max-drop {select.max_drop} led to {share:.3f} of the MACs")
     return ranking, plan
+
+
+def _latency_ms(model: nn.Module, input_size: tuple[int, int, int], bench: BenchOptions) -> float:
+    """Median latency of the network's ONNX file, milliseconds."""
+    with TemporaryDirectory(prefix="prune-dl-latency-") as folder:
+        file = export_onnx(model, input_size, Path(folder) / "model.onnx", metadata={})
+        comparison = compare(
+            {"candidate": file},
+            provider=bench.provider,
+            batch_size=bench.latency_batch,
+            threads=bench.threads,
+            seconds=min(bench.bench_seconds, LATENCY_SECONDS),
+            min_runs=LATENCY_RUNS,
+        )
+    return comparison.rows[0].p50_ms
 
 
 def trial_top1(

@@ -5,13 +5,14 @@ finds. Every ranking but the first is made on a network that was repaired and tr
 """
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from .checks import check_budget, stated_budgets
-from .config import RetrainOptions, SelectOptions
+from .config import BenchOptions, RetrainOptions, SelectOptions
 from .errors import InputError
 from .inputs.split import DataSet
 from .output import Diary
@@ -35,6 +36,7 @@ def plan_and_carry_out(
     seed: int,
     diary: Diary,
     checkpoint: Path | None = None,
+    bench: BenchOptions | None = None,
 ) -> tuple[Planned, Outcome]:
     """The whole job in `select.steps` steps.
 
@@ -51,7 +53,8 @@ def plan_and_carry_out(
     for step in range(1, select.steps + 1):
         last = step == select.steps
         budget = _budget_of_step(select, step, left)
-        plan = plan_at_best_depth if select.cut_depth and whole is None else make_plan
+        by_depth = select.cut_depth and whole is None
+        plan = plan_at_best_depth if by_depth else partial(make_plan, bench=bench)
         planned = plan(current, data, budget, device=device, seed=seed, diary=diary)
         whole = planned if whole is None else _joined(whole, planned)
         outcome = carry_out(

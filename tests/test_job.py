@@ -310,3 +310,42 @@ def test_hardware_widths_and_another_choice_of_widths_exclude_each_other(
     flags = ("--keep", "0.5", "--hardware-widths", "cpu", "--multiple", "8")
     assert job(home, "both", *flags) == 2
     assert "--multiple" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--latency-ms", "0"), "--latency-ms 0"),
+        (("--latency-ms", "3", "--keep", "0.5"), "--keep and --latency-ms given"),
+        (("--latency-ms", "3", "--hardware-widths", "cpu", "--multiple", "8"), "--multiple"),
+    ],
+)
+def test_impossible_latency_budgets_are_refused(
+    home: Path, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], words: str
+) -> None:
+    assert job(home, "never", *flags) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_latency_budget_takes_the_widest_network_that_is_fast_enough(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original: list[int] = []
+
+    def pretended(model: torch.nn.Module, size: object, bench: object) -> float:
+        original.append(sum(p.numel() for p in model.parameters()))
+        return 4.0 * original[-1] / original[0]
+
+    monkeypatch.setattr(planning, "_latency_ms", pretended)
+    assert job(home, "fast", "--latency-ms", "2", "--epochs", "0") == 0
+    report = json.loads((home / "fast" / "report.json").read_text())
+    assert 0.46 < report["params"]["final"] / report["params"]["original"] <= 0.5
+
+
+def test_a_latency_that_was_missed_exits_with_4_and_keeps_the_folder(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(planning, "_latency_ms", lambda *a: 1e-6)
+    assert job(home, "missed", "--latency-ms", "1e-5", "--epochs", "0") == 4
+    assert "--latency-ms 1e-05" in capsys.readouterr().err
+    assert (home / "missed" / "model.onnx").exists()

@@ -32,8 +32,7 @@ def prune_and_export(arch: str, keep: float, multiple: int, folder: Path) -> tup
     """MACs original / pruned, and both files."""
     torch.manual_seed(0)
     size = SIZES.get(arch, (3, 224, 224))
-    spec = f"{arch}:weights=none" if arch.startswith("torchvision:") else arch
-    model = zoo.build(spec, NUM_LABELS.get(arch, 1000)).eval()
+    model = zoo.build(arch, NUM_LABELS.get(arch, 1000)).eval()
     structure = trace(model, torch.zeros(2, *size))
     cost = CostModel.of(model, structure)
     ranking = rank("random", model, structure, seed=0)
