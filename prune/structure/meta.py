@@ -72,6 +72,23 @@ def _addmm(bias: Tensor, a: Tensor, b: Tensor) -> Tensor | None:
     return a.new_empty(a.shape[0], b.shape[1]) if fits and a.dtype == b.dtype else None
 
 
+def _clamp(x: Tensor, *rest: Any) -> Tensor | None:
+    """Bounds that are numbers keep shape and type."""
+    numbers_only = not any(isinstance(bound, Tensor) for bound in rest)
+    return torch.empty_like(x) if numbers_only and x.is_floating_point() else None
+
+
+def _vector_norm(
+    x: Tensor, order: float = 2, dim: Any = None, keepdim: bool = False, *rest: Any
+) -> Tensor | None:
+    """One axis, as `normalize` takes it."""
+    if rest or not isinstance(dim, list) or len(dim) != 1 or not x.is_floating_point():
+        return None
+    (axis,) = (d % x.ndim for d in dim)
+    kept = [1] if keepdim else []
+    return x.new_empty([*x.shape[:axis], *kept, *x.shape[axis + 1 :]])
+
+
 ACTIVATIONS = (
     *("relu", "sigmoid", "silu", "gelu", "hardswish", "hardsigmoid", "hardtanh", "leaky_relu"),
     *("tanh", "elu", "mish"),
@@ -81,6 +98,9 @@ SHAPES: dict[Any, Callable[..., Any]] = {
     aten.native_batch_norm: _batch_norm,
     aten.native_layer_norm: _layer_norm,
     aten.addmm: _addmm,
+    aten.clamp: _clamp,
+    aten.clamp_min: _clamp,
+    aten.linalg_vector_norm: _vector_norm,
     **{getattr(aten, name): _unary for name in ACTIVATIONS},
     **{getattr(aten, f"{name}_"): _unary_in_place for name in ACTIVATIONS if name != "mish"},
     **{getattr(aten, name): _binary for name in ("add", "sub", "mul", "div")},
