@@ -6,11 +6,11 @@ from itertools import pairwise
 
 import numpy as np
 from scipy.sparse import csr_array
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from .labels import Components, axes_of
-from .recorder import Recording
+from .recording import Recording
 from .units import AxisKey, Group, IntArray, Reader, Structure
 
 NO_REASON = "nothing in the network lets its filters go"
@@ -183,28 +183,28 @@ def _readers(
 ) -> dict[str, Reader]:
     """Modules that sum over removable channels and whose forward ran."""
     found: dict[str, Reader] = {}
+    features = recording.features
     for layer in layers:
         units = axes.get((layer.weight, layer.in_axis))
         if units is not None and layer.name in recording.modules:
-            found[layer.name] = _reader(layer, units, recording)
+            found[layer.name] = _reader(layer, units, features.get(layer.name))
     return found
 
 
-def _reader(layer: _Layer, units: IntArray, recording: Recording) -> Reader:
+def _reader(layer: _Layer, units: IntArray, features: Tensor | None) -> Reader:
     module = layer.module
     if isinstance(module, _ConvNd):
         times = 1 if module.transposed else module.groups
         unit_C = np.tile(units, times)
         kind = "transposed" if module.transposed else "conv"
         return Reader(layer.name, unit_C, np.arange(len(unit_C)), kind, module.groups)
-    channel_F = _channel_of_feature(recording, layer.name, len(units))
+    channel_F = _channel_of_feature(features, len(units))
     first = np.unique(channel_F, return_index=True)[1]
     return Reader(layer.name, units[first], channel_F, "linear", 1)
 
 
-def _channel_of_feature(recording: Recording, name: str, num_features: int) -> IntArray:
+def _channel_of_feature(labels: Tensor | None, num_features: int) -> IntArray:
     """Channel of each input feature, by the labels it came with; each its own if they differ."""
-    labels = recording.features.get(name)
     if labels is None or labels.numel() != num_features:
         return np.arange(num_features, dtype=np.int64)
     _, first, channel, counts = np.unique(

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
@@ -36,32 +35,45 @@ class Components:
 
     def of(self, labels: Tensor) -> IntArray:
         """Component of each label, flattened."""
-        component: IntArray = self.component_L[labels.reshape(-1).numpy()]
+        component: IntArray = self.component_L[flat(labels)]
         return component
 
 
 class Labels:
-    """A growing set of labels, with unions and pins; `solve` turns them into components."""
+    """A growing set of labels, with unions and pins; `solve` turns them into components.
+
+    Unions and pins belong to the operation that was turned to last; one that is turned to again
+    forgets what it said before.
+    """
 
     def __init__(self) -> None:
         self._size = 0
-        self._left: list[NDArray[np.int64]] = []
-        self._right: list[NDArray[np.int64]] = []
-        self._pins: list[tuple[NDArray[np.int64], str]] = []
-        self._solved: tuple[tuple[int, int], IntArray] | None = None
+        self._unions: dict[int, list[tuple[IntArray, IntArray]]] = {}
+        self._pins: dict[int, list[tuple[Tensor, str]]] = {}
+        self._solved: IntArray | None = None
+        self.turn_to(0)
+
+    def turn_to(self, operation: int) -> None:
+        """What follows is said by this operation."""
+        if self._unions.get(operation):
+            self._solved = None
+        self._said: list[tuple[IntArray, IntArray]] = []
+        self._pinned: list[tuple[Tensor, str]] = []
+        self._unions[operation], self._pins[operation] = self._said, self._pinned
 
     def fresh(self, count: int) -> Tensor:
         """`count` labels that nothing else carries."""
         self._size += count
+        self._solved = None
         return torch.arange(self._size - count, self._size)
 
     def unite(self, a: Tensor, b: Tensor) -> None:
         """From now on the labels of `a` and `b`, broadcast against each other, are the same."""
         if a is not b:
-            shape = torch.broadcast_shapes(a.shape, b.shape)  # type: ignore[no-untyped-call]
-            a, b = a.expand(shape), b.expand(shape)
-            self._left.append(a.reshape(-1).numpy())
-            self._right.append(b.reshape(-1).numpy())
+            if a.shape != b.shape:
+                a, b = torch.broadcast_tensors(a, b)  # type: ignore[no-untyped-call]
+            self._said.append((flat(a), flat(b)))
+            self._solved = None
 
     def couple(self, labels: Tensor, axis: int) -> Tensor:
         """Unite labels along one axis; what is left has size 1 there."""
@@ -71,29 +83,41 @@ class Labels:
 
     def pin(self, labels: Tensor, reason: str) -> None:
         """Nothing that carries these labels can be removed."""
-        self._pins.append((labels.reshape(-1).numpy(), reason))
+        self._pinned.append((labels, reason))
 
     def solve(self) -> Components:
         """Connected components of all unions so far; the first pin gives the reason."""
-        component_L = self._connected()
+        if self._solved is None:
+            self._solved = self._connected()
         reason_of: dict[int, str] = {}
-        for labels, reason in self._pins:
-            for component in np.unique(component_L[labels]):
+        for labels, reason in (x for said in self._pins.values() for x in said):
+            for component in np.unique(self._solved[flat(labels)]):
                 reason_of.setdefault(int(component), reason)
-        return Components(component_L, reason_of)
+        return Components(self._solved, reason_of)
 
     def _connected(self) -> IntArray:
-        """Component of each label; kept until there are more labels or unions."""
-        state = (self._size, len(self._left))
-        if self._solved is not None and self._solved[0] == state:
-            return self._solved[1]
-        left = np.concatenate([*self._left, np.empty(0, dtype=np.int64)])
-        right = np.concatenate([*self._right, np.empty(0, dtype=np.int64)])
+        """Component of each label."""
+        unions = [x for said in self._unions.values() for x in said]
+        none = np.empty(0, dtype=np.int64)
+        left = np.concatenate([*(a for a, _ in unions), none])
+        right = np.concatenate([*(b for _, b in unions), none])
         ones = np.ones(len(left), dtype=np.int8)
         graph = coo_array((ones, (left, right)), shape=(self._size, self._size))
         component_L: IntArray = connected_components(graph, directed=False)[1].astype(np.int64)
-        self._solved = (state, component_L)
         return component_L
+
+
+def flat(labels: Tensor) -> IntArray:
+    """The labels of a field in a row."""
+    row: IntArray = labels.reshape(-1).numpy()
+    return row
+
+
+def same_fields(a: Fields, b: Fields) -> bool:
+    """Whether fields carry the same labels."""
+    return a is b or (
+        len(a) == len(b) and all(x is y or torch.equal(x, y) for x, y in zip(a, b, strict=True))
+    )
 
 
 def axes_of(field: Tensor) -> frozenset[int]:

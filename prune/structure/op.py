@@ -1,6 +1,6 @@
 """One operation of a traced forward pass, as the label rules see it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,10 +21,9 @@ class Op:
         func, args, kwargs, out: the call.
         labels: where unions and pins go.
         get: the fields of a tensor, empty when it carries none.
-        where: module path, for reasons.
-        module: the innermost running module.
-        tie: makes an integer attribute of that module follow these labels, one for each unit of
-            its value.
+        path, module: the innermost running module.
+        ties: makes an integer attribute of the module at a path follow these labels, one for each
+            unit of its value.
         choice: which of the `num_choices` readings of the operation a rule should take (a split
             axis can shrink in one factor or in another).
         mixing: filled when a removed channel changes the channels that stay.
@@ -36,9 +35,9 @@ class Op:
     out: Any
     labels: Labels
     get: Callable[[Tensor], Fields]
-    where: str
+    path: str
     module: nn.Module
-    tie: Callable[[str, Tensor], None]
+    ties: Callable[[str, str, Tensor], None]
     choice: int = 0
     num_choices: int = 1
     mixing: list[tuple[str, Tensor]] = field(default_factory=list)
@@ -63,6 +62,15 @@ class Op:
     def name(self) -> str:
         """Name of the operation without its overload."""
         return str(self.func.overloadpacket.__name__)
+
+    @property
+    def where(self) -> str:
+        """The running module, for reasons."""
+        return self.path or "the network itself"
+
+    def tie(self, attribute: str, labels: Tensor) -> None:
+        """An integer attribute of the running module follows these labels."""
+        self.ties(self.path, attribute, labels)
 
     def pin(self, labels: Tensor, reason: str) -> None:
         """Keep these labels for ever, saying where and why."""
@@ -101,6 +109,17 @@ class Op:
         for found in merged:
             if axes_of(found) & fixed:
                 self.pin(found, "it meets a tensor of fixed size")
+
+
+def tensors_in(values: Iterable[Any]) -> list[Tensor]:
+    """The tensors among arguments or results, also those in lists of them."""
+    found: list[Tensor] = []
+    for value in values:
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, list | tuple):
+            found += tensors_in(value)
+    return found
 
 
 def rule(*packets: OpOverloadPacket) -> Callable[[Rule], Rule]:

@@ -1,140 +1,86 @@
 """One real forward pass, seen operation by operation, with labels riding along.
 
-A `TorchDispatchMode` sees every ATen call, whatever Python does between them. Each tensor that is
-alive carries its fields as an attribute; parameters and buffers start with one fresh field per
-axis.
+A `TorchDispatchMode` sees every ATen call, whatever Python does between them. Each tensor is
+stood for by one without numbers, so that what was recorded costs no memory and can be read again:
+where a trial asked for another reading of a line of code, only that line and what follows from it
+is. Parameters and buffers start with one fresh field per axis.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import (
-    register_module_forward_hook,
-    register_module_forward_pre_hook,
-)
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
 
 from . import compute, meta, movement, views  # noqa: F401 (movement registers its rules)
-from .labels import Fields, Labels, axes_of, find, on_axis
-from .op import RULES, Op, Rule
+from .labels import Fields, axes_of, find, on_axis, same_fields
+from .op import RULES, Op, Rule, tensors_in
+from .recording import Record, Recording
+from .stack import ModuleStack, Site
 
-Site = tuple[str, int, str]
-"""Class of the innermost module, position among its own operations, operation: the same line of
-code in every instance of a class."""
-
-FIELDS, ORIGIN = "_prune_dl_fields", "_prune_dl_origin"
-
-
-@dataclass(frozen=True)
-class Record:
-    """One operation: what it was, what it touched, and the fields it gave its results."""
-
-    site: Site
-    where: str
-    inputs: Fields
-    outputs: tuple[tuple[tuple[int, ...], Fields], ...]
-    num_choices: int
-    numbers: tuple[float, ...]
-
-
-@dataclass
-class Recording:
-    """Everything a forward pass taught about channels.
-
-    Attributes:
-        labels: unions and pins.
-        records: operations in order.
-        tensors: parameter or buffer name -> its fields, one per axis of more than one position; an
-            integer attribute that states a size (`num_heads`) has one field of that many labels.
-        modules: module paths in order of their first run.
-        positions: weight name -> how often each element is used, over the whole batch.
-        features: module path -> labels of its input features at its first run (linear layers).
-        mixing: places where a removed channel changes the others, and the labels of its channels.
-    """
-
-    labels: Labels = field(default_factory=Labels)
-    records: list[Record] = field(default_factory=list)
-    tensors: dict[str, Fields] = field(default_factory=dict)
-    modules: dict[str, None] = field(default_factory=dict)
-    positions: dict[str, float] = field(default_factory=dict)
-    features: dict[str, Tensor] = field(default_factory=dict)
-    mixing: list[tuple[str, Tensor]] = field(default_factory=list)
-
-
-class ModuleStack:
-    """Which module is running, and how many operations it has issued itself."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self.name_of = {id(module): name for name, module in model.named_modules()}
-        self.frames: list[tuple[str, str]] = []
-        self.running: list[nn.Module] = [model]
-        self.counts: list[int] = []
-        self.ran: dict[str, None] = {}
-
-    def enter(self, module: nn.Module, _args: Any) -> None:
-        """A module of the traced network starts."""
-        if id(module) in self.name_of:
-            self.frames.append((self.name_of[id(module)], type(module).__qualname__))
-            self.counts.append(0)
-            self.running.append(module)
-            self.ran.setdefault(self.frames[-1][0])
-
-    def leave(self, module: nn.Module, _args: Any, _out: Any) -> None:
-        """It ends."""
-        if id(module) in self.name_of:
-            self.frames.pop()
-            self.running.pop()
-            self.counts.pop()
-
-    def place(self, name: str) -> tuple[Site, str]:
-        """Site and module path of the operation that is being issued."""
-        where, kind = self.frames[-1] if self.frames else ("", "")
-        count = self.counts[-1] if self.counts else 0
-        if self.counts:
-            self.counts[-1] += 1
-        return (kind, count, name), where or "the network itself"
-
-    @contextmanager
-    def following(self) -> Iterator[None]:
-        """Hooks that follow the running module; gone afterwards, whatever happened."""
-        hooks = [
-            register_module_forward_pre_hook(self.enter),
-            register_module_forward_hook(self.leave),
-        ]
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
+STAND_IN = "_prune_dl_stand_in"
+EXHAUSTED = 10**6
+"""A reading that no rule has: what the operation touches stays, in every instance of a class."""
+OUTPUTS = -1
+"""What the outputs of the network say about labels comes from no operation."""
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Passes labels through every operation of a forward pass."""
+    """Passes labels through every operation of a forward pass.
 
-    def __init__(
-        self,
-        model: nn.Module,
-        stack: ModuleStack,
-        recording: Recording,
-        choices: Mapping[Site, int],
-    ) -> None:
+    Attributes:
+        choices: which reading of a line of code to take, where it is not the first.
+    """
+
+    def __init__(self, model: nn.Module, stack: ModuleStack) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         named = [*model.named_parameters(), *model.named_buffers()]
-        self.own = {id(tensor): name for name, tensor in named}
-        self.sizes = {name: tensor.numel() for name, tensor in named}
-        self.stack, self.recording, self.choices = stack, recording, choices
+        self.choices: dict[Site, int] = {}
+        self.stack, self.recording = stack, Recording(modules=stack.ran)
+        self._own = {id(stand_in(tensor)): name for name, tensor in named}
+        self._sizes = {name: tensor.numel() for name, tensor in named}
+        self._fields: dict[int, Fields] = {}
+        self._origin: dict[int, str] = {}
+        self._outputs: list[Tensor] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run the operation, then its label rule."""
+        kwargs = kwargs or {}
+        site, path = self.stack.place(str(func.overloadpacket.__name__))
+        given, named = _stood_in(args), {key: _stood_in(x) for key, x in kwargs.items()}
+        out = meta.run(func, args, kwargs)
+        numbers = meta.numbers(args, tensors_in((out,)))
+        module, labels = self.stack.running[-1], self.recording.labels
+        op = Op(func, given, named, _stood_in(out), labels, self.fields, path, module, self._tie)
+        record = self._read(len(self.recording.records), Record(site, op, numbers))
+        self._trace_origin(op)
+        self._count(record.op)
+        self.recording.records.append(record)
+        return out
+
+    def put_out(self, tensors: list[Tensor]) -> None:
+        """These are outputs of the network: they keep their size."""
+        self._outputs += [stand_in(x) for x in tensors]
+        self._pin_outputs()
+
+    def read_again(self, choices: Mapping[Site, int]) -> None:
+        """Take other readings of some lines of code; what follows from them is read anew."""
+        self.choices.update(choices)
+        self._fields.clear()
+        for index, record in enumerate(self.recording.records):
+            if record.site in choices or not same_fields(self._incoming(record.op), record.inputs):
+                self.recording.records[index] = self._read(index, record)
+            else:
+                self._carry(record)
+        self._pin_outputs()
 
     def fields(self, tensor: Tensor) -> Fields:
         """The fields a tensor carries; fresh ones for a parameter or buffer seen first."""
-        name = self.own.get(id(tensor))
+        name = self._own.get(id(tensor))
         if name is None:
-            labels, found = getattr(tensor, FIELDS, (None, ()))
-            return found if labels is self.recording.labels else ()
+            return self._fields.get(id(tensor), ())
         if name not in self.recording.tensors:
             sizes = [(axis, size) for axis, size in enumerate(tensor.shape) if size > 1]
             self.recording.tensors[name] = tuple(
@@ -143,101 +89,127 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             )
         return self.recording.tensors[name]
 
-    def _tie(self, attribute: str, labels: Tensor) -> None:
-        """The running module's integer attribute follows these labels, like a tensor's axis."""
-        path = self.stack.frames[-1][0] if self.stack.frames else ""
+    def _incoming(self, op: Op) -> Fields:
+        """Fields of everything that an operation takes."""
+        found = [f for x in tensors_in((*op.args, *op.kwargs.values())) for f in self.fields(x)]
+        return tuple(dict.fromkeys(found))
+
+    def _read(self, index: int, record: Record) -> Record:
+        """Run the label rule of an operation; what it said before is forgotten."""
+        choice = self.choices.get(record.site, 0)
+        op = replace(record.op, choice=choice, num_choices=1, mixing=[], contracted=[])
+        self.recording.labels.turn_to(index)
+        inputs = self._incoming(op)
+        passed = self._apply(op, inputs)
+        results = tensors_in((op.out,))
+        before = [fields for _, fields in record.outputs]
+        outputs = []
+        for position, tensor in enumerate(results[: len(passed)]):
+            carried = tuple(x for x in passed[position] if axes_of(x))
+            if position < len(before) and same_fields(carried, before[position]):
+                carried = before[position]
+            outputs.append((tuple(tensor.shape), carried))
+        read = replace(
+            record,
+            op=op,
+            inputs=inputs,
+            outputs=tuple(outputs),
+            num_choices=op.num_choices,
+            mixing=tuple(op.mixing),
+            features=self._features(op),
+        )
+        if choice >= op.num_choices:
+            self._pin(inputs, hard_coded(read))
+        self._carry(read)
+        return read
+
+    def _carry(self, record: Record) -> None:
+        """Give the results of an operation their fields."""
+        results = tensors_in((record.op.out,))
+        for tensor in results:
+            self._fields.pop(id(tensor), None)
+        for tensor, (_, fields) in zip(results, record.outputs, strict=False):
+            self._fields[id(tensor)] = fields
+
+    def _apply(self, op: Op, inputs: Fields) -> list[Fields]:
+        """Fields of each result; an operation without a rule pins all it touches."""
+        found = rule_of(op.func)
+        reason = f"operation {op.name} in {op.where} is not understood"
+        if found is None:
+            self._pin(inputs, reason)
+            return []
+        try:
+            passed = found(op)
+        except (RuntimeError, IndexError, TypeError, ValueError, AttributeError):
+            self._pin(inputs, reason)
+            return []
+        return passed if isinstance(passed, list) else [passed]
+
+    def _pin(self, fields: Fields, reason: str) -> None:
+        for labels in fields:
+            self.recording.labels.pin(labels, reason)
+
+    def _pin_outputs(self) -> None:
+        self.recording.labels.turn_to(OUTPUTS)
+        for tensor in self._outputs:
+            self._pin(self.fields(tensor), "it is the output of the network")
+
+    def _tie(self, path: str, attribute: str, labels: Tensor) -> None:
+        """An integer attribute of a module follows these labels, like a tensor's axis."""
         name = f"{path}.{attribute}".lstrip(".")
         if name not in self.recording.tensors:
             self.recording.tensors[name] = (self.recording.labels.fresh(labels.numel()),)
         self.recording.labels.unite(self.recording.tensors[name][0], labels.reshape(-1))
 
-    def origin(self, tensor: Tensor) -> str | None:
+    def _origin_of(self, tensor: Tensor) -> str | None:
         """The parameter a tensor is a view, cast or rescaling of."""
-        name: str | None = self.own.get(id(tensor)) or getattr(tensor, ORIGIN, None)
-        return name
+        return self._own.get(id(tensor)) or self._origin.get(id(tensor))
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run the operation, then its label rule."""
-        kwargs = kwargs or {}
-        site, where = self.stack.place(str(func.overloadpacket.__name__))
-        inputs = [x for x in tree_iter((args, kwargs)) if isinstance(x, Tensor)]
-        fields_in = tuple(dict.fromkeys(f for x in inputs for f in self.fields(x)))
-        shapes = [tuple(x.shape) for x in inputs]
-        out = meta.run(func, args, kwargs)
-        if shapes != [tuple(x.shape) for x in inputs]:
-            self._pin_all(fields_in, where, func)
-            return out
-        module, labels = self.stack.running[-1], self.recording.labels
-        op = Op(func, args, kwargs, out, labels, self.fields, where, module, self._tie)
-        op.choice = min(self.choices.get(site, 0), 99)
-        fields_out = self._apply(op, inputs, fields_in)
-        self._attach(op, fields_out, site, fields_in)
-        return out
-
-    def _apply(self, op: Op, inputs: list[Tensor], fields_in: Fields) -> list[Fields]:
-        """Fields of each result; an operation without a rule pins all it touches."""
-        found = rule_of(op.func)
-        if found is None:
-            if fields_in:
-                self._pin_all(fields_in, op.where, op.func)
-            return []
-        try:
-            passed = found(op)
-        except (RuntimeError, IndexError, TypeError, ValueError, AttributeError):
-            self._pin_all(fields_in, op.where, op.func)
-            return []
-        return passed if isinstance(passed, list) else [passed]
-
-    def _pin_all(self, fields: Fields, where: str, func: Any) -> None:
-        for labels in fields:
-            name = func.overloadpacket.__name__
-            self.recording.labels.pin(labels, f"operation {name} in {where} is not understood")
-
-    def _attach(self, op: Op, fields: list[Fields], site: Site, fields_in: Fields) -> None:
-        """Give the results their fields and write the operation down."""
-        results = [x for x in tree_iter(op.out) if isinstance(x, Tensor)]
-        outputs = []
-        for index, tensor in enumerate(results):
-            carried = fields[index] if index < len(fields) else ()
-            if id(tensor) not in self.own:
-                carried = tuple(x for x in carried if axes_of(x))
-                setattr(tensor, FIELDS, (self.recording.labels, carried))
-            if index < len(fields):
-                outputs.append((tuple(tensor.shape), carried))
-        self._trace_origin(op, results)
-        self._count(op)
-        numbers = meta.numbers(op.args, results)
-        record = Record(site, op.where, fields_in, tuple(outputs), op.num_choices, numbers)
-        if self.choices.get(site, 0) >= op.num_choices:
-            for labels in fields_in:
-                self.recording.labels.pin(labels, hard_coded(record))
-        self.recording.records.append(record)
-        self.recording.mixing += op.mixing
-
-    def _trace_origin(self, op: Op, results: list[Tensor]) -> None:
+    def _trace_origin(self, op: Op) -> None:
         """A view, cast or rescaling of a weight is still that weight when MACs are counted."""
         first = op.args[0] if op.args and isinstance(op.args[0], Tensor) else None
-        name = None if first is None else self.origin(first)
+        name = None if first is None else self._origin_of(first)
         if first is None or name is None:
             return
-        for tensor in results:
+        for tensor in tensors_in((op.out,)):
             scaled = torch.Tag.pointwise in op.func.tags and tensor.shape == first.shape
-            if id(tensor) not in self.own and (op.name in views.KEEPS_ORIGIN or scaled):
-                setattr(tensor, ORIGIN, name)
+            if op.name in views.KEEPS_ORIGIN or scaled:
+                self._origin[id(tensor)] = name
 
     def _count(self, op: Op) -> None:
-        """Multiply-adds of each weight element, and what a linear module reads."""
-        for weight, x, fields, positions in op.contracted:
-            name = self.origin(weight)
-            if name is None:
-                continue
-            share = weight.numel() / self.sizes[name]
-            counted = self.recording.positions.get(name, 0.0)
-            self.recording.positions[name] = counted + positions * share
+        """Multiply-adds of each weight element."""
+        for weight, _, _, positions in op.contracted:
+            name = self._origin_of(weight)
+            if name is not None:
+                share = weight.numel() / self._sizes[name]
+                counted = self.recording.positions.get(name, 0.0)
+                self.recording.positions[name] = counted + positions * share
+
+    def _features(self, op: Op) -> tuple[str, Tensor] | None:
+        """What a linear module reads."""
+        for weight, x, fields, _ in op.contracted:
             features = find(fields, x.ndim - 1)
-            module = self.stack.frames[-1][0] if self.stack.frames else ""
-            if features is not None and name == f"{module}.weight".lstrip("."):
-                self.recording.features.setdefault(module, features.reshape(-1))
+            if features is not None and self._origin_of(weight) == f"{op.path}.weight".lstrip("."):
+                return op.path, features.reshape(-1)
+        return None
+
+
+def stand_in(tensor: Tensor) -> Tensor:
+    """A tensor without numbers that stands for this one in the records, as it is now."""
+    found: Tensor | None = getattr(tensor, STAND_IN, None)
+    if found is None or found.shape != tensor.shape:
+        found = torch.empty_like(tensor.detach(), device="meta")
+        setattr(tensor, STAND_IN, found)
+    return found
+
+
+def _stood_in(value: Any) -> Any:
+    """Arguments or results with every tensor stood for."""
+    if isinstance(value, Tensor):
+        return stand_in(value)
+    if type(value) in (list, tuple):
+        return type(value)([_stood_in(x) for x in value])
+    return value
 
 
 def rule_of(func: Any) -> Rule | None:
@@ -255,4 +227,4 @@ def rule_of(func: Any) -> Rule | None:
 def hard_coded(record: Record) -> str:
     """The reason given for what a failed trial run pinned."""
     kind, _, name = record.site
-    return f"the code of {kind or 'the network'} ({record.where}) fixes its size: {name}"
+    return f"the code of {kind or 'the network'} ({record.op.where}) fixes its size: {name}"

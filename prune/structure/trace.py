@@ -8,7 +8,6 @@ whole, and the trial is repeated until it passes.
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
@@ -17,7 +16,8 @@ from torch.utils._pytree import tree_iter, tree_map
 from ..errors import InputError
 from .groups import structure_of
 from .labels import Fields
-from .recorder import ModuleStack, Record, Recorder, Recording, Site, hard_coded
+from .recorder import EXHAUSTED, Recorder
+from .recording import Record
 from .shadow import (
     call,
     containers_training,
@@ -27,6 +27,7 @@ from .shadow import (
     tensors_of,
     undisturbed,
 )
+from .stack import ModuleStack
 from .surgery import cut, kept_indices
 from .trial import Fate, Thinned, first_difference
 from .units import Structure
@@ -64,30 +65,30 @@ def _copies(model: nn.Module, inputs: Any) -> tuple[nn.Module, Any]:
     return copied, tree_map(lambda x: x.clone() if isinstance(x, Tensor) else x, inputs)
 
 
-@dataclass
 class _Tracer:
     """Records, tries, and reads differently or pins what the trial showed, until it passes."""
 
-    model: nn.Module
-    inputs: Any
-    auxiliary: bool = False
+    def __init__(self, model: nn.Module, inputs: Any) -> None:
+        self.model, self.inputs = model, inputs
+        self.stack = ModuleStack(model)
+        self.recorder = Recorder(model, self.stack)
+        self.recording = self.recorder.recording
+        self.auxiliary = False
 
     def run(self) -> Structure:
         """The structure that passes its trial."""
-        choices: dict[Site, int] = {}
-        recording = self._record(choices)
+        self._record()
         for _ in range(MAX_TRIALS):
-            components = recording.labels.solve()
-            structure = structure_of(self.model, recording, components, self._num_images())
+            components = self.recording.labels.solve()
+            structure = structure_of(self.model, self.recording, components, self._num_images())
             if not structure.groups:
                 return structure
             gone = Thinned().removed_units(structure)
-            fate = Fate(recording, components, structure, gone)
-            culprit = first_difference(recording, fate, self._trial_of(structure))
+            fate = Fate(self.recording, components, structure, gone)
+            culprit = first_difference(self.recording, fate, self._trial_of(structure))
             if culprit is None:
                 return structure
-            if self._settle(recording, fate, choices, culprit):
-                recording = self._record(choices)
+            self._settle(fate, culprit)
         raise InputError(
             f"{type(self.model).__name__} fixes too many sizes in its code: "
             f"{MAX_TRIALS} smaller versions of it failed to run"
@@ -97,28 +98,21 @@ class _Tracer:
         first = next(x for x in tree_iter(self.inputs) if isinstance(x, Tensor))
         return int(first.shape[0])
 
-    def _record(self, choices: dict[Site, int]) -> Recording:
+    def _record(self) -> None:
         """Labels of a forward pass; a second one where training has branches of its own."""
-        recording = Recording()
-        stack = ModuleStack(self.model)
-        recorder = Recorder(self.model, stack, recording, choices)
-        recording.modules = stack.ran
-        self._forward(stack, recorder)
-        unseen = {name for name, _ in self.model.named_parameters()} - recording.tensors.keys()
+        self._forward()
+        unseen = {n for n, _ in self.model.named_parameters()} - self.recording.tensors.keys()
         self.auxiliary = bool(unseen) and self._training_runs()
         if self.auxiliary:
             containers_training(self.model)
-            self._forward(stack, recorder)
+            self._forward()
             self.model.eval()
-        return recording
 
-    def _forward(self, stack: ModuleStack, recorder: Recorder) -> None:
+    def _forward(self) -> None:
         """Run once; the outputs of the network keep their size."""
-        with stack.following(), recorder:
+        with self.stack.following(), self.recorder:
             outputs = call(self.model, self.inputs)
-        for tensor in tensors_of(outputs):
-            for field in recorder.fields(tensor):
-                recorder.recording.labels.pin(field, "it is the output of the network")
+        self.recorder.put_out(tensors_of(outputs))
 
     def _training_runs(self) -> bool:
         """Whether the network runs with its containers in training mode."""
@@ -144,29 +138,16 @@ class _Tracer:
 
         return run
 
-    def _settle(
-        self, recording: Recording, fate: Fate, choices: dict[Site, int], culprit: int
-    ) -> bool:
-        """Read the culprit differently (True: record again) or pin what it touched (False)."""
-        records = recording.records[: culprit + 1]
-        for record in reversed(records):
-            if not any(fate.is_live(x) for x in _touched(record)):
-                continue
-            choices[record.site] = choices.get(record.site, 0) + 1
-            if choices[record.site] < record.num_choices:
-                return True
-            _pin_site(recording, record.site)
-            return False
+    def _settle(self, fate: Fate, culprit: int) -> None:
+        """Read the last operation that can shrink in another way, or pin what it touched."""
+        for record in reversed(self.recording.records[: culprit + 1]):
+            if any(fate.is_live(x) for x in _touched(record)):
+                choice = self.recorder.choices.get(record.site, 0) + 1
+                exhausted = choice >= record.num_choices
+                self.recorder.read_again({record.site: EXHAUSTED if exhausted else choice})
+                return
         raise AssertionError("a trial failed although nothing before it can be removed")
 
 
 def _touched(record: Record) -> Fields:
     return (*record.inputs, *(x for _, fields in record.outputs for x in fields))
-
-
-def _pin_site(recording: Recording, site: Site) -> None:
-    """The same line of code fixes the same sizes in every instance of a class."""
-    for record in recording.records:
-        if record.site == site:
-            for field in record.inputs:
-                recording.labels.pin(field, hard_coded(record))

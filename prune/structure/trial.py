@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
 
 from . import meta
 from .labels import Components, Fields, axes_of
-from .recorder import Recording
+from .op import tensors_in
+from .recording import Recording
 from .units import IntArray, Structure
 
 Shape = tuple[int, ...]
@@ -44,7 +44,7 @@ class Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run it, then note it: an operation that fails is not noted."""
         out = meta.run(func, args, kwargs or {})
-        results = [x for x in tree_iter(out) if isinstance(x, Tensor)]
+        results = tensors_in((out,))
         shapes = tuple(tuple(x.shape) for x in results)
         name = str(func.overloadpacket.__name__)
         self.seen.append((name, shapes, meta.numbers(args, results)))
