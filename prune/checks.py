@@ -1,7 +1,55 @@
 """Flags that do not go together are refused here, in one line, before anything is read."""
 
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any
+
 from .config import RANKS, Job, SelectOptions
 from .errors import UsageError
+
+Test = Callable[[float], bool]
+
+
+def _at_least(least: int) -> tuple[str, Test]:
+    return f"{least} or more", lambda value: value >= least
+
+
+POSITIVE: tuple[str, Test] = "a number above 0", lambda value: value > 0
+SHARE: tuple[str, Test] = "a share from 0 to 1", lambda value: 0 <= value <= 1
+PART: tuple[str, Test] = "a share from 0 to below 1", lambda value: 0 <= value < 1
+RANGES: dict[str, tuple[str, Test]] = {
+    **dict.fromkeys(("lr", "temperature", "latency_ms", "bench_seconds"), POSITIVE),
+    **dict.fromkeys(("momentum", "label_smoothing", "distill", "warm_up"), SHARE),
+    **dict.fromkeys(("averaging", "held_out"), PART),
+    **dict.fromkeys(("epochs", "seed", "weight_decay", "mixup", "max_drop"), _at_least(0)),
+    **dict.fromkeys(("images", "multiple", "steps", "patience", "max_batches"), _at_least(1)),
+    **dict.fromkeys(("threads", "latency_batch", "input_size", "probe_epochs"), _at_least(1)),
+    "batch_size": _at_least(2),
+}
+"""Numbers with the same range wherever they stand: what is expected, and whether a value is it."""
+
+
+def check_ranges(options: Any) -> None:
+    """Refuse numbers out of range in a tree of options, all of them in one line.
+
+    Raises:
+        UsageError: with every flag, what was given and what was expected.
+    """
+    wrong = list(_out_of_range(options))
+    if wrong:
+        raise UsageError("; ".join(wrong))
+
+
+def _out_of_range(options: Any) -> Iterator[str]:
+    for field in fields(options):
+        value = getattr(options, field.name)
+        if is_dataclass(value):
+            yield from _out_of_range(value)
+        elif field.name in RANGES and value is not None:
+            expected, is_fine = RANGES[field.name]
+            for number in value if isinstance(value, tuple) else (value,):
+                if not is_fine(number):
+                    yield f"--{field.name.replace('_', '-')} {number} given; expected {expected}"
 
 
 def stated_budgets(select: SelectOptions) -> dict[str, float]:
@@ -16,8 +64,6 @@ def check_steps(select: SelectOptions) -> None:
     Raises:
         UsageError: no step, or no budget.
     """
-    if select.steps < 1:
-        raise UsageError(f"--steps {select.steps} given; expected 1 or more")
     if select.steps > 1 and not stated_budgets(select):
         raise UsageError(
             f"--steps {select.steps} given without a budget to divide; "
@@ -32,6 +78,8 @@ def check_job(options: Job) -> None:
         UsageError: flags that do not go together, in one line.
     """
     check_budget(options.select)
+    if options.data.held_out == 0:
+        raise UsageError("--held-out 0 given; held-out images make every choice, so give a share")
     if options.select.cut_depth and options.dry_run:
         raise UsageError("--dry-run given with --cut-depth, which a plan alone cannot decide")
     steps = options.select.steps
@@ -62,6 +110,7 @@ def check_budget(select: SelectOptions) -> None:
     Raises:
         UsageError: all that is wrong, in one line.
     """
+    check_ranges(select)
     check_criterion(select.rank)
     check_steps(select)
     if select.cut_depth and not stated_budgets(select):
@@ -70,10 +119,6 @@ def check_budget(select: SelectOptions) -> None:
         )
     given = {f"--{name}": value for name, value in stated_budgets(select).items()}
     if select.latency_ms is not None and not given:
-        if select.latency_ms <= 0:
-            raise UsageError(
-                f"--latency-ms {select.latency_ms} given; expected milliseconds above 0"
-            )
         _check_widths(select)
         return
     if select.latency_ms is not None:
@@ -99,5 +144,3 @@ def _check_widths(select: SelectOptions) -> None:
             "--hardware-widths given with --multiple or --allocate uniform, which choose the "
             "widths too; leave one of them out"
         )
-    if select.multiple < 1 or select.images < 1:
-        raise UsageError("--multiple and --images must be at least 1")

@@ -8,8 +8,13 @@ import contextlib
 import io
 import re
 import sys
+from collections.abc import Sequence
+from dataclasses import is_dataclass
+from difflib import get_close_matches
+from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -117,15 +122,72 @@ def _parse_flags(kind: type[Any], argv: list[str], prog: str, about: str, defaul
     except SystemExit as stop:
         if not stop.code:
             raise
-        raise UsageError(f"{one_line(complaints.getvalue())}; see {prog} --help") from None
+        said = in_our_words(one_line(complaints.getvalue()), kind, argv)
+        raise UsageError(f"{said}; see {prog} --help") from None
 
 
 def one_line(boxed: str) -> str:
-    """First paragraph of a boxed terminal message: up to its first rule or empty line."""
+    """First paragraph of a boxed terminal message: from its first rule to the next, or a gap."""
     lines = [re.sub(r"^[│╭╰]\s?|\s*[│╮╯]$", "", line).strip() for line in boxed.splitlines()]
     paragraph: list[str] = []
     for line in lines[1:]:
-        if paragraph and not line.strip("─"):
+        is_rule = not line.strip("─-")  # hyphens where the terminal has no box characters
+        if paragraph and is_rule:
             break
-        paragraph.append(line)
+        if not is_rule:
+            paragraph.append(line)
     return " ".join(paragraph)
+
+
+def in_our_words(said: str, kind: type[Any], argv: Sequence[str]) -> str:
+    """tyro's complaint as what was given and what was expected; others as they are."""
+    if found := re.match(r"Error parsing (--\S+):", said):
+        return f"{_as_given(found[1], argv)} given; expected {_expected(kind, found[1])}"
+    if found := re.match(r"[Mm]issing value for argument '(--[^\s']+)'", said):
+        return f"{found[1]} given without a value; expected {_expected(kind, found[1])}"
+    if found := re.match(r"invalid choice '.*' for argument '(--[^\s']+)'", said):
+        return f"{_as_given(found[1], argv)} given; expected {_expected(kind, found[1])}"
+    if found := re.match(r"Missing from [^:]*: (--\S+) \S+ (.*) \(required\)$", said):
+        return f"{found[1]} is missing; give it: {found[2]}"
+    if found := re.match(r"Unrecognized options: (.*)", said):
+        unknown = found[1].replace(",", "").split()
+        near = get_close_matches(unknown[0], [f"--{name}" for name in _leaves(kind)], n=1)
+        return f"{' '.join(unknown)} given, which is unknown" + (
+            f"; did you mean {near[0]}?" if near else ""
+        )
+    return said
+
+
+def _as_given(flag: str, argv: Sequence[str]) -> str:
+    """A flag with what followed it on the command line."""
+    for place, part in enumerate(argv):
+        name, equals, value = part.partition("=")
+        if name.replace("_", "-") == flag:
+            values = [value] if equals else takewhile(_is_value, argv[place + 1 :])
+            return " ".join([flag, *values])
+    return flag
+
+
+def _is_value(part: str) -> bool:
+    return not part.startswith("--")
+
+
+def _expected(kind: type[Any], flag: str) -> str:
+    """What a flag takes, in words."""
+    stated = _leaves(kind)[flag.removeprefix("--").replace("-", "_")]
+    if isinstance(stated, UnionType):  # with None
+        stated = get_args(stated)[0]
+    if get_origin(stated) is Literal:
+        return f"one of {', '.join(get_args(stated))}"
+    if get_origin(stated) is tuple:
+        return "numbers, separated by spaces"
+    return {int: "a whole number", float: "a number", str: "a name"}.get(stated, "a path")
+
+
+def _leaves(kind: type[Any]) -> dict[str, Any]:
+    """Type of every option in a tree, by its last name: the flags of a command."""
+    found: dict[str, Any] = {}
+    for name, stated in get_type_hints(kind).items():
+        nested = isinstance(stated, type) and is_dataclass(stated)
+        found |= _leaves(stated) if nested else {name: stated}
+    return found

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from .checks import check_job
+from .checks import check_job, check_ranges
 from .config import (
     Bench,
     Demo,
@@ -24,6 +24,7 @@ from .tables import show_comparison, show_document, show_layers, show_report, sh
 
 def run(options: Any, command: str) -> None:
     """Run the command that these options belong to."""
+    check_ranges(options)
     if isinstance(options, Job):
         check_job(options)
         _dry_run(options) if options.dry_run else _job(options, command)

@@ -99,6 +99,16 @@ class RetrainOptions:
     """Images in one step."""
     distill: bool = True
     """Learn from the outputs of the original network too (retraining only)."""
+    temperature: float = 4.0
+    """Softness of those outputs: they are divided by it before they are compared."""
+    mixup: float = 0.0
+    """Train on blends of two images, with shares from Beta(mixup, mixup); 0 for none."""
+    averaging: float = 0.0
+    """Deliver a running average of the weights: share of the old average kept at every step, such
+    as 0.99; 0 for none."""
+    patience: int | None = None
+    """Stop after so many epochs without a better held-out accuracy and take the best epoch; without
+    it all epochs are run and the last one is taken."""
 
 
 @dataclass(frozen=True)
@@ -203,6 +213,9 @@ class Export:
     """Static INT8 quantisation, calibrated on held-out images."""
     max_drop: float = 1.0
     """Points of held-out accuracy that INT8 may lose."""
+    test: bool = False
+    """Also count the hits of the finished file on the test part. Look once: a choice between files
+    that is made on it is no longer measured by it."""
     hub_folder: Path | None = None
     """Instead of one file: turn the run folder of --model into a folder for the Hugging Face Hub.
     Nothing is uploaded."""
@@ -239,10 +252,15 @@ class Sweep:
     """Shares of the removable filters that stay, one network each: --keep 0.9 0.7 0.5."""
     macs: tuple[float, ...] = ()
     """Or: shares of the multiply-adds that stay."""
+    latency_ms: tuple[float, ...] = ()
+    """Or: milliseconds that a run may take, each the widest network that is as fast."""
     rank: str = "mechanism"
     """What ranks filters; see prune-dl --help."""
     allocate: Literal["sr", "error", "uniform"] = "sr"
     """How a budget is spread over layers."""
+    hardware_widths: str | None = None
+    """Give every layer a width that no larger one is faster than, as measured on this provider
+    (cpu, cuda, ...) at the batch of --latency-batch; measured once per machine."""
     images: int = 6000
     """Training images that the statistics are taken from, once for all budgets."""
     fp16: bool = True

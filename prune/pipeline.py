@@ -107,7 +107,8 @@ def carry_out(
 
 def recipe_changes(options: RetrainOptions, seed: int) -> dict[str, Any]:
     """What the options change in a training recipe."""
-    changes: dict[str, Any] = {"batch_size": options.batch_size, "seed": seed}
+    same = ("batch_size", "temperature", "mixup", "averaging", "patience")
+    changes: dict[str, Any] = {name: getattr(options, name) for name in same} | {"seed": seed}
     if options.lr is not None:
         changes["lr"] = options.lr
     if not options.distill:

@@ -35,9 +35,24 @@ def test_help_shows_examples_first_and_imports_no_torch() -> None:
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        ((), "--model"),
-        (("--model", "x.pt", "--keep", "abc"), "'abc'"),
-        (("--model", "x.pt", "--kep", "0.5"), "--kep"),
+        ((), "--model is missing"),
+        (("--model", "x.pt", "--keep", "abc"), "--keep abc given; expected a number;"),
+        (("--model", "x.pt", "--keep=0,5"), "--keep 0,5 given; expected a number;"),
+        (("--model", "x.pt", "--keep"), "--keep given without a value; expected a number;"),
+        (
+            ("--model", "x.pt", "--kep", "0.5"),
+            "--kep 0.5 given, which is unknown; did you mean",
+        ),
+        (("--model", "x.pt", "--steps", "2.5"), "--steps 2.5 given; expected a whole number;"),
+        (("--model", "x.pt", "--mean", "a", "b"), "--mean a b given; expected numbers"),
+        (
+            ("--model", "x.pt", "--allocate", "best"),
+            "--allocate best given; expected one of",
+        ),
+        (
+            ("sweep", "--model", "x", "--distributed", "dask"),
+            "--distributed dask given; exp",
+        ),
         (("frobnicate",), "'frobnicate' is no command"),
         (("train",), "--arch"),
         (("--config", "missing.toml"), "missing.toml"),
@@ -62,6 +77,31 @@ def test_a_budget_out_of_range_is_refused_before_any_work(
     assert code == 2
     assert "--keep" in line
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--epochs", "-1", "--lr", "0"), "--epochs -1 given; expected 0 or more; --lr 0.0 given"),
+        (("--batch-size", "1"), "--batch-size 1 given; expected 2 or more"),
+        (("--max-drop", "nan"), "--max-drop nan given; expected 0 or more"),
+        (("--patience", "0"), "--patience 0 given; expected 1 or more"),
+        (("--averaging", "1"), "--averaging 1.0 given; expected a share from 0 to below 1"),
+        (("--mixup", "-0.1"), "--mixup -0.1 given; expected 0 or more"),
+        (("--temperature", "0"), "--temperature 0.0 given; expected a number above 0"),
+        (("--threads", "0"), "--threads 0 given; expected 1 or more"),
+        (("--seed", "-1"), "--seed -1 given; expected 0 or more"),
+        (("--images", "0"), "--images 0 given; expected 1 or more"),
+        (("--held-out", "0"), "--held-out 0 given"),
+        (("--held-out", "1"), "--held-out 1.0 given; expected a share"),
+    ],
+)
+def test_numbers_out_of_range_are_refused_before_any_work(
+    capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], said: str
+) -> None:
+    code, line = fails(capsys, "--model", "missing.pt", "--keep", "0.5", *flags)
+    assert code == 2
+    assert said in line
 
 
 def test_two_budgets_or_none_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

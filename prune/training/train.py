@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
+from ..checks import check_ranges
 from ..console import Progress, silent
 from ..errors import GateError, UsageError
 from ..inputs.split import Split, generator
@@ -63,19 +64,7 @@ class Training:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("lr", "temperature"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"--{name} {getattr(self, name)}: expected a value above 0")
-        if self.epochs < 0 or self.batch_size < 2:
-            raise UsageError(
-                f"--epochs {self.epochs}, --batch-size {self.batch_size}: "
-                "expected epochs from 0 and batches of at least 2"
-            )
-        shares = ("momentum", "label_smoothing", "distill", "averaging", "warm_up")
-        for name in shares:
-            if not 0 <= getattr(self, name) <= 1:
-                flag = name.replace("_", "-")
-                raise UsageError(f"--{flag} {getattr(self, name)}: expected a share from 0 to 1")
+        check_ranges(self)
 
 
 def retraining(epochs: int, **changes: Any) -> Training:
