@@ -97,8 +97,10 @@ def _number(
         component_of.get((x.weight, x.out_axis), np.empty(0, dtype=np.int64)) for x in layers
     ]
     ordered = np.concatenate([*written, np.empty(0, dtype=np.int64)])
-    first = np.sort(np.unique(ordered, return_index=True)[1])
-    free = [c for c in ordered[first] if int(c) not in components.reason_of]
+    place = np.arange(len(ordered))
+    first_C = np.full(count, -1, dtype=np.int64)
+    first_C[ordered[::-1]] = place[::-1]  # the last assignment, the first place
+    free = ordered[(first_C[ordered] == place) & (components.pin_C[ordered] < 0)]
     unit_of[free] = np.arange(len(free))
     return unit_of
 
@@ -248,7 +250,7 @@ def _kept_whole(
         if len(own) == 0:
             reasons[layer.name] = "it has a single filter"
         elif len(stay):
-            reason = components.reason_of.get(int(stay[0]), ALONE)
+            reason = components.reason(int(stay[0])) or ALONE
             share = "" if len(stay) == len(own) else f"{len(stay)} of {len(own)} filters: "
             reasons[layer.name] = share + reason
     return reasons

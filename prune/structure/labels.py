@@ -19,6 +19,7 @@ from torch import Tensor
 from .units import IntArray
 
 Fields = tuple[Tensor, ...]
+NONE = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -27,16 +28,22 @@ class Components:
 
     Attributes:
         component_L: component of each label.
-        reason_of: component -> why it must stay; a component that is not here may go.
+        pin_C: of each component, the first of `reasons` why it must stay; -1 where it may go.
     """
 
     component_L: IntArray
-    reason_of: dict[int, str]
+    pin_C: IntArray
+    reasons: tuple[str, ...]
 
     def of(self, labels: Tensor) -> IntArray:
         """Component of each label, flattened."""
         component: IntArray = self.component_L[flat(labels)]
         return component
+
+    def reason(self, component: int) -> str | None:
+        """Why a component must stay, None where it may go."""
+        pin = int(self.pin_C[component])
+        return None if pin < 0 else self.reasons[pin]
 
 
 class Labels:
@@ -50,21 +57,24 @@ class Labels:
         self._size = 0
         self._unions: dict[int, list[tuple[IntArray, IntArray]]] = {}
         self._pins: dict[int, list[tuple[Tensor, str]]] = {}
-        self._solved: IntArray | None = None
+        self._component_L: IntArray | None = None
         self.turn_to(0)
 
     def turn_to(self, operation: int) -> None:
         """What follows is said by this operation."""
         if self._unions.get(operation):
-            self._solved = None
-        self._said: list[tuple[IntArray, IntArray]] = []
-        self._pinned: list[tuple[Tensor, str]] = []
-        self._unions[operation], self._pins[operation] = self._said, self._pinned
+            self._component_L = None
+        self._unions[operation], self._pins[operation] = [], []
+        self.add_to(operation)
+
+    def add_to(self, operation: int) -> None:
+        """What follows is said by this operation too."""
+        self._said, self._pinned = self._unions[operation], self._pins[operation]
 
     def fresh(self, count: int) -> Tensor:
         """`count` labels that nothing else carries."""
         self._size += count
-        self._solved = None
+        self._component_L = None
         return torch.arange(self._size - count, self._size)
 
     def unite(self, a: Tensor, b: Tensor) -> None:
@@ -73,7 +83,7 @@ class Labels:
             if a.shape != b.shape:
                 a, b = torch.broadcast_tensors(a, b)  # type: ignore[no-untyped-call]
             self._said.append((flat(a), flat(b)))
-            self._solved = None
+            self._component_L = None
 
     def couple(self, labels: Tensor, axis: int) -> Tensor:
         """Unite labels along one axis; what is left has size 1 there."""
@@ -87,20 +97,20 @@ class Labels:
 
     def solve(self) -> Components:
         """Connected components of all unions so far; the first pin gives the reason."""
-        if self._solved is None:
-            self._solved = self._connected()
-        reason_of: dict[int, str] = {}
-        for labels, reason in (x for said in self._pins.values() for x in said):
-            for component in np.unique(self._solved[flat(labels)]):
-                reason_of.setdefault(int(component), reason)
-        return Components(self._solved, reason_of)
+        if self._component_L is None:
+            self._component_L = self._connected()
+        pins = [pin for pinned in self._pins.values() for pin in pinned]
+        pin_C = np.full(int(self._component_L.max(initial=-1)) + 1, -1, dtype=np.int64)
+        labels = np.concatenate([*(flat(x) for x, _ in pins), NONE])
+        order = np.repeat(np.arange(len(pins)), [x.numel() for x, _ in pins])
+        pin_C[self._component_L[labels[::-1]]] = order[::-1]  # the last assignment, the first pin
+        return Components(self._component_L, pin_C, tuple(reason for _, reason in pins))
 
     def _connected(self) -> IntArray:
         """Component of each label."""
-        unions = [x for said in self._unions.values() for x in said]
-        none = np.empty(0, dtype=np.int64)
-        left = np.concatenate([*(a for a, _ in unions), none])
-        right = np.concatenate([*(b for _, b in unions), none])
+        unions = [union for said in self._unions.values() for union in said]
+        left = np.concatenate([*(a for a, _ in unions), NONE])
+        right = np.concatenate([*(b for _, b in unions), NONE])
         ones = np.ones(len(left), dtype=np.int8)
         graph = coo_array((ones, (left, right)), shape=(self._size, self._size))
         component_L: IntArray = connected_components(graph, directed=False)[1].astype(np.int64)

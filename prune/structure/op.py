@@ -43,6 +43,11 @@ class Op:
     mixing: list[tuple[str, Tensor]] = field(default_factory=list)
     contracted: list[tuple[Tensor, Tensor, Fields, int]] = field(default_factory=list)
 
+    def begin(self, choice: int) -> None:
+        """Nothing was read yet; the rule is to take this reading."""
+        self.choice, self.num_choices = choice, 1
+        self.mixing, self.contracted = [], []
+
     def arg(self, index: int, name: str, default: Any = None) -> Any:
         """An argument by position or name."""
         if index < len(self.args):

@@ -7,7 +7,6 @@ is. Parameters and buffers start with one fresh field per axis.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,12 +16,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from . import compute, meta, movement, views  # noqa: F401 (movement registers its rules)
 from .labels import Fields, axes_of, find, on_axis, same_fields
 from .op import RULES, Op, Rule, tensors_in
-from .recording import Record, Recording
+from .recording import Outputs, Record, Recording
 from .stack import ModuleStack, Site
 
 STAND_IN = "_prune_dl_stand_in"
-EXHAUSTED = 10**6
-"""A reading that no rule has: what the operation touches stays, in every instance of a class."""
 OUTPUTS = -1
 """What the outputs of the network say about labels comes from no operation."""
 
@@ -38,6 +35,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         named = [*model.named_parameters(), *model.named_buffers()]
         self.choices: dict[Site, int] = {}
+        self._fixed: set[Site] = set()
         self.stack, self.recording = stack, Recording(modules=stack.ran)
         self._own = {id(stand_in(tensor)): name for name, tensor in named}
         self._sizes = {name: tensor.numel() for name, tensor in named}
@@ -48,15 +46,15 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation, then its label rule."""
         kwargs = kwargs or {}
-        site, path = self.stack.place(str(func.overloadpacket.__name__))
+        site, path, module = self.stack.place(str(func.overloadpacket.__name__))
         given, named = _stood_in(args), {key: _stood_in(x) for key, x in kwargs.items()}
         out = meta.run(func, args, kwargs)
-        numbers = meta.numbers(args, tensors_in((out,)))
-        module, labels = self.stack.running[-1], self.recording.labels
-        op = Op(func, given, named, _stood_in(out), labels, self.fields, path, module, self._tie)
-        record = self._read(len(self.recording.records), Record(site, op, numbers))
+        numbers = meta.numbers(args, out)
+        labels, results = self.recording.labels, _stood_in(out)
+        op = Op(func, given, named, results, labels, self.fields, path, module, self._tie)
+        record = self._read(len(self.recording.records), site, op, numbers)
         self._trace_origin(op)
-        self._count(record.op)
+        self._count(op)
         self.recording.records.append(record)
         return out
 
@@ -71,10 +69,20 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._fields.clear()
         for index, record in enumerate(self.recording.records):
             if record.site in choices or not same_fields(self._incoming(record.op), record.inputs):
-                self.recording.records[index] = self._read(index, record)
+                self.recording.records[index] = self._read(
+                    index, record.site, record.op, record.numbers, record.outputs
+                )
             else:
                 self._carry(record)
         self._pin_outputs()
+
+    def keep(self, site: Site) -> None:
+        """Pin all that a line of code touches, in every instance of a class."""
+        self._fixed.add(site)
+        for index, record in enumerate(self.recording.records):
+            if record.site == site:
+                self.recording.labels.add_to(index)
+                self._pin(record.inputs, hard_coded(record))
 
     def fields(self, tensor: Tensor) -> Fields:
         """The fields a tensor carries; fresh ones for a parameter or buffer seen first."""
@@ -94,34 +102,20 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         found = [f for x in tensors_in((*op.args, *op.kwargs.values())) for f in self.fields(x)]
         return tuple(dict.fromkeys(found))
 
-    def _read(self, index: int, record: Record) -> Record:
+    def _read(
+        self, index: int, site: Site, op: Op, numbers: tuple[float, ...], before: Outputs = ()
+    ) -> Record:
         """Run the label rule of an operation; what it said before is forgotten."""
-        choice = self.choices.get(record.site, 0)
-        op = replace(record.op, choice=choice, num_choices=1, mixing=[], contracted=[])
+        op.begin(self.choices.get(site, 0))
         self.recording.labels.turn_to(index)
         inputs = self._incoming(op)
-        passed = self._apply(op, inputs)
-        results = tensors_in((op.out,))
-        before = [fields for _, fields in record.outputs]
-        outputs = []
-        for position, tensor in enumerate(results[: len(passed)]):
-            carried = tuple(x for x in passed[position] if axes_of(x))
-            if position < len(before) and same_fields(carried, before[position]):
-                carried = before[position]
-            outputs.append((tuple(tensor.shape), carried))
-        read = replace(
-            record,
-            op=op,
-            inputs=inputs,
-            outputs=tuple(outputs),
-            num_choices=op.num_choices,
-            mixing=tuple(op.mixing),
-            features=self._features(op),
-        )
-        if choice >= op.num_choices:
-            self._pin(inputs, hard_coded(read))
-        self._carry(read)
-        return read
+        outputs = _as_before(_outputs(op, self._apply(op, inputs)), before)
+        features, mixing = self._features(op), tuple(op.mixing)
+        record = Record(site, op, numbers, inputs, outputs, features, op.num_choices, mixing)
+        if site in self._fixed or op.choice >= op.num_choices:
+            self._pin(inputs, hard_coded(record))
+        self._carry(record)
+        return record
 
     def _carry(self, record: Record) -> None:
         """Give the results of an operation their fields."""
@@ -194,11 +188,24 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return None
 
 
+def _outputs(op: Op, passed: list[Fields]) -> Outputs:
+    """Shape and fields of the results that a rule spoke of."""
+    pairs = zip(tensors_in((op.out,)), passed, strict=False)
+    return tuple((tuple(x.shape), tuple(f for f in found if axes_of(f))) for x, found in pairs)
+
+
+def _as_before(outputs: Outputs, before: Outputs) -> Outputs:
+    """The fields that a result had before, where it has the same again."""
+    same = zip(outputs, before, strict=False)
+    kept = tuple(old if same_fields(new[1], old[1]) else new for new, old in same)
+    return (*kept, *outputs[len(kept) :])
+
+
 def stand_in(tensor: Tensor) -> Tensor:
     """A tensor without numbers that stands for this one in the records, as it is now."""
     found: Tensor | None = getattr(tensor, STAND_IN, None)
     if found is None or found.shape != tensor.shape:
-        found = torch.empty_like(tensor.detach(), device="meta")
+        found = torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
         setattr(tensor, STAND_IN, found)
     return found
 
@@ -226,5 +233,5 @@ def rule_of(func: Any) -> Rule | None:
 
 def hard_coded(record: Record) -> str:
     """The reason given for what a failed trial run pinned."""
-    kind, _, name = record.site
-    return f"the code of {kind or 'the network'} ({record.op.where}) fixes its size: {name}"
+    site = record.site
+    return f"the code of {site.kind} ({record.op.where}) fixes its size: {site.name}"

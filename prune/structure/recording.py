@@ -8,6 +8,9 @@ from .labels import Fields, Labels
 from .op import Op
 from .stack import Site
 
+Outputs = tuple[tuple[tuple[int, ...], Fields], ...]
+"""Shape and fields of each result of an operation."""
+
 
 @dataclass(frozen=True)
 class Record:
@@ -18,7 +21,7 @@ class Record:
         op: the operation, on tensors without numbers, so that its rule can be read again.
         numbers: floats that the code handed to it (the scale of attention).
         inputs: fields it touched.
-        outputs: shape and fields of each result that its rule spoke of.
+        outputs: of the results that its rule spoke of.
         features: path of a linear module and the labels of its input features, if it is one.
         num_choices: how many readings its rule has.
         mixing: places where a removed channel changes the others, and the labels of its channels.
@@ -27,11 +30,11 @@ class Record:
     site: Site
     op: Op
     numbers: tuple[float, ...]
-    inputs: Fields = ()
-    outputs: tuple[tuple[tuple[int, ...], Fields], ...] = ()
-    features: tuple[str, Tensor] | None = None
-    num_choices: int = 1
-    mixing: tuple[tuple[str, Tensor], ...] = ()
+    inputs: Fields
+    outputs: Outputs
+    features: tuple[str, Tensor] | None
+    num_choices: int
+    mixing: tuple[tuple[str, Tensor], ...]
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """A network without its numbers: meta tensors, so that a forward pass costs no compute."""
 
 import copy
+import gc
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +12,29 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_iter, tree_map
 
 
-def duplicate(model: nn.Module) -> nn.Module:
-    """A deep copy, in less time than `copy.deepcopy` alone takes."""
-    return copy.deepcopy(model, _empty_containers(model))
+@contextmanager
+def restored(model: nn.Module) -> Iterator[None]:
+    """What is put into the modules meanwhile is gone afterwards; buffers are copies."""
+    states = [(module, _state(module)) for module in model.modules()]
+    copies: dict[int, Tensor] = {}
+    for module in model.modules():
+        for key, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[key] = copies.setdefault(id(buffer), buffer.clone())
+    try:
+        yield
+    finally:
+        for module, state in states:
+            for table, values in state.items():
+                owner = vars(module) if table == "" else vars(module)[table]
+                owner.clear()
+                owner.update(values)
+
+
+def _state(module: nn.Module) -> dict[str, dict[str, Any]]:
+    """What a module holds, itself and in its tables."""
+    tables = {key: dict(vars(module)[key]) for key in ("_parameters", "_buffers", "_modules")}
+    return {"": dict(vars(module)), **tables}
 
 
 def _empty_containers(model: nn.Module) -> dict[int, Any]:
@@ -86,3 +107,15 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
         for module, was in training:
             module.training = was
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """No search for garbage: it walks over the whole process, and a trace makes little of it."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()

@@ -7,7 +7,6 @@ whole, and the trial is repeated until it passes.
 """
 
 import copy
-from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -16,15 +15,16 @@ from torch.utils._pytree import tree_iter, tree_map
 from ..errors import InputError
 from .groups import structure_of
 from .labels import Fields
-from .recorder import EXHAUSTED, Recorder
+from .recorder import Recorder
 from .recording import Record
 from .shadow import (
     call,
     containers_training,
-    duplicate,
+    restored,
     shadow,
     shadow_inputs,
     tensors_of,
+    uncollected,
     undisturbed,
 )
 from .stack import ModuleStack
@@ -45,7 +45,7 @@ def trace(model: nn.Module, example_inputs: Any) -> Structure:
     Raises:
         InputError: the network does not run on these inputs.
     """
-    with undisturbed(model):
+    with undisturbed(model), uncollected():
         try:
             return _Tracer(shadow(model), shadow_inputs(example_inputs)).run()
         except Exception:  # its code needs numbers: run it for real
@@ -85,7 +85,7 @@ class _Tracer:
                 return structure
             gone = Thinned().removed_units(structure)
             fate = Fate(self.recording, components, structure, gone)
-            culprit = first_difference(self.recording, fate, self._trial_of(structure))
+            culprit = self._try(structure, fate)
             if culprit is None:
                 return structure
             self._settle(fate, culprit)
@@ -125,26 +125,28 @@ class _Tracer:
             self.model.eval()
         return True
 
-    def _trial_of(self, structure: Structure) -> Callable[[], None]:
-        """A copy with a part of every group removed, ready to run as it was recorded."""
-        smaller = duplicate(self.model)
-        cut(smaller, kept_indices(structure, Thinned()))
+    def _try(self, structure: Structure, fate: Fate) -> int | None:
+        """Remove a part of every group and run again; the first surprise, if there is one."""
+        with restored(self.model):
+            cut(self.model, kept_indices(structure, Thinned()))
+            return first_difference(self.recording, fate, self._run)
 
-        def run() -> None:
-            call(smaller, self.inputs)
-            if self.auxiliary:
-                containers_training(smaller)
-                call(smaller, self.inputs)
-
-        return run
+    def _run(self) -> None:
+        """Run as it was recorded."""
+        call(self.model, self.inputs)
+        if self.auxiliary:
+            containers_training(self.model)
+            call(self.model, self.inputs)
 
     def _settle(self, fate: Fate, culprit: int) -> None:
         """Read the last operation that can shrink in another way, or pin what it touched."""
         for record in reversed(self.recording.records[: culprit + 1]):
             if any(fate.is_live(x) for x in _touched(record)):
                 choice = self.recorder.choices.get(record.site, 0) + 1
-                exhausted = choice >= record.num_choices
-                self.recorder.read_again({record.site: EXHAUSTED if exhausted else choice})
+                if choice < record.num_choices:
+                    self.recorder.read_again({record.site: choice})
+                else:
+                    self.recorder.keep(record.site)
                 return
         raise AssertionError("a trial failed although nothing before it can be removed")
 

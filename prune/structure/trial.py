@@ -47,7 +47,7 @@ class Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
         results = tensors_in((out,))
         shapes = tuple(tuple(x.shape) for x in results)
         name = str(func.overloadpacket.__name__)
-        self.seen.append((name, shapes, meta.numbers(args, results)))
+        self.seen.append((name, shapes, meta.numbers(args, out)))
         return out
 
 
@@ -112,7 +112,7 @@ def first_difference(recording: Recording, fate: Fate, run: Callable[[], None]) 
         zip(recording.records, watcher.seen, strict=False)
     ):
         predicted = tuple(fate.predict(shape, fields) for shape, fields in record.outputs)
-        same = record.site[2] == name and record.numbers == numbers
+        same = record.op.name == name and record.numbers == numbers
         if not same or predicted != shapes[: len(predicted)]:
             return index
     if failed:
@@ -122,5 +122,5 @@ def first_difference(recording: Recording, fate: Fate, run: Callable[[], None]) 
 
 def _refused(recording: Recording, index: int) -> int:
     """The operation that failed; `reshape` refuses a size before it makes its copy."""
-    names = [record.site[2] for record in recording.records[index : index + 2]]
+    names = [record.op.name for record in recording.records[index : index + 2]]
     return index + 1 if names == ["clone", "_unsafe_view"] else index
