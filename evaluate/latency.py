@@ -21,9 +21,11 @@ from ..prune.errors import UsageError
 from .environment import available_cores, describe_environment
 from .latency_stats import Times, ratio_of_medians, summarise
 from .memory import peak_memory
-from .subjects import Subject, prepare
+from .subjects import Subject, file_bytes, prepare
 
 WARM_UP_SECONDS = 0.2
+MIN_RUNS, MIN_SECONDS = 100, 3.0
+"""Least runs and least time of each file, unless the caller says otherwise."""
 RUNS_PER_TURN = 5
 NOISY_ABOVE = 0.10
 """Standard deviation over mean above which a measurement is called noisy."""
@@ -44,7 +46,7 @@ class LatencyRow:
         images_per_second: batch_size over the mean run time.
         ratio, ratio_low, ratio_high: p50 of the first file over p50 of this one (2.0 is twice as
             fast as the first file) and its 95 % bootstrap interval.
-        size_bytes: of the file.
+        size_bytes: of the file, and of the side files that hold its weights.
         session_ms: to open the file once, optimisation of the graph included.
         peak_memory_bytes: largest resident memory of a process that does nothing but open this
             file and run it (see `memory`); None where the system does not say.
@@ -96,8 +98,8 @@ def compare(
     batch_size: int = 1,
     threads: int | None = None,
     input_size: tuple[int, ...] | None = None,
-    seconds: float = 3.0,
-    min_runs: int = 100,
+    seconds: float = MIN_SECONDS,
+    min_runs: int = MIN_RUNS,
     progress: Progress = silent,
 ) -> Comparison:
     """Time the files against each other; the first one is what the ratios refer to.
@@ -187,7 +189,7 @@ def _row(
         ratio=ratio.value,
         ratio_low=ratio.low,
         ratio_high=ratio.high,
-        size_bytes=subject.path.stat().st_size,
+        size_bytes=file_bytes(subject.path),
         session_ms=subject.session_ms,
         peak_memory_bytes=peak_memory_bytes,
     )

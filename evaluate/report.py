@@ -12,9 +12,11 @@
     latency_ms      {original, final}: {p50, p90, p99, mean, std} milliseconds of one call
     images_per_second {original, final}
     latency_ratio   {value, low, high}: original over final, above 1 is faster; 95 % bootstrap
-    benchmark       {provider, batch_size, threads, noisy}: how the latencies were measured
+    benchmark       {provider, batch_size, threads, noisy}: how the latencies were measured;
+                    reference_ms: latency of the original that --latency-ms was searched with
     parity          {max_abs_difference, max_relative_difference, top1_agreement, num_images}:
-                    the exported file against the network it came from
+                    the exported file against the network it came from; held_out: accuracy of the
+                    file itself, on held-out images
     certificate     {applies, ok, max_relative_error, tolerance, reason}: removed == masked
     layers          list of {name, num_filters, num_kept, macs, params, success_rate, snr,
                     cluster_size, clusters_per_filter, noise, reason}, in execution order;
@@ -96,6 +98,7 @@ class Benchmark:
     batch_size: int
     threads: int
     noisy: bool = False
+    reference_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ class ParityLine:
     max_relative_difference: float
     top1_agreement: float
     num_images: int
+    held_out: Accuracy | None = None
 
 
 @dataclass(frozen=True)

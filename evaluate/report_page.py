@@ -203,6 +203,10 @@ def _check_facts(report: "Report") -> dict[str, object]:
             f"largest difference {parity.max_abs_difference:.1e}, same answer on "
             f"{words.percent(parity.top1_agreement, 2)} of {parity.num_images} images"
         )
+        if parity.held_out:
+            rows["held-out top-1 of the file"] = (
+                f"{words.percent(parity.held_out.top1, 2)} of {parity.held_out.total} images"
+            )
     if report.peak_memory_bytes:
         rows["peak memory"] = words.size(report.peak_memory_bytes)
     return rows

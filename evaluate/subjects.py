@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import onnx
 import onnxruntime
 
-from ..export.session import NEED_CUDA, Session, open_session
+from ..export.session import NEED_CUDA, Session, open_session, require_use
 from ..prune.errors import InputError, UsageError
 from .feeds import Feed, make_feed
 
@@ -70,10 +71,24 @@ def _subjects(
     session_ms = (time.perf_counter() - start) * 1e3
     feed = make_feed(session, batch_size, input_size)
     plain = Subject(name, path, session, session_ms, feed, lambda: session.run(None, feed))
+    if provider != "cpu":
+        require_use(path, provider, feed)
     if provider not in NEED_CUDA:
         return [plain]
     bound = replace(plain, run=bind(session, feed, "cuda"))
     return [bound, replace(plain, name=name + WITH_COPIES)]
+
+
+def file_bytes(path: Path) -> int:
+    """Size of an ONNX file and of the side files with its weights, as other tools write them."""
+    graph = onnx.load(path, load_external_data=False).graph
+    places = {
+        entry.value
+        for tensor in graph.initializer
+        for entry in tensor.external_data
+        if tensor.data_location == onnx.TensorProto.EXTERNAL and entry.key == "location"
+    }
+    return sum(file.stat().st_size for file in (path, *(path.parent / p for p in places)))
 
 
 def bind(session: Session, feed: Feed, device: str) -> Callable[[], Any]:

@@ -29,6 +29,7 @@ class TradeoffPoint:
         accuracy: top-1 of the file itself, on held-out images; latency_ms: median of one call,
             and its 90th percentile; size_bytes: of the file. None where not measured.
         file: path of the ONNX file, relative to the sweep's folder.
+        notes: how it came about: the INT8 recipe, layers left in float with their reason.
         error: why this point failed; empty if it did not.
     """
 
@@ -41,6 +42,7 @@ class TradeoffPoint:
     macs: int | None = None
     params: int | None = None
     file: str = ""
+    notes: str = ""
     error: str = ""
 
     @property
@@ -93,7 +95,8 @@ def pareto_front(costs_PC: NDArray[np.floating]) -> NDArray[np.bool_]:
 
 COLUMNS = (
     *("name", "format", "on_front", "top1", "top1_low", "top1_high", "num_images"),
-    *("latency_ms", "latency_p90_ms", "size_bytes", "macs", "params", "file", "error"),
+    *("latency_ms", "latency_p90_ms", "size_bytes", "macs", "params", "file", "notes"),
+    "error",
 )
 
 

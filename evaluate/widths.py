@@ -58,17 +58,20 @@ def efficient_widths(
     example: Tensor,
     *,
     provider: str = "cpu",
+    batch_size: int = 1,
+    threads: int | None = None,
     cache: Path | None = None,
     progress: Progress = silent,
 ) -> dict[str, tuple[int, ...]]:
     """Group -> the widths that no larger one is faster than, ascending, the whole one the last.
 
-    Every layer is timed alone, at batch 1 and with all input channels; groups that are not one
+    Every layer is timed alone and with all input channels; groups that are not one
     convolution of their own are left out. Nothing in the network changes.
 
     Args:
         example: images (N, C, H, W) on the device of the network.
         provider: execution provider of ONNX Runtime: cpu, cuda, tensorrt, ...
+        batch_size, threads: as the network will be run; None takes every core.
         cache: folder of earlier measurements; None is that of the user.
 
     Raises:
@@ -76,7 +79,15 @@ def efficient_widths(
     """
     shapes = layer_shapes(model, structure, example)
     full = {group.name: len(group.units) for group in structure.groups}
-    stairs = measure_widths(shapes, full, provider=provider, cache=cache, progress=progress)
+    stairs = measure_widths(
+        shapes,
+        full,
+        provider=provider,
+        batch_size=batch_size,
+        threads=threads,
+        cache=cache,
+        progress=progress,
+    )
     return {name: stair.efficient for name, stair in stairs.items()}
 
 

@@ -14,15 +14,16 @@ from torch import Tensor, nn
 from ..prune.console import Progress, silent
 from ..prune.errors import InputError, UsageError
 from ..prune.inputs.split import DataSet
-from .parity import Parity
+from .metadata import accuracy_entry, add_metadata
+from .parity import Parity, compare_outputs
 from .quantise import Quantised, quantise
-from .session import count_correct, open_session
+from .session import count_correct, open_session, predict
 from .variants import Variant, export_variant, to_pixels
 
-PARITY_IMAGES = 64
-CALIBRATION_SHARE, MAX_CALIBRATION = 0.2, 256
+PARITY_IMAGES = 256
+CALIBRATION_SHARE, LEAST_CALIBRATION, MAX_CALIBRATION = 0.2, 2, 256
 MAX_JUDGED = 2000
-"""Held-out images that judge a file; with them a difference of a point is seen."""
+"""Most held-out images that judge a file; with them a difference of a point is seen."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,10 @@ class Exported:
 
     Attributes:
         path, size_bytes: the file.
-        parity: against the network; of an INT8 file, that of the float file it was made from.
-        correct, total: held-out images that the file itself puts under their label, and all.
+        parity: against the network. That of an INT8 file is information, not a check: what it
+            may lose in accuracy is the check.
+        correct, total: held-out images that the file itself puts under their label, and all that
+            judged it.
         quantised: how the INT8 file came about; None for a float file.
     """
 
@@ -62,7 +65,8 @@ def deliver(
 ) -> Exported:
     """Write the wanted file, check it on held-out images, and count its own hits on them.
 
-    An INT8 file is calibrated on some held-out images and judged on the others.
+    An INT8 file is calibrated on some held-out images. Those judge no file of any precision, so
+    that all are judged on the same ones. The hits are written into the file's metadata.
 
     Args:
         max_drop: accuracy that INT8 may lose, a fraction.
@@ -76,8 +80,13 @@ def deliver(
         raise UsageError("--fp16 and --int8: a file has one precision; give one of the two")
     images, labels_N = _held_out(data)
     inputs = to_pixels(images, data.mean, data.std) if variant.embed_preprocess else images
-    cut = min(MAX_CALIBRATION, int(CALIBRATION_SHARE * len(labels_N))) if int8 else 0
-    judged = [(inputs[cut:].numpy(), labels_N[cut:])]
+    cut = min(MAX_CALIBRATION, int(CALIBRATION_SHARE * len(labels_N)))
+    if int8 and cut < LEAST_CALIBRATION:
+        raise InputError(
+            f"{data.name}: {len(labels_N)} held-out images are too few to calibrate INT8 on; "
+            "give --held-out a larger share"
+        )
+    judged = (inputs[cut:].numpy(), labels_N[cut:])
     with TemporaryDirectory(prefix="prune-dl-export-") as folder:
         target = Path(folder) / path.name if int8 else path
         parity = export_variant(
@@ -91,12 +100,19 @@ def deliver(
         )
         quantised = None
         if int8:
-            calibration = inputs[:cut].numpy()
             quantised = quantise(
-                target, path, calibration, judged, max_drop=max_drop, progress=progress
+                target, path, inputs[:cut].numpy(), [judged], max_drop=max_drop, progress=progress
             )
-    correct, total = count_correct(open_session(path), judged)
+            parity = _difference(target, path, judged[0][:PARITY_IMAGES])
+    correct, total = count_correct(open_session(path), [judged])
+    add_metadata(path, accuracy_entry({"held_out": (correct, total)}))
     return Exported(path, path.stat().st_size, parity, correct, total, quantised)
+
+
+def _difference(source: Path, path: Path, images: NDArray[Any]) -> Parity:
+    """An INT8 file against the float file, which was found equal to the network."""
+    float_NK, int8_NK = (predict(open_session(file), images) for file in (source, path))
+    return compare_outputs(float_NK, int8_NK, tolerance=float("inf"))
 
 
 def _held_out(data: DataSet) -> tuple[Tensor, NDArray[np.int64]]:
@@ -104,10 +120,5 @@ def _held_out(data: DataSet) -> tuple[Tensor, NDArray[np.int64]]:
     limit = min(data.held_out.num_images, MAX_JUDGED + MAX_CALIBRATION)
     batches = list(data.held_out.batches(100, device="cpu", limit=limit, shuffle_seed=0))
     images = torch.cat([x for x, _ in batches])
-    if len(images) < 2 / CALIBRATION_SHARE:
-        raise InputError(
-            f"{data.name}: {len(images)} held-out images are too few to check a file on; "
-            "give --held-out a larger share"
-        )
     labels: Any = torch.cat([y for _, y in batches]).numpy()
     return images, labels

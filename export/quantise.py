@@ -5,7 +5,8 @@ QuantizeLinear and DequantizeLinear around the float operators (QDQ), which ever
 understands. Several ways to choose the activation ranges are tried; held-out accuracy decides.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -91,7 +92,7 @@ def quantise(
                 bench, best, held_out, float_top1 - max_drop, source
             )
         progress(len(recipes) + 1, len(recipes) + 1)
-        _deliver(result, source, path, best)
+        _deliver(result, source, path, best, kept_float)
     return Quantised(
         recipe=str(best),
         float_top1=float_top1,
@@ -142,11 +143,14 @@ def _accuracy(path: Path, held_out: Batches) -> float:
     return correct / total
 
 
-def _deliver(result: Path, source: Path, path: Path, recipe: Recipe) -> None:
+def _deliver(
+    result: Path, source: Path, path: Path, recipe: Recipe, kept_float: Mapping[str, str]
+) -> None:
     """The finished file under its name, with the metadata of the float file."""
     proto = onnx.load(result)
     metadata = {entry.key: entry.value for entry in onnx.load(source).metadata_props}
+    metadata |= {"precision": f"int8 ({recipe})", "float_layers": json.dumps(dict(kept_float))}
     proto.producer_name = "prune-dl"
     del proto.metadata_props[:]
-    onnx.helper.set_model_props(proto, metadata | {"precision": f"int8 ({recipe})"})
+    onnx.helper.set_model_props(proto, metadata)
     write_checked(proto, path)

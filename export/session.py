@@ -5,11 +5,15 @@ Shapes: N images, K labels.
 
 import contextlib
 import io
-from collections.abc import Iterable, Iterator
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
@@ -23,6 +27,7 @@ PROVIDERS = {
     "coreml": "CoreMLExecutionProvider",
 }
 NEED_CUDA = ("cuda", "tensorrt")
+PROBE_OPSET, PROBE_IR = 17, 8
 ERRORS_ONLY = 3
 FATAL_ONLY = 4
 Session = Any
@@ -42,7 +47,7 @@ def open_session(path: Path, provider: str = "cpu", threads: int | None = None) 
     wanted = _available(provider)
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected an .onnx file")
-    session = _create(path, provider, wanted, threads)
+    session = _create(path, provider, wanted, _options(threads))
     used = session.get_providers()[0]
     if used != wanted:
         raise UsageError(
@@ -50,6 +55,24 @@ def open_session(path: Path, provider: str = "cpu", threads: int | None = None) 
             "check the driver and the provider's libraries, or give --provider cpu"
         )
     return session
+
+
+def require_provider(provider: str) -> None:
+    """Find out before any work whether a provider can be used, by opening a tiny graph on it.
+
+    Raises:
+        UsageError: it is unknown, not installed, or would not really be used.
+    """
+    shape = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
+    out = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
+    node = onnx.helper.make_node("Abs", ["x"], ["y"])
+    graph = onnx.helper.make_graph([node], "probe", [shape], [out])
+    opset = [onnx.helper.make_opsetid("", PROBE_OPSET)]
+    proto = onnx.helper.make_model(graph, opset_imports=opset, ir_version=PROBE_IR)
+    with TemporaryDirectory(prefix="prune-dl-provider-") as folder:
+        file = Path(folder) / "probe.onnx"
+        onnx.save(proto, file)
+        open_session(file, provider, threads=1)
 
 
 def _available(provider: str) -> str:
@@ -64,12 +87,44 @@ def _available(provider: str) -> str:
     return PROVIDERS[provider]
 
 
-def _create(path: Path, provider: str, wanted: str, threads: int | None) -> Session:
+def _options(threads: int | None) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = ERRORS_ONLY
     options.intra_op_num_threads = threads or 0
     # Idle workers of one session would otherwise spin on the cores while another is being timed.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    return options
+
+
+def nodes_by_provider(path: Path, provider: str, feed: Mapping[str, NDArray[Any]]) -> Counter[str]:
+    """How many nodes of the optimised graph each execution provider ran, by one profiled run.
+
+    A session may name a provider and still leave every node to the CPU.
+    """
+    with TemporaryDirectory(prefix="prune-dl-profile-") as folder:
+        options = _options(None)
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(folder) / "run")
+        session = _create(path, provider, _available(provider), options)
+        session.run(None, dict(feed))
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    runs = (event.get("args", {}) for event in events if event.get("cat") == "Node")
+    nodes = {(run["node_index"], run["provider"]) for run in runs if "provider" in run}
+    return Counter(name for _, name in nodes)
+
+
+def require_use(path: Path, provider: str, feed: Mapping[str, NDArray[Any]]) -> None:
+    """Raises UsageError when not one node of the file runs on the provider."""
+    counts = nodes_by_provider(path, provider, feed)
+    if not counts[PROVIDERS[provider]]:
+        ran = ", ".join(f"{number} on {name}" for name, number in counts.items())
+        raise UsageError(
+            f"--provider {provider}: not one node of {path.name} runs on it ({ran}); "
+            "give the provider that does"
+        )
+
+
+def _create(path: Path, provider: str, wanted: str, options: Any) -> Session:
     if provider in NEED_CUDA:
         _preload_cuda()
     try:

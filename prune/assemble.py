@@ -26,7 +26,7 @@ from ..evaluate.report import (
     Report,
     Stages,
 )
-from ..export.parity import Parity
+from ..export.deliver import Exported
 from .config import Job, SelectOptions
 from .inputs.checkpoint import Checkpoint
 from .inputs.split import DataSet
@@ -43,7 +43,7 @@ class Delivered:
     """What was measured on the files that a run leaves behind."""
 
     accuracy: dict[str, Accuracy]
-    parity: Parity
+    file: Exported
     comparison: Comparison
 
 
@@ -62,7 +62,7 @@ def assemble(
     rows = {row.name: row for row in delivered.comparison.rows}
     old, new = rows["original"], rows["model"]
     held = outcome.held_out
-    comparison = delivered.comparison
+    comparison, file = delivered.comparison, delivered.file
     return Report(
         command=command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -84,12 +84,15 @@ def assemble(
         latency_ms=Change(_latency(old), _latency(new)),
         images_per_second=Change(old.images_per_second, new.images_per_second),
         latency_ratio=Ratio(comparison.ratio, comparison.ratio_low, comparison.ratio_high),
-        benchmark=Benchmark(new.provider, new.batch_size, new.threads, comparison.noisy),
+        benchmark=Benchmark(
+            new.provider, new.batch_size, new.threads, comparison.noisy, planned.reference_ms
+        ),
         parity=ParityLine(
-            delivered.parity.max_abs_difference,
-            delivered.parity.max_relative_difference,
-            delivered.parity.top1_agreement,
-            delivered.parity.num_images,
+            file.parity.max_abs_difference,
+            file.parity.max_relative_difference,
+            file.parity.top1_agreement,
+            file.parity.num_images,
+            Accuracy(file.correct, file.total),
         ),
         depth=tuple(
             DepthLine(p.writer or p.reader, p.success_rate, p.reader)

@@ -17,8 +17,10 @@ def ray_map(
     items: Sequence[Item],
     *,
     gpu: bool = False,
-) -> Iterator[tuple[int, Result]]:
+) -> Iterator[tuple[int, Result | Exception]]:
     """Position and result of every item, in the order in which they are done.
+
+    An item whose task raised, or whose process died, gives the exception instead: the others go on.
 
     Where RAY_ADDRESS names a cluster the tasks run there; else a local Ray is started, and stopped
     at the end. Every task has one CPU, and one GPU if `gpu`.
@@ -29,7 +31,6 @@ def ray_map(
 
     Raises:
         UsageError: Ray is not installed.
-        Exception: whatever `function` raises.
     """
     ray = _import_ray()
     started = not ray.is_initialized()
@@ -42,10 +43,17 @@ def ray_map(
         waiting = {task.remote(shared, item): at for at, item in enumerate(items)}
         while waiting:
             (done,), _ = ray.wait(list(waiting), num_returns=1)
-            yield waiting.pop(done), ray.get(done)
+            yield waiting.pop(done), _result_of(ray, done)
     finally:
         if started:
             ray.shutdown()
+
+
+def _result_of(ray: Any, done: Any) -> Any:
+    try:
+        return ray.get(done)
+    except Exception as error:  # of the task itself, or Ray's own when its process died
+        return error
 
 
 def _import_ray() -> Any:

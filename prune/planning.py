@@ -4,31 +4,27 @@ network + data -> structure -> statistics, spectrum -> ranking -> plan
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..evaluate.accuracy import Accuracy, measure_accuracy
-from ..evaluate.latency import compare
 from ..evaluate.widths import efficient_widths
-from ..export.graph import export_onnx
-from .checks import check_budget
+from .checks import check_budget, stated_budgets
 from .config import BenchOptions, SelectOptions
 from .errors import InputError
+from .fitting import Measured, Trials, fit, plan_at, searches_widths
 from .inputs.callables import import_callable, is_callable_name
 from .inputs.split import DataSet
 from .mechanism.spectrum import Spectrum, measure
 from .mechanism.statistics import Statistics
 from .output import Diary
-from .selection.allocate import allocate
 from .selection.criteria import Ranking, rank
 from .selection.norms import find_norm_behind
 from .selection.repair import repair
-from .selection.search import contest, thinnest, widest
+from .selection.search import contest
 from .structure.cost import CostModel
 from .structure.depth import DepthCut
 from .structure.plan import Plan
@@ -38,8 +34,6 @@ from .structure.units import Structure
 
 BATCH_SIZE = 250
 CERTIFICATE_IMAGES = 8
-LATENCY_SECONDS, LATENCY_RUNS = 0.5, 20
-"""Least time and least runs of a candidate of `--latency-ms`."""
 HELD_OUT_IMAGES = 2000
 """Held-out images that choices are made on: a seeded part where there are more."""
 
@@ -68,6 +62,8 @@ class Planned:
         original: counts of the network that came in.
         cut: how it was cut off in depth.
         depth_top1: held-out accuracy after repair at every depth that was compared.
+        efficient: group -> the only widths that it may have, where hardware widths were asked for.
+        reference_ms: latency of the original that `--latency-ms` was measured by.
     """
 
     model: nn.Module
@@ -80,11 +76,13 @@ class Planned:
     original: Amounts
     cut: DepthCut | None = None
     depth_top1: Mapping[str, float] = field(default_factory=dict)
+    efficient: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    reference_ms: float | None = None
 
     @property
-    def measured(self) -> "Measured":
+    def measured(self) -> Measured:
         """What was known before anything was ranked."""
-        return Measured(self.structure, self.cost, self.statistics, self.spectrum)
+        return Measured(self.structure, self.cost, self.statistics, self.spectrum, self.efficient)
 
     def left(self) -> Amounts:
         """What the plan leaves."""
@@ -127,15 +125,27 @@ def make_plan(
             device=device,
             progress=progress,
         )
-    efficient = _efficient(model, structure, example_of(data, device), select, diary)
+    bench = bench or BenchOptions()
+    efficient = _efficient(model, structure, example_of(data, device), select, bench, diary)
     base = Measured(structure, cost, statistics, spectrum, efficient)
     with diary.stage("rank"):
-        bench = bench or BenchOptions()
-        ranking, plan = _choose(
-            model, data, base, select, bench, device=device, seed=seed, diary=diary
-        )
+        ranking = _ranking(model, data, base, select, device=device, seed=seed, diary=diary)
+    with diary.stage("allocate"):
+        fitted = fit(base, ranking, select, trials_of(model, data, base, bench, device))
+    diary.warnings += [fitted.note] if fitted.note else []
     whole = Amounts.of(cost, [len(group.units) for group in structure.groups])
-    return Planned(model, structure, cost, statistics, spectrum, ranking, plan, whole)
+    return Planned(
+        model,
+        structure,
+        cost,
+        statistics,
+        spectrum,
+        ranking,
+        fitted.plan,
+        whole,
+        efficient=efficient,
+        reference_ms=fitted.reference_ms,
+    )
 
 
 def check_removable(structure: Structure) -> None:
@@ -145,41 +155,42 @@ def check_removable(structure: Structure) -> None:
         raise InputError(f"no filter of this network can be removed ({reasons or 'none found'})")
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What is known of a network before anything is ranked."""
-
-    structure: Structure
-    cost: CostModel
-    statistics: Statistics
-    spectrum: Spectrum
-    efficient: Mapping[str, Sequence[int]] = field(default_factory=dict)
-
-
 def _efficient(
-    model: nn.Module, structure: Structure, example: Tensor, select: SelectOptions, diary: Diary
+    model: nn.Module,
+    structure: Structure,
+    example: Tensor,
+    select: SelectOptions,
+    bench: BenchOptions,
+    diary: Diary,
 ) -> Mapping[str, Sequence[int]]:
-    """Widths that every group may have, where `--hardware-widths` asks for that."""
-    if select.hardware_widths is None:
+    """Widths that every group may have, where they should be fast on some provider."""
+    searched = bench.provider if searches_widths(select) else None
+    provider = select.hardware_widths or searched
+    if provider is None:
         return {}
     with diary.stage("widths") as progress:
         return efficient_widths(
-            model, structure, example, provider=select.hardware_widths, progress=progress
+            model,
+            structure,
+            example,
+            provider=provider,
+            batch_size=bench.latency_batch,
+            threads=bench.threads,
+            progress=progress,
         )
 
 
-def _choose(
+def _ranking(
     model: nn.Module,
     data: DataSet,
     base: Measured,
     select: SelectOptions,
-    bench: BenchOptions,
     *,
     device: torch.device,
     seed: int,
     diary: Diary,
-) -> tuple[Ranking, Plan]:
-    """Ranking and plan: as the options say, or as held-out images decide (auto, --max-drop)."""
+) -> Ranking:
+    """As `--rank` says, or as held-out images decide (auto)."""
 
     def rank_by(criterion: str) -> Ranking:
         return rank(
@@ -192,61 +203,29 @@ def _choose(
             seed=seed,
         )
 
-    def plan_by(ranking: Ranking, macs: float | None = select.macs) -> Plan:
-        return allocate(
-            ranking,
-            base.structure,
-            base.cost,
-            keep=select.keep,
-            macs=macs,
-            params=select.params,
-            method=select.allocate,
-            spectrum=base.spectrum,
-            multiple=select.multiple,
-            efficient=base.efficient,
-        )
-
-    def top1_of(plan: Plan) -> float:
-        return trial_top1(model, data, base, plan, device)
-
-    asked = any(share is not None for share in (select.keep, select.macs, select.params))
-    if select.rank == "auto":
-        trials = contest(rank_by, lambda r: plan_by(r, select.macs if asked else 0.5), top1_of)
-        diary.contest.update({trial.criterion: trial.top1 for trial in trials})
-        ranking = trials[0].ranking
-    else:
-        ranking = rank_by(select.rank)
-    if asked:
-        return ranking, plan_by(ranking)
-    if select.latency_ms is not None:
-
-        def latency_of(plan: Plan) -> float:
-            smaller = remove(model, base.structure, plan).cpu()
-            return _latency_ms(smaller, data.input_size, bench)
-
-        share, plan = widest(lambda macs: plan_by(ranking, macs), latency_of, select.latency_ms)
-        diary.warnings.append(f"--latency-ms {select.latency_ms:g} led to {share:.3f} of the MACs")
-        return ranking, plan
-    assert select.max_drop is not None, "check_budget lets no job without a budget through"
-    least = held_out_accuracy(model, data, device).top1 - select.max_drop / 100
-    share, plan = thinnest(lambda macs: plan_by(ranking, macs), top1_of, least)
-    diary.warnings.append(f"--max-drop {select.max_drop} led to {share:.3f} of the MACs")
-    return ranking, plan
+    if select.rank != "auto":
+        return rank_by(select.rank)
+    budget = select if stated_budgets(select) else replace(select, macs=0.5)
+    trials = contest(
+        rank_by,
+        lambda ranking: plan_at(base, ranking, budget),
+        lambda plan: trial_top1(model, data, base, plan, device),
+    )
+    diary.contest.update({trial.criterion: trial.top1 for trial in trials})
+    return trials[0].ranking
 
 
-def _latency_ms(model: nn.Module, input_size: tuple[int, int, int], bench: BenchOptions) -> float:
-    """Median latency of the network's ONNX file, milliseconds."""
-    with TemporaryDirectory(prefix="prune-dl-latency-") as folder:
-        file = export_onnx(model, input_size, Path(folder) / "model.onnx", metadata={})
-        comparison = compare(
-            {"candidate": file},
-            provider=bench.provider,
-            batch_size=bench.latency_batch,
-            threads=bench.threads,
-            seconds=min(bench.bench_seconds, LATENCY_SECONDS),
-            min_runs=LATENCY_RUNS,
-        )
-    return comparison.rows[0].p50_ms
+def trials_of(
+    model: nn.Module, data: DataSet, base: Measured, bench: BenchOptions, device: torch.device
+) -> Trials:
+    """What a searched budget needs to have measured."""
+    return Trials(
+        top1_of=lambda plan: trial_top1(model, data, base, plan, device),
+        original_top1=lambda: held_out_accuracy(model, data, device).top1,
+        model=model,
+        input_size=data.input_size,
+        bench=bench,
+    )
 
 
 def trial_top1(

@@ -7,10 +7,9 @@ are not made on the test part. At the end all files are timed against each other
 """
 
 import copy
-import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,79 +21,45 @@ from ..evaluate.accuracy import Accuracy
 from ..evaluate.latency import compare
 from ..evaluate.tradeoff import Tradeoff, TradeoffPoint
 from ..evaluate.tradeoff_page import write_tradeoff
-from ..export.deliver import deliver
+from ..export.deliver import Exported, deliver
+from ..export.metadata import describe
+from ..export.session import require_provider
 from ..export.variants import Variant
-from .atomic import write_bytes
-from .checks import check_budget
-from .config import SelectOptions, Sweep
-from .config_file import to_tables
+from .config import Sweep
 from .distribute import ray_map
-from .errors import InputError, PruneError, UsageError
+from .errors import InputError, PruneError
+from .fitting import fit
 from .inputs.checkpoint import Checkpoint
 from .inputs.split import DataSet
-from .job import default_out, metadata_of, open_inputs, save_network
+from .job import default_out, open_inputs, save_network
 from .output import Diary
 from .pipeline import carry_out
-from .planning import Planned, make_plan
-from .selection.allocate import allocate
+from .planning import Planned, make_plan, trials_of
+from .sweep_budgets import Budget, budgets_of
+from .sweep_folder import folder_of, is_done, open_folder, read_points, write_points
 
 ORIGINAL = "original"
-
-
-@dataclass(frozen=True)
-class Budget:
-    """One point that was asked for: `kind` ("keep" or "macs") and its share."""
-
-    kind: str
-    share: float
-
-    @property
-    def name(self) -> str:
-        """As it is shown: "keep 0.5"."""
-        return f"{self.kind} {self.share:g}"
-
-    def select(self, options: Sweep) -> SelectOptions:
-        """The options of a single job with this budget."""
-        return SelectOptions(
-            keep=self.share if self.kind == "keep" else None,
-            macs=self.share if self.kind == "macs" else None,
-            rank=options.rank,
-            allocate=options.allocate,
-            images=options.images,
-        )
-
-
-def budgets_of(options: Sweep) -> tuple[Budget, ...]:
-    """The points of a sweep, in the order given, each once.
-
-    Raises:
-        UsageError: no budget, both kinds, or a share out of range.
-    """
-    if bool(options.keep) == bool(options.macs):
-        raise UsageError("a sweep takes either --keep or --macs, with shares such as 0.9 0.7 0.5")
-    kind, shares = ("keep", options.keep) if options.keep else ("macs", options.macs)
-    budgets = tuple(Budget(kind, share) for share in dict.fromkeys(shares))
-    for budget in budgets:
-        check_budget(budget.select(options))
-    return budgets
+MAX_REASON = 300
 
 
 def run_sweep(options: Sweep, command: str) -> Tradeoff:
     """Do what is missing of a sweep, then time every file; writes tradeoff.{json,csv,html}.
 
-    A budget that cannot be met, or a file that fails its check, is a row with its error.
+    A budget that cannot be met, a file that fails its check, or a point that breaks off for any
+    other reason is a row with its error.
 
     Raises:
         UsageError: impossible options, or an output folder that holds something else.
         InputError: network or data cannot be used.
     """
     budgets = budgets_of(options)
+    require_provider(options.bench.provider)
     stem = default_out(options.network.model)
     out = options.run.out or stem.with_name(f"{stem.name}-sweep")
     open_folder(out, options)
     diary = Diary(show=True)
-    pending = [b for b in budgets if not point_file(out, b.name).exists()]
-    if pending or not point_file(out, ORIGINAL).exists():
+    pending = [budget for budget in budgets if not is_done(out, budget.name)]
+    if pending or not is_done(out, ORIGINAL):
         _work(options, pending, out, diary)
     points = [p for name in (ORIGINAL, *(b.name for b in budgets)) for p in read_points(out, name)]
     tradeoff = _timed(options, command, points, out, diary)
@@ -102,79 +67,9 @@ def run_sweep(options: Sweep, command: str) -> Tradeoff:
     return tradeoff
 
 
-def open_folder(out: Path, options: Sweep) -> None:
-    """Make the output folder, or check that it holds an earlier part of the same sweep."""
-    settings = to_tables(replace(options, keep=(), macs=()))
-    for name in ("run", "bench", "distributed"):
-        settings.pop(name, None)
-    text = json.dumps(settings, indent=1, sort_keys=True)
-    file = out / "sweep.json"
-    if options.run.resume and file.exists():
-        if file.read_text(encoding="utf-8") != text:
-            raise UsageError(
-                f"--resume: --out {out} holds a sweep with other options; give another folder"
-            )
-        return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(
-            f"--out {out} holds something already; give another folder, or --resume its sweep"
-        )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"--out {out} cannot be written ({error.strerror}); give another"
-        ) from None
-    write_bytes(file, text.encode())
-
-
-def point_file(out: Path, name: str) -> Path:
-    """Where the figures of one network are kept."""
-    return out / name.replace(" ", "-") / "point.json"
-
-
-def write_points(out: Path, name: str, points: list[TradeoffPoint]) -> None:
-    """Keep the figures of one network's files; this marks it as done."""
-    file = point_file(out, name)
-    file.parent.mkdir(exist_ok=True)
-    write_bytes(file, json.dumps([asdict(point) for point in points], indent=1).encode())
-
-
-def read_points(out: Path, name: str) -> list[TradeoffPoint]:
-    """Read back what `write_points` wrote."""
-    rows = json.loads(point_file(out, name).read_text(encoding="utf-8"))
-    return [
-        TradeoffPoint(**{**row, "accuracy": row["accuracy"] and Accuracy(**row["accuracy"])})
-        for row in rows
-    ]
-
-
-def _work(options: Sweep, pending: list[Budget], out: Path, diary: Diary) -> None:
-    """Measure once, then make the files of the original and of every missing budget."""
-    checkpoint, data, device = open_inputs(options.network, options.data, options.run, diary)
-    everything = Budget("keep", 1.0).select(options)
-    planned = make_plan(
-        checkpoint.model, data, everything, device=device, seed=options.run.seed, diary=diary
-    )
-    if not point_file(out, ORIGINAL).exists():
-        files = _deliver(options, checkpoint.model, data, planned, out, ORIGINAL, diary)
-        write_points(out, ORIGINAL, list(files))
-    if options.distributed == "ray":
-        sent = _Sent(options, planned, out.absolute(), Path.cwd())
-        with diary.stage("points") as progress:
-            results = ray_map(_points_of_task, sent, pending, gpu=device.type == "cuda")
-            for done, (at, points) in enumerate(results):
-                write_points(out, pending[at].name, points)
-                progress(done + 1, len(pending))
-        return
-    for budget in pending:
-        points = _points_of(options, budget, checkpoint, data, planned, device, out, diary)
-        write_points(out, budget.name, points)
-
-
 @dataclass(frozen=True)
 class _Sent:
-    """What a task needs besides its budget; network and data are opened where it runs."""
+    """What a point needs besides its budget; network and data are opened where it is made."""
 
     options: Sweep
     planned: Planned
@@ -182,103 +77,163 @@ class _Sent:
     working_folder: Path
 
 
-def _points_of_task(sent: _Sent, budget: Budget) -> list[TradeoffPoint]:
+@dataclass(frozen=True)
+class _Inputs:
+    checkpoint: Checkpoint
+    data: DataSet
+    device: torch.device
+
+
+def _work(options: Sweep, pending: list[Budget], out: Path, diary: Diary) -> None:
+    """Measure once, then make the files of the original and of every missing budget."""
+    inputs = _Inputs(*open_inputs(options.network, options.data, options.run, diary))
+    planned = _measure(options, pending, inputs, diary)
+    sent = _Sent(options, planned, out.absolute(), Path.cwd())
+    if not is_done(out, ORIGINAL):
+        model = inputs.checkpoint.model
+        files = list(_deliver(sent, ORIGINAL, model, inputs, planned, diary))
+        write_points(out, ORIGINAL, files)
+    if options.distributed == "ray":
+        with diary.stage("points") as progress:
+            gpu = inputs.device.type == "cuda"
+            for done, (at, made) in enumerate(ray_map(_make_remotely, sent, pending, gpu=gpu)):
+                _keep(out, pending[at], made)
+                progress(done + 1, len(pending))
+        return
+    for budget in pending:
+        _keep(out, budget, _make_or_fail(sent, budget, inputs, diary))
+
+
+def _measure(options: Sweep, pending: list[Budget], inputs: _Inputs, diary: Diary) -> Planned:
+    """Statistics, ranking and hardware widths for all budgets; its plan keeps everything."""
+    select = Budget("keep", 1.0).select(options)
+    if options.hardware_widths is None and any(b.kind == "latency_ms" for b in pending):
+        select = replace(select, hardware_widths=options.bench.provider)
+    return make_plan(
+        inputs.checkpoint.model,
+        inputs.data,
+        select,
+        device=inputs.device,
+        seed=options.run.seed,
+        diary=diary,
+        bench=options.bench,
+    )
+
+
+def _keep(out: Path, budget: Budget, made: list[TradeoffPoint] | Exception) -> None:
+    """Write the rows of a point; one that broke off is a row too, and made again by `--resume`."""
+    if isinstance(made, Exception):
+        reason = f"{type(made).__name__}: {' '.join(str(made).split())}"[:MAX_REASON]
+        write_points(out, budget.name, [TradeoffPoint(budget.name, error=reason)], done=False)
+    else:
+        write_points(out, budget.name, made)
+
+
+def _make_remotely(sent: _Sent, budget: Budget) -> list[TradeoffPoint]:
     os.chdir(sent.working_folder)
     options, diary = sent.options, Diary()
-    checkpoint, data, device = open_inputs(options.network, options.data, options.run, diary)
-    return _points_of(options, budget, checkpoint, data, sent.planned, device, sent.out, diary)
+    inputs = _Inputs(*open_inputs(options.network, options.data, options.run, diary))
+    return _make(sent, budget, inputs, diary)
 
 
-def _points_of(
-    options: Sweep,
-    budget: Budget,
-    checkpoint: Checkpoint,
-    data: DataSet,
-    planned: Planned,
-    device: torch.device,
-    out: Path,
-    diary: Diary,
-) -> list[TradeoffPoint]:
+def _make_or_fail(
+    sent: _Sent, budget: Budget, inputs: _Inputs, diary: Diary
+) -> list[TradeoffPoint] | Exception:
+    try:
+        return _make(sent, budget, inputs, diary)
+    except Exception as error:  # whatever it is, the other points are still wanted
+        return error
+
+
+def _make(sent: _Sent, budget: Budget, inputs: _Inputs, diary: Diary) -> list[TradeoffPoint]:
     """The files of one budget, or a row that says why there are none."""
     try:
-        return _one(options, budget, checkpoint, data, planned, device, out, diary)
+        planned = _plan(sent, budget, inputs, diary)
+        model = _prune(sent, budget, inputs, planned, diary)
     except PruneError as error:
         return [TradeoffPoint(budget.name, error=" ".join(str(error).split()))]
+    return list(_deliver(sent, budget.name, model, inputs, planned, diary))
 
 
-def _one(
-    options: Sweep,
-    budget: Budget,
-    checkpoint: Checkpoint,
-    data: DataSet,
-    planned: Planned,
-    device: torch.device,
-    out: Path,
-    diary: Diary,
-) -> list[TradeoffPoint]:
-    """One budget: plan, carry out, save, and write its files."""
-    select = budget.select(options)
-    plan = allocate(
-        planned.ranking,
-        planned.structure,
-        planned.cost,
-        keep=select.keep,
-        macs=select.macs,
-        method=select.allocate,
-        spectrum=planned.spectrum,
-    )
-    planned = replace(planned, plan=plan)
-    folder = point_file(out, budget.name).parent
+def _plan(sent: _Sent, budget: Budget, inputs: _Inputs, diary: Diary) -> Planned:
+    """The plan of one budget, from the common measurements."""
+    planned, model = sent.planned, inputs.checkpoint.model
+    trials = trials_of(model, inputs.data, planned.measured, sent.options.bench, inputs.device)
+    select = budget.select(sent.options)
+    fitted = fit(planned.measured, planned.ranking, select, trials)
+    diary.warnings += [fitted.note] if fitted.note else []
+    return replace(planned, plan=fitted.plan)
+
+
+def _prune(
+    sent: _Sent, budget: Budget, inputs: _Inputs, planned: Planned, diary: Diary
+) -> nn.Module:
+    """Carry a plan out and save the network; returns it."""
+    options = sent.options
+    folder = folder_of(sent.out, budget.name)
     folder.mkdir(exist_ok=True)
     outcome = carry_out(
-        checkpoint.model,
-        data,
+        inputs.checkpoint.model,
+        inputs.data,
         planned,
-        select,
+        budget.select(options),
         options.retrain,
-        device=device,
+        device=inputs.device,
         seed=options.run.seed,
         diary=diary,
     )
-    (folder / "plan.json").write_text(plan.to_json(), encoding="utf-8")
-    save_network(folder, checkpoint, data, planned, outcome)
-    return list(_deliver(options, outcome.final, data, planned, out, budget.name, diary))
+    (folder / "plan.json").write_text(planned.plan.to_json(), encoding="utf-8")
+    save_network(folder, inputs.checkpoint, inputs.data, planned, outcome)
+    return outcome.final
 
 
 def _deliver(
-    options: Sweep,
-    model: nn.Module,
-    data: DataSet,
-    planned: Planned,
-    out: Path,
+    sent: _Sent,
     name: str,
+    model: nn.Module,
+    inputs: _Inputs,
+    planned: Planned,
     diary: Diary,
 ) -> Iterator[TradeoffPoint]:
     """One file for every wanted precision, checked, with its own held-out accuracy."""
     left = planned.left()
     empty = TradeoffPoint(name, macs=left.macs, params=left.params)
     network = copy.deepcopy(model).cpu()
-    for precision in precisions(options):
-        path = point_file(out, name).with_name(f"{precision}.onnx")
+    plan = "" if name == ORIGINAL else planned.plan.digest
+    metadata = describe(inputs.data, plan=plan, source=inputs.checkpoint.sha256 or "")
+    for precision in precisions(sent.options):
+        path = folder_of(sent.out, name) / f"{precision}.onnx"
         path.parent.mkdir(exist_ok=True)
-        point = replace(empty, format=precision, file=str(path.relative_to(out)))
+        point = replace(empty, format=precision, file=str(path.relative_to(sent.out)))
         try:
             with diary.stage(f"export {name} {precision}") as progress:
                 exported = deliver(
                     network,
-                    data,
+                    inputs.data,
                     path,
                     Variant(half=precision == "float16"),
-                    metadata=metadata_of(data),
+                    metadata=metadata,
                     int8=precision == "int8",
-                    max_drop=options.max_drop / 100,
+                    max_drop=sent.options.max_drop / 100,
                     progress=progress,
                 )
         except PruneError as error:
             yield replace(point, error=" ".join(str(error).split()))
             continue
-        accuracy = Accuracy(exported.correct, exported.total)
-        yield replace(point, accuracy=accuracy, size_bytes=exported.size_bytes)
+        yield replace(
+            point,
+            accuracy=Accuracy(exported.correct, exported.total),
+            size_bytes=exported.size_bytes,
+            notes=_notes(exported),
+        )
+
+
+def _notes(exported: Exported) -> str:
+    """How an INT8 file came about; nothing for a float file."""
+    if (int8 := exported.quantised) is None:
+        return ""
+    kept = "; ".join(f"{layer} in float: {why}" for layer, why in int8.kept_float.items())
+    return "; ".join(filter(None, (int8.recipe, kept)))
 
 
 def precisions(options: Sweep) -> tuple[str, ...]:

@@ -1,14 +1,19 @@
 """The whole export on real digits: the file's own accuracy, for float and INT8."""
 
+import json
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from prune_dl.export.deliver import deliver
+from prune_dl.export.metadata import accuracy_entry, add_metadata, describe, read_metadata
 from prune_dl.export.session import open_session
 from prune_dl.export.variants import Variant
-from prune_dl.prune.errors import UsageError
+from prune_dl.prune.errors import InputError, UsageError
 from prune_dl.prune.inputs.data import open_data
 from torch import nn
 from torch.nn import functional as F
@@ -31,20 +36,64 @@ def network() -> nn.Sequential:
     return network.eval()
 
 
-def held_out_top1(network: nn.Module) -> float:
-    images, labels = next(open_data("digits").held_out.batches(10_000, device="cpu"))
+def hits(network: nn.Module) -> tuple[int, int]:
+    """Of the network, on the held-out images that judge files: those behind the first fifth."""
+    held_out = open_data("digits").held_out
+    images, labels = next(held_out.batches(10_000, device="cpu", shuffle_seed=0))
+    cut = int(0.2 * len(labels))
     with torch.no_grad():
-        return float((network(images).argmax(1) == labels).float().mean())
+        found = network(images[cut:]).argmax(1)
+    return int((found == labels[cut:]).sum()), len(labels) - cut
+
+
+def metadata_of(path: Path) -> dict[str, str]:
+    """As a program reads it that has ONNX Runtime and nothing else."""
+    return open_session(path).get_modelmeta().custom_metadata_map
 
 
 def test_a_float_file_has_the_accuracy_of_the_network(network: nn.Module, tmp_path: Path) -> None:
     data = open_data("digits")
     result = deliver(network, data, tmp_path / "a.onnx", Variant(), metadata={})
-    assert result.total == data.held_out.num_images
-    assert result.top1 == pytest.approx(held_out_top1(network))
+    assert (result.correct, result.total) == hits(network)
     assert result.top1 > 0.8
-    assert result.parity.num_images == 64
+    assert result.parity.num_images == min(256, data.held_out.num_images)
+    assert result.parity.top1_agreement == 1.0
     assert result.quantised is None
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_a_file_says_what_a_program_needs_to_know(
+    network: nn.Module, tmp_path: Path, int8: bool
+) -> None:
+    data, path = open_data("digits"), tmp_path / "a.onnx"
+    metadata = describe(data, plan="abc", source="0" * 64)
+    result = deliver(network, data, path, Variant(), metadata=metadata, int8=int8, max_drop=0.05)
+    found = metadata_of(path)
+    assert {key: json.loads(found[key]) for key in ("labels", "mean", "std", "input_size")} == {
+        "labels": list(data.labels),
+        "mean": list(data.mean),
+        "std": list(data.std),
+        "input_size": list(data.input_size),
+    }
+    assert (found["plan"], found["source"], found["data"]) == ("abc", "0" * 64, "digits")
+    assert found["tool"] == f"prune-dl {version('prune-dl')}"
+    measured = json.loads(found["accuracy"])["held_out"]
+    assert measured == {"correct": result.correct, "total": result.total, "top1": result.top1}
+    assert found["precision"].startswith("int8 (" if int8 else "float32")
+    assert result.size_bytes == path.stat().st_size
+
+
+def test_metadata_is_added_without_touching_the_graph(network: nn.Module, tmp_path: Path) -> None:
+    data, path = open_data("digits"), tmp_path / "a.onnx"
+    deliver(network, data, path, Variant(), metadata={"labels": "x"})
+    before = onnx.load(path).graph.SerializeToString()
+    add_metadata(path, {"note": "y"} | accuracy_entry({"test": (9, 10)}))
+    assert read_metadata(path) == metadata_of(path)
+    assert (metadata_of(path)["labels"], metadata_of(path)["note"]) == ("x", "y")
+    assert json.loads(metadata_of(path)["accuracy"]) == {
+        "test": {"correct": 9, "total": 10, "top1": 0.9}
+    }
+    assert onnx.load(path).graph.SerializeToString() == before
 
 
 def test_an_int8_file_from_raw_pixels(network: nn.Module, tmp_path: Path) -> None:
@@ -58,7 +107,10 @@ def test_an_int8_file_from_raw_pixels(network: nn.Module, tmp_path: Path) -> Non
     assert [p.name for p in tmp_path.iterdir()] == ["a.onnx"]
     (entry,) = open_session(path).get_inputs()
     assert (entry.type, entry.shape[1:]) == ("tensor(uint8)", [16, 16, 1])
-    assert np.isfinite(result.parity.max_abs_difference)
+    float_hits, total = hits(network)
+    assert result.total == total
+    assert result.quantised.float_top1 == pytest.approx(float_hits / total, abs=2 / total)
+    assert 1e-4 < result.parity.max_abs_difference < np.inf  # its own, not the float file's
 
 
 def test_one_precision_at_a_time(network: nn.Module, tmp_path: Path) -> None:
@@ -67,3 +119,25 @@ def test_one_precision_at_a_time(network: nn.Module, tmp_path: Path) -> None:
             network, open_data("digits"), tmp_path / "a.onnx", Variant(half=True),
             metadata={}, int8=True,
         )  # fmt: skip
+
+
+class Few:
+    """The first images of a split."""
+
+    def __init__(self, split, num_images: int) -> None:
+        self.split, self.num_images = split, num_images
+
+    def batches(self, batch_size: int, **options: object):
+        yield from self.split.batches(batch_size, **{**options, "limit": self.num_images})
+
+
+def test_int8_needs_images_to_calibrate_on_and_a_float_file_does_not(
+    network: nn.Module, tmp_path: Path
+) -> None:
+    data = open_data("digits")
+    few = replace(data, held_out=Few(data.held_out, 6))
+    result = deliver(network, few, tmp_path / "a.onnx", Variant(), metadata={})
+    assert (result.total, result.parity.num_images) == (5, 6)
+    with pytest.raises(InputError, match="too few to calibrate"):
+        deliver(network, few, tmp_path / "b.onnx", Variant(), metadata={}, int8=True)
+    assert not (tmp_path / "b.onnx").exists()

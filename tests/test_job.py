@@ -3,13 +3,19 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import onnxruntime
 import pytest
 import torch
+from prune_dl.evaluate.latency_budget import Timed, Yardstick
 from prune_dl.prune import cli, compress, load, planning, rank, shrink
+from prune_dl.prune import job as job_module
+from prune_dl.prune.config import BenchOptions
+from prune_dl.prune.inputs.checkpoint import load_checkpoint
 from prune_dl.prune.inputs.data import open_data
+from prune_dl.prune.inputs.files import sha256_of
 from prune_dl.prune.output import output_folder
 from prune_dl.prune.structure.units import Structure
 from prune_dl.prune.training import resume
@@ -109,6 +115,14 @@ def test_a_run_folder_is_a_source_for_a_file_and_for_the_hub(
         for file in (out, home / "run" / "model.onnx")
     ]
     assert abs(answers[0] - answers[1]).max() < 1e-4
+    plan = json.loads((home / "run" / "report.json").read_text())["plan_digest"]
+    for file, parts in ((out, {"held_out"}), (home / "run" / "model.onnx", {"held_out", "test"})):
+        said = onnxruntime.InferenceSession(file).get_modelmeta().custom_metadata_map
+        assert (said["plan"], said["source"]) == (plan, sha256_of(home / "digits.pt"))
+        assert set(json.loads(said["accuracy"])) == parts
+    report = json.loads((home / "run" / "report.json").read_text())
+    assert json.loads(said["accuracy"])["test"]["top1"] == report["accuracy"]["final"]["top1"]
+    assert json.loads(said["accuracy"])["held_out"]["top1"] == report["parity"]["held_out"]["top1"]
     assert cli.run(["export", "--model", run, "--hub-folder", str(hub), "--json"]) == 0
     assert {"README.md", "config.json", "model.onnx", "model.safetensors"} < {
         path.name for path in hub.iterdir()
@@ -327,25 +341,44 @@ def test_impossible_latency_budgets_are_refused(
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("ratio", "code"), [(1.99, 0), (1.9, 4)])
 def test_a_latency_budget_takes_the_widest_network_that_is_fast_enough(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    ratio: float,
+    code: int,
 ) -> None:
-    original: list[int] = []
+    """On a machine whose time is 4 ms times the share of the parameters, until the benchmark."""
+    network = load_checkpoint(str(home / "digits.pt")).model
+    whole = sum(p.numel() for p in network.parameters())
 
-    def pretended(model: torch.nn.Module, size: object, bench: object) -> float:
-        original.append(sum(p.numel() for p in model.parameters()))
-        return 4.0 * original[-1] / original[0]
+    def pretended_ms(model: torch.nn.Module) -> float:
+        return 4.0 * sum(p.numel() for p in model.parameters()) / whole
 
-    monkeypatch.setattr(planning, "_latency_ms", pretended)
-    assert job(home, "fast", "--latency-ms", "2", "--epochs", "0") == 0
-    report = json.loads((home / "fast" / "report.json").read_text())
-    assert 0.46 < report["params"]["final"] / report["params"]["original"] <= 0.5
+    def measure(*model: torch.nn.Module, thorough: bool) -> Timed:
+        return Timed(*[pretended_ms(model[1])] * 3)
+
+    yardstick = Yardstick(home / "original.onnx", BenchOptions(), 4.0, home)
+    monkeypatch.setattr(Yardstick, "of", staticmethod(lambda *_: yardstick))
+    monkeypatch.setattr(Yardstick, "measure", measure)
+    compare = job_module.compare
+    monkeypatch.setattr(
+        job_module, "compare", lambda *a, **k: replace(compare(*a, **k), ratio=ratio)
+    )
+    out = f"fast-{code}"
+    assert job(home, out, "--latency-ms", "2", "--epochs", "0") == code
+    report = json.loads((home / out / "report.json").read_text())
+    assert 0.45 < report["params"]["final"] / report["params"]["original"] <= 0.5
+    assert report["benchmark"]["reference_ms"] == 4.0
+    assert any("--latency-ms 2 led to" in warning for warning in report["warnings"])
+    assert ("takes 2.11 ms, more than --latency-ms 2" in capsys.readouterr().err) == (code == 4)
 
 
-def test_a_latency_that_was_missed_exits_with_4_and_keeps_the_folder(
-    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_latency_that_cannot_be_met_is_refused_with_the_fastest(
+    home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(planning, "_latency_ms", lambda *a: 1e-6)
     assert job(home, "missed", "--latency-ms", "1e-5", "--epochs", "0") == 4
-    assert "--latency-ms 1e-05" in capsys.readouterr().err
-    assert (home / "missed" / "model.onnx").exists()
+    message = capsys.readouterr().err
+    assert "--latency-ms 1e-05 cannot be met: the original takes" in message
+    assert not (home / "missed").exists()

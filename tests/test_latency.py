@@ -1,10 +1,12 @@
 """Timing: the statistics against known answers, the protocol against a fake clock."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -15,8 +17,14 @@ from prune_dl.evaluate.feeds import make_feed
 from prune_dl.evaluate.latency import compare, time_interleaved
 from prune_dl.evaluate.latency_stats import ratio_of_medians, summarise
 from prune_dl.evaluate.memory import peak_memory
-from prune_dl.evaluate.subjects import bind
-from prune_dl.export.session import open_session
+from prune_dl.evaluate.subjects import bind, file_bytes
+from prune_dl.export import session as sessions
+from prune_dl.export.session import (
+    nodes_by_provider,
+    open_session,
+    require_provider,
+    require_use,
+)
 from prune_dl.prune.errors import InputError, UsageError
 
 POSITIVE = st.floats(0.01, 1e4)
@@ -142,6 +150,45 @@ def test_compare_foreign_files(tmp_path: Path) -> None:
 def test_threads_default_to_every_core(tmp_path: Path) -> None:
     files = {"a": write_graph(tmp_path / "a.onnx", [1, 4])}
     assert compare(files, seconds=0.0, min_runs=5).rows[0].threads == available_cores()
+
+
+def test_side_files_count_too(tmp_path: Path) -> None:
+    weight = onnx.numpy_helper.from_array(np.ones((4, 1000), np.float32), "w")
+    x = helper.make_tensor_value_info("x", FLOAT, ["n", 4])
+    y = helper.make_tensor_value_info("y", FLOAT, ["n", 1000])
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])], "g", [x], [y], [weight]
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    path = tmp_path / "a.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="a.data", size_threshold=0)
+    assert path.stat().st_size < 1000
+    assert file_bytes(path) == path.stat().st_size + 16_000
+    assert compare({"a": path}, seconds=0.0, min_runs=5).rows[0].size_bytes == file_bytes(path)
+
+
+def test_a_provider_that_runs_no_node_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_graph(tmp_path / "a.onnx", [1, 4], repeats=3)
+    feed = make_feed(open_session(path), 1)
+    found = nodes_by_provider(path, "cpu", feed)
+    assert set(found) == {"CPUExecutionProvider"}
+    assert 3 <= found["CPUExecutionProvider"] <= 4  # a cast to its own type is optimised away
+    require_use(path, "cpu", feed)
+    monkeypatch.setattr(sessions, "nodes_by_provider", lambda *_: found)
+    with pytest.raises(UsageError, match=r"--provider cuda: not one node of a\.onnx runs on it"):
+        require_use(path, "cuda", feed)
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="Core ML is part of ONNX Runtime there")
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt", "coreml"])
+def test_a_provider_that_cannot_be_used_is_found_out_before_any_work(provider: str) -> None:
+    require_provider("cpu")
+    if provider != "coreml" and torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(UsageError, match=f"--provider {provider}"):
+        require_provider(provider)
 
 
 def test_errors_name_the_file(tmp_path: Path) -> None:

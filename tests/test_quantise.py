@@ -3,6 +3,7 @@
 7-bit weights where one recipe is enough: with 8 bits the result depends on the processor.
 """
 
+import json
 import logging
 from pathlib import Path
 
@@ -100,7 +101,11 @@ def test_weights_are_int8_per_channel_and_metadata_survives(source: Path, tmp_pa
     assert weight.data_type == onnx.TensorProto.INT8
     assert list(scale.dims) == [16]
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
-    assert metadata == {"labels": "digits", "precision": "int8 (minmax, 7-bit weights)"}
+    assert metadata == {
+        "labels": "digits",
+        "precision": "int8 (minmax, 7-bit weights)",
+        "float_layers": "{}",
+    }
 
 
 def test_a_layer_that_costs_too_much_stays_in_float(fragile: Path, tmp_path: Path) -> None:
@@ -111,6 +116,8 @@ def test_a_layer_that_costs_too_much_stays_in_float(fragile: Path, tmp_path: Pat
     assert next(iter(result.kept_float)) == "3"
     assert "7" not in result.kept_float
     assert "moves the outputs by" in result.kept_float["3"]
+    written = open_session(path).get_modelmeta().custom_metadata_map["float_layers"]
+    assert json.loads(written) == result.kept_float
     assert result.int8_top1 >= result.float_top1 - 0.01
     names = {t.name for t in onnx.load(path).graph.initializer}
     assert "3.weight" in names

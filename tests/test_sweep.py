@@ -1,27 +1,25 @@
 """A sweep: its budgets, its folder, and, slowly, a whole one whose failures are rows."""
 
 import json
+import os
 import sys
 from dataclasses import replace
 
 import pytest
 from prune_dl.evaluate.accuracy import Accuracy
 from prune_dl.evaluate.tradeoff import TradeoffPoint
+from prune_dl.export.session import open_session
+from prune_dl.prune import sweep_job
 from prune_dl.prune.config import BenchOptions, DataOptions, NetworkOptions, RunOptions, Sweep
 from prune_dl.prune.distribute import ray_map
 from prune_dl.prune.errors import UsageError
 from prune_dl.prune.inputs.checkpoint import save_checkpoint
 from prune_dl.prune.inputs.origin import Origin
 from prune_dl.prune.inputs.zoo import build
-from prune_dl.prune.sweep_job import (
-    Budget,
-    budgets_of,
-    open_folder,
-    precisions,
-    read_points,
-    run_sweep,
-    write_points,
-)
+from prune_dl.prune.structure.plan import Plan
+from prune_dl.prune.sweep_budgets import Budget, budgets_of
+from prune_dl.prune.sweep_folder import is_done, open_folder, read_points, write_points
+from prune_dl.prune.sweep_job import precisions, run_sweep
 
 
 def sweep(out, resume=False, **options):
@@ -33,11 +31,29 @@ def test_every_budget_comes_once_in_the_order_given(tmp_path):
     budgets = budgets_of(sweep(tmp_path, keep=(0.9, 0.5, 0.9)))
     assert budgets == (Budget("keep", 0.9), Budget("keep", 0.5))
     assert [b.name for b in budgets_of(sweep(tmp_path, macs=(0.25,)))] == ["macs 0.25"]
+    (fast,) = budgets_of(sweep(tmp_path, latency_ms=(12.5,), hardware_widths="cpu"))
+    assert fast.name == "latency-ms 12.5"
+    select = fast.select(sweep(tmp_path, hardware_widths="cpu"))
+    assert (select.latency_ms, select.hardware_widths, select.keep) == (12.5, "cpu", None)
 
 
-@pytest.mark.parametrize("options", [{}, {"keep": (0.5,), "macs": (0.5,)}, {"keep": (0.5, 1.2)}])
+def test_tasks_beside_each_other_measure_no_latency(tmp_path):
+    with pytest.raises(UsageError, match="--distributed"):
+        budgets_of(sweep(tmp_path, latency_ms=(12.5,), distributed="ray"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"keep": (0.5,), "macs": (0.5,)},
+        {"keep": (0.5, 1.2)},
+        {"keep": (0.5,), "latency_ms": (3.0,)},
+        {"keep": (0.5,), "hardware_widths": "cpu", "allocate": "uniform"},
+    ],
+)
 def test_impossible_budgets_are_refused(options, tmp_path):
-    with pytest.raises(UsageError, match="--keep"):
+    with pytest.raises(UsageError, match=r"--keep|--hardware-widths"):
         budgets_of(sweep(tmp_path, **options))
 
 
@@ -55,9 +71,21 @@ def test_points_survive_their_file(tmp_path):
     assert read_points(tmp_path, "keep 0.5") == points
 
 
+def test_a_point_that_broke_off_is_shown_and_made_again(tmp_path):
+    failed, made = [TradeoffPoint("keep 0.5", error="OSError: disk")], [TradeoffPoint("keep 0.5")]
+    write_points(tmp_path, "keep 0.5", failed, done=False)
+    assert read_points(tmp_path, "keep 0.5") == failed
+    assert not is_done(tmp_path, "keep 0.5")
+    write_points(tmp_path, "keep 0.5", made)
+    assert is_done(tmp_path, "keep 0.5")
+    assert read_points(tmp_path, "keep 0.5") == made
+
+
 def test_only_the_same_sweep_is_resumed(tmp_path):
     out = tmp_path / "sweep"
+    open_folder(out, sweep(out, rank="l2"))  # which stopped before its first point
     open_folder(out, sweep(out, keep=(0.5,)))
+    write_points(out, "keep 0.5", [])
     open_folder(out, sweep(out, resume=True, keep=(0.5, 0.3)))
     with pytest.raises(UsageError, match="other options"):
         open_folder(out, sweep(out, resume=True, keep=(0.5,), rank="l1"))
@@ -65,25 +93,35 @@ def test_only_the_same_sweep_is_resumed(tmp_path):
         open_folder(out, sweep(out, keep=(0.5,)))
 
 
-@pytest.mark.slow
-def test_a_whole_sweep_and_its_resumption(tmp_path):
-    out = tmp_path / "sweep"
-    weights = tmp_path / "small.pt"
+def small_sweep(tmp_path, out, **changes):
+    """Of an untrained network on digits."""
     arch = "vgg6:in_channels=1,width=0.25"
-    save_checkpoint(
-        weights, build(arch, 10), Origin(arch, 10, None, (), (1, 16, 16), (0.5,), (0.5,))
-    )
+    weights = tmp_path / "small.pt"
+    origin = Origin(arch, 10, None, (), (1, 16, 16), (0.5,), (0.5,))
+    if not weights.exists():
+        save_checkpoint(weights, build(arch, 10), origin)
     options = Sweep(
         network=NetworkOptions(model=str(weights)),
         data=DataOptions(data="digits"),
         bench=BenchOptions(bench_seconds=0.2),
         run=RunOptions(out=out, device="cpu"),
-        keep=(0.5, 1e-6),
-        int8=False,
         images=400,
+        fp16=False,
+        int8=False,
     )
+    return replace(options, **changes)
+
+
+def labels_of(tradeoff):
+    return [(p.name, p.format, bool(p.error)) for p in tradeoff.points]
+
+
+@pytest.mark.slow
+def test_a_whole_sweep_and_its_resumption(tmp_path):
+    out = tmp_path / "sweep"
+    options = small_sweep(tmp_path, out, keep=(0.5, 1e-6), fp16=True)
     first = run_sweep(options, "prune-dl sweep")
-    assert [(p.name, p.format, bool(p.error)) for p in first.points] == [
+    assert labels_of(first) == [
         ("original", "float32", False),
         ("original", "float16", False),
         ("keep 0.5", "float32", False),
@@ -97,6 +135,11 @@ def test_a_whole_sweep_and_its_resumption(tmp_path):
     assert all((out / p.file).exists() for p in first.points if not p.error)
     assert len(json.loads((out / "tradeoff.json").read_text())["points"]) == 5
 
+    meta = open_session(out / full.file).get_modelmeta().custom_metadata_map
+    assert meta["plan"] == Plan.from_json((out / "keep-0.5" / "plan.json").read_text()).digest
+    assert len(meta["source"]) == 64
+    assert json.loads(meta["accuracy"])["held_out"]["correct"] == full.accuracy.correct
+
     made = (out / full.file).stat().st_mtime_ns
     resumed = replace(options, keep=(0.5,), run=replace(options.run, resume=True))
     second = run_sweep(resumed, "prune-dl sweep")
@@ -106,25 +149,53 @@ def test_a_whole_sweep_and_its_resumption(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_bug_in_one_point_is_a_row_and_resume_makes_it_again(tmp_path, monkeypatch):
+    out = tmp_path / "sweep"
+    options = small_sweep(tmp_path, out, keep=(0.5, 0.25))
+    prune = sweep_job._prune
+
+    def break_at_half(sent, budget, *more):
+        if budget.value == 0.5:
+            raise RuntimeError("out of memory\nat line 2")
+        return prune(sent, budget, *more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep_job, "_prune", break_at_half)
+        first = run_sweep(options, "prune-dl sweep")
+    assert [p.error for p in first.points] == ["", "RuntimeError: out of memory at line 2", ""]
+    second = run_sweep(replace(options, run=replace(options.run, resume=True)), "prune-dl sweep")
+    assert [p.error for p in second.points] == ["", "", ""]
+    assert second.points[2].accuracy == first.points[2].accuracy
+
+
+@pytest.mark.slow
+def test_points_by_latency_and_by_hardware_widths(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    widths = run_sweep(
+        small_sweep(tmp_path, tmp_path / "widths", macs=(0.5,), hardware_widths="cpu"), "a"
+    )
+    assert labels_of(widths)[-1] == ("macs 0.5", "float32", False)
+    plan = Plan.from_json((tmp_path / "widths" / "macs-0.5" / "plan.json").read_text())
+    stairs = [json.loads(file.read_text()) for file in (tmp_path / "cache").rglob("*.json")]
+    measured = {width for stair in stairs for width in stair["widths"]}
+    assert {len(layer.kept) for layer in plan.layers} <= measured
+    fast = run_sweep(small_sweep(tmp_path, tmp_path / "fast", latency_ms=(1e-6, 1e6)), "b")
+    assert labels_of(fast)[1:] == [
+        ("latency-ms 1e-06", "float32", True),
+        ("latency-ms 1e+06", "float32", False),
+    ]
+    assert "cannot be met" in fast.points[1].error
+    assert fast.points[2].macs == fast.points[0].macs
+
+
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # Ray's own
 def test_ray_makes_the_same_points(tmp_path):
     pytest.importorskip("ray")
-    arch = "vgg6:in_channels=1,width=0.25"
-    origin = Origin(arch, 10, None, (), (1, 16, 16), (0.5,), (0.5,))
-    save_checkpoint(tmp_path / "m.pt", build(arch, 10), origin)
     points = {}
     for distributed in (None, "ray"):
-        out = tmp_path / str(distributed)
-        options = Sweep(
-            network=NetworkOptions(model=str(tmp_path / "m.pt")),
-            keep=(0.5, 1e-6),
-            images=200,
-            fp16=False,
-            int8=False,
-            distributed=distributed,
-            data=DataOptions(data="digits"),
-            bench=BenchOptions(bench_seconds=0.1),
-            run=RunOptions(out=out, device="cpu"),
+        options = small_sweep(
+            tmp_path, tmp_path / str(distributed), keep=(0.5, 1e-6), distributed=distributed
         )
         points[distributed] = run_sweep(options, "prune-dl sweep").points
     assert [(p.name, p.macs, p.params, p.error) for p in points["ray"]] == [
@@ -132,6 +203,25 @@ def test_ray_makes_the_same_points(tmp_path):
     ]
     assert [p.accuracy for p in points["ray"]] == [p.accuracy for p in points[None]]
     assert points["ray"][2].error
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # Ray's own
+def test_a_task_whose_process_dies_does_not_end_the_others(monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_TASK_MAX_RETRIES", "0")
+
+    def half_or_die(most, item):
+        if item > most:
+            os.abort()
+        if item < 0:
+            raise ValueError("below zero")
+        return item / 2
+
+    results = dict(ray_map(half_or_die, 10, [4, 11, 6, -1]))
+    assert (results[0], results[2]) == (2.0, 3.0)
+    assert "died" in str(results[1])
+    assert "below zero" in str(results[3])
 
 
 def test_ray_that_is_missing_is_said_in_one_line(monkeypatch):

@@ -1,0 +1,68 @@
+"""What an ONNX file says of itself, so that a program can use it without asking anybody.
+
+labels, mean, std, input_size   JSON: names in the order of the outputs; what pixels scaled to
+                                0..1 are normalised with; C, H, W
+data                            the data set that the network knows
+plan                            hash of the plan; "" for a network that was not pruned
+source                          SHA-256 of the checkpoint that was pruned; "" if there is none
+accuracy                        JSON: {"held_out": {correct, total, top1}, "test": {...}};
+                                held_out is that of the file itself, test that of the network
+                                it was checked against; what was not measured is missing
+input_layout, precision         as `variants` and `quantise` wrote it
+float_layers                    JSON, of INT8 files: layer -> why it stayed in float
+tool                            "prune-dl" and its version
+"""
+
+import json
+from collections.abc import Mapping
+from importlib import metadata as packages
+from pathlib import Path
+
+import onnx
+
+from ..prune.inputs.split import DataSet
+from .graph import write_checked
+
+PRODUCT = "prune-dl"
+
+
+def describe(data: DataSet, *, plan: str = "", source: str = "") -> dict[str, str]:
+    """Everything that is known before the file is written."""
+    return {
+        "labels": json.dumps(data.labels),
+        "input_size": json.dumps(data.input_size),
+        "mean": json.dumps(data.mean),
+        "std": json.dumps(data.std),
+        "data": data.name,
+        "plan": plan,
+        "source": source,
+        "tool": f"{PRODUCT} {packages.version(PRODUCT)}",
+    }
+
+
+def accuracy_entry(counts: Mapping[str, tuple[int, int]]) -> dict[str, str]:
+    """The entry "accuracy" for hits and images of each part.
+
+    >>> accuracy_entry({"held_out": (3, 4)})
+    {'accuracy': '{"held_out": {"correct": 3, "total": 4, "top1": 0.75}}'}
+    """
+    parts = {
+        part: {"correct": correct, "total": total, "top1": correct / total}
+        for part, (correct, total) in counts.items()
+    }
+    return {"accuracy": json.dumps(parts)}
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The entries of a file."""
+    proto = onnx.load(path, load_external_data=False)
+    return {entry.key: entry.value for entry in proto.metadata_props}
+
+
+def add_metadata(path: Path, entries: Mapping[str, str]) -> None:
+    """Add entries to a file that is there, or replace them; the graph stays as it is."""
+    proto = onnx.load(path)
+    known = {entry.key: entry.value for entry in proto.metadata_props}
+    del proto.metadata_props[:]
+    onnx.helper.set_model_props(proto, known | dict(entries))
+    write_checked(proto, path)
