@@ -6,7 +6,7 @@ where a trial asked for another reading of a line of code, only that line and wh
 is. Parameters and buffers start with one fresh field per axis.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from . import compute, meta, movement, views  # noqa: F401 (movement registers i
 from .labels import Fields, axes_of, find, on_axis, same_fields
 from .op import RULES, Op, Rule, tensors_in
 from .recording import Outputs, Record, Recording
-from .stack import ModuleStack, Site
+from .stack import ModuleStack, Place
 
 STAND_IN = "_prune_dl_stand_in"
 OUTPUTS = -1
@@ -25,17 +25,13 @@ OUTPUTS = -1
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Passes labels through every operation of a forward pass.
-
-    Attributes:
-        choices: which reading of a line of code to take, where it is not the first.
-    """
+    """Passes labels through every operation of a forward pass."""
 
     def __init__(self, model: nn.Module, stack: ModuleStack) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         named = [*model.named_parameters(), *model.named_buffers()]
-        self.choices: dict[Site, int] = {}
-        self._fixed: set[Site] = set()
+        self._choices: dict[int, int] = {}
+        self._kept: dict[int, str] = {}
         self.stack, self.recording = stack, Recording(modules=stack.ran)
         self._own = {id(stand_in(tensor)): name for name, tensor in named}
         self._sizes = {name: tensor.numel() for name, tensor in named}
@@ -46,13 +42,15 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation, then its label rule."""
         kwargs = kwargs or {}
-        site, path, module = self.stack.place(str(func.overloadpacket.__name__))
+        place, module = self.stack.place(str(func.overloadpacket.__name__))
         given, named = _stood_in(args), {key: _stood_in(x) for key, x in kwargs.items()}
         out = meta.run(func, args, kwargs)
         numbers = meta.numbers(args, out)
         labels, results = self.recording.labels, _stood_in(out)
-        op = Op(func, given, named, results, labels, self.fields, path, module, self._tie)
-        record = self._read(len(self.recording.records), site, op, numbers)
+        op = Op(
+            func, given, named, results, labels, self.fields, place.running.path, module, self._tie
+        )
+        record = self._read(len(self.recording.records), place, op, numbers)
         self._trace_origin(op)
         self._count(op)
         self.recording.records.append(record)
@@ -63,26 +61,32 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._outputs += [stand_in(x) for x in tensors]
         self._pin_outputs()
 
-    def read_again(self, choices: Mapping[Site, int]) -> None:
-        """Take other readings of some lines of code; what follows from them is read anew."""
-        self.choices.update(choices)
+    def choice(self, index: int) -> int:
+        """Which reading of an operation was taken."""
+        return self._choices.get(index, 0)
+
+    def read_again(self, indices: Sequence[int], choice: int, reason: str) -> None:
+        """Take another reading of operations; what follows from them is read anew.
+
+        Where an operation has no such reading, what it touches is pinned for the reason.
+        """
+        records, again = self.recording.records, set(indices)
+        self._choices.update(dict.fromkeys(indices, choice))
+        self._kept.update({i: reason for i in indices if choice >= records[i].num_choices})
         self._fields.clear()
-        for index, record in enumerate(self.recording.records):
-            if record.site in choices or not same_fields(self._incoming(record.op), record.inputs):
-                self.recording.records[index] = self._read(
-                    index, record.site, record.op, record.numbers, record.outputs
-                )
+        for index, old in enumerate(records):
+            if index in again or not same_fields(self._incoming(old.op), old.inputs):
+                records[index] = self._read(index, old.place, old.op, old.numbers, old.outputs)
             else:
-                self._carry(record)
+                self._carry(old)
         self._pin_outputs()
 
-    def keep(self, site: Site) -> None:
-        """Pin all that a line of code touches, in every instance of a class."""
-        self._fixed.add(site)
-        for index, record in enumerate(self.recording.records):
-            if record.site == site:
-                self.recording.labels.add_to(index)
-                self._pin(record.inputs, hard_coded(record))
+    def keep(self, indices: Sequence[int], reason: str) -> None:
+        """Pin all that operations touch."""
+        self._kept.update(dict.fromkeys(indices, reason))
+        for index in indices:
+            self.recording.labels.add_to(index)
+            self._pin(self.recording.records[index].inputs, reason)
 
     def fields(self, tensor: Tensor) -> Fields:
         """The fields a tensor carries; fresh ones for a parameter or buffer seen first."""
@@ -103,17 +107,17 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return tuple(dict.fromkeys(found))
 
     def _read(
-        self, index: int, site: Site, op: Op, numbers: tuple[float, ...], before: Outputs = ()
+        self, index: int, place: Place, op: Op, numbers: tuple[float, ...], before: Outputs = ()
     ) -> Record:
         """Run the label rule of an operation; what it said before is forgotten."""
-        op.begin(self.choices.get(site, 0))
+        op.begin(self.choice(index))
         self.recording.labels.turn_to(index)
         inputs = self._incoming(op)
         outputs = _as_before(_outputs(op, self._apply(op, inputs)), before)
         features, mixing = self._features(op), tuple(op.mixing)
-        record = Record(site, op, numbers, inputs, outputs, features, op.num_choices, mixing)
-        if site in self._fixed or op.choice >= op.num_choices:
-            self._pin(inputs, hard_coded(record))
+        record = Record(place, op, numbers, inputs, outputs, features, op.num_choices, mixing)
+        if index in self._kept:
+            self._pin(inputs, self._kept[index])
         self._carry(record)
         return record
 
@@ -229,9 +233,3 @@ def rule_of(func: Any) -> Rule | None:
     if found is None and torch.Tag.pointwise in func.tags:
         return compute.pointwise
     return found
-
-
-def hard_coded(record: Record) -> str:
-    """The reason given for what a failed trial run pinned."""
-    site = record.site
-    return f"the code of {site.kind} ({record.op.where}) fixes its size: {site.name}"

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from .labels import Fields, Labels
 from .op import Op
-from .stack import Site
+from .stack import Place
 
 Outputs = tuple[tuple[tuple[int, ...], Fields], ...]
 """Shape and fields of each result of an operation."""
@@ -17,7 +17,7 @@ class Record:
     """One operation: what it was, what it touched, and the fields it gave its results.
 
     Attributes:
-        site: the line of code it came from.
+        place: where it was issued.
         op: the operation, on tensors without numbers, so that its rule can be read again.
         numbers: floats that the code handed to it (the scale of attention).
         inputs: fields it touched.
@@ -27,7 +27,7 @@ class Record:
         mixing: places where a removed channel changes the others, and the labels of its channels.
     """
 
-    site: Site
+    place: Place
     op: Op
     numbers: tuple[float, ...]
     inputs: Fields

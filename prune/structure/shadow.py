@@ -14,10 +14,12 @@ from torch.utils._pytree import tree_iter, tree_map
 
 @contextmanager
 def restored(model: nn.Module) -> Iterator[None]:
-    """What is put into the modules meanwhile is gone afterwards; buffers are copies."""
-    states = [(module, _state(module)) for module in model.modules()]
+    """What is done to the modules meanwhile (cuts, caches of the code) is gone afterwards."""
+    states = [(module, dict(vars(module))) for module in model.modules()]
     copies: dict[int, Tensor] = {}
-    for module in model.modules():
+    for module, state in states:
+        containers = {k: copy.copy(x) for k, x in state.items() if type(x) in (dict, list, set)}
+        vars(module).update(containers)
         for key, buffer in module._buffers.items():
             if buffer is not None:
                 module._buffers[key] = copies.setdefault(id(buffer), buffer.clone())
@@ -25,16 +27,8 @@ def restored(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for module, state in states:
-            for table, values in state.items():
-                owner = vars(module) if table == "" else vars(module)[table]
-                owner.clear()
-                owner.update(values)
-
-
-def _state(module: nn.Module) -> dict[str, dict[str, Any]]:
-    """What a module holds, itself and in its tables."""
-    tables = {key: dict(vars(module)[key]) for key in ("_parameters", "_buffers", "_modules")}
-    return {"": dict(vars(module)), **tables}
+            vars(module).clear()
+            vars(module).update(state)
 
 
 def _empty_containers(model: nn.Module) -> dict[int, Any]:

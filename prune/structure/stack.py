@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 from torch import nn
@@ -13,35 +14,74 @@ from torch.nn.modules.module import (
 )
 
 CALL = nn.Module._call_impl.__code__
+Calls = tuple[tuple[int, int], ...]
+"""Code and position in it of Python calls, innermost first."""
+
+
+@dataclass(frozen=True, eq=False)
+class Running:
+    """A module that runs.
+
+    Attributes:
+        path, kind: its path and class.
+        is_stock: a layer of PyTorch or a row of modules: its code fixes no sizes.
+        caller: the module whose code called it; None for the network itself.
+        called: from where in the caller's `forward`.
+    """
+
+    path: str
+    kind: str
+    is_stock: bool
+    caller: "Running | None"
+    called: Calls
 
 
 @dataclass(frozen=True)
-class Site:
-    """A line of code, the same in every instance of a class and whatever ran before it.
+class Place:
+    """Where an operation was issued.
 
     Attributes:
-        kind: class whose code it is: that of the innermost module which is more than a layer of
-            PyTorch or a row of modules (their code fixes no sizes, that of their caller does).
-        layer: path from that module to the one that runs.
-        calls: code and position of each call from its `forward` on, innermost first.
-        before: how many operations of this name the innermost call has issued already.
+        running: the innermost module.
+        calls: from where in its `forward`.
+        before: how many operations of this name the innermost call had issued already.
         name: the operation.
     """
 
-    kind: str
-    layer: str
-    calls: tuple[tuple[int, int], ...]
+    running: Running
+    calls: Calls
     before: int
     name: str
 
+    def seen_from(self, height: int) -> tuple[object, ...]:
+        """What is the same in every instance of the class of the module so far up."""
+        owner, chain = self.running, [self.calls]
+        for _ in range(height):
+            if owner.caller is None:
+                return (owner.kind, chain, height)  # not so deep: like no other
+            chain.append(owner.called)
+            owner = owner.caller
+        layer = self.running.path[len(owner.path) :]
+        return (owner.kind, layer, tuple(chain), self.before, self.name)
 
-@dataclass(frozen=True)
-class _Frame:
-    """A running module; `owner` counts the frames from the one whose code it runs for."""
 
-    path: str
-    module: nn.Module
-    owner: int
+def common_owner(place: Place, culprit: Place) -> tuple[int, Running]:
+    """The module whose code leads to both, and how far up it is from `place`.
+
+    Not a layer of PyTorch: what goes wrong in one lies in the code that calls it.
+    """
+    around = {id(x) for x in _callers(culprit.running)}
+    for height, owner in enumerate(_callers(place.running)):
+        if owner.caller is None or (id(owner) in around and not owner.is_stock):
+            return height, owner
+    raise AssertionError("every module is called by the network itself")
+
+
+def _callers(running: Running) -> Iterator[Running]:
+    """A module and those around it."""
+    owner: Running | None = running
+    while owner is not None:
+        yield owner
+        owner = owner.caller
 
 
 class ModuleStack:
@@ -50,16 +90,17 @@ class ModuleStack:
     def __init__(self, model: nn.Module) -> None:
         self.ran: dict[str, None] = {}
         self._name_of = {id(module): name for name, module in model.named_modules()}
-        self._frames = [_Frame("", model, 0)]
-        self._last = Site("", "", (), 0, "")
+        root = Running("", type(model).__qualname__, _is_stock(model), None, ())
+        self._frames = [(root, model)]
+        self._last = Place(root, (), 0, "")
 
     def enter(self, module: nn.Module, _args: Any) -> None:
         """A module of the traced network starts."""
         path = self._name_of.get(id(module))
         if path is not None:
-            outside = len(self._frames) > 1 and _is_stock(module)
-            owner = self._frames[-1].owner + 1 if outside else 0
-            self._frames.append(_Frame(path, module, owner))
+            called = _calls(_behind_call(sys._getframe(1)))
+            kind, caller = type(module).__qualname__, self._frames[-1][0]
+            self._frames.append((Running(path, kind, _is_stock(module), caller, called), module))
             self.ran.setdefault(path)
 
     def leave(self, module: nn.Module, _args: Any, _out: Any) -> None:
@@ -67,16 +108,13 @@ class ModuleStack:
         if id(module) in self._name_of:
             self._frames.pop()
 
-    def place(self, name: str) -> tuple[Site, str, nn.Module]:
-        """Site of the operation that is being issued; path and module that are running."""
-        here = self._frames[-1]
-        owner = self._frames[-1 - here.owner]
-        kind, layer = type(owner.module).__qualname__, here.path[len(owner.path) :]
-        site = Site(kind, layer, _calls(here.owner), 0, name)
-        if (site.calls, layer, name) == (self._last.calls, self._last.layer, self._last.name):
-            site = Site(kind, layer, site.calls, self._last.before + 1, name)
-        self._last = site
-        return site, here.path, here.module
+    def place(self, name: str) -> tuple[Place, nn.Module]:
+        """Place of the operation that is being issued, and the module that is running."""
+        running, module = self._frames[-1]
+        calls, last = _calls(sys._getframe(2)), self._last
+        again = last.running is running and last.calls == calls and last.name == name
+        self._last = Place(running, calls, last.before + 1 if again else 0, name)
+        return self._last, module
 
     @contextmanager
     def following(self) -> Iterator[None]:
@@ -98,11 +136,17 @@ def _is_stock(module: nn.Module) -> bool:
     return layer or type(module) is nn.Sequential
 
 
-def _calls(modules: int) -> tuple[tuple[int, int], ...]:
-    """The frames of the running module and of so many around it, innermost first."""
-    frame, calls = sys._getframe(2).f_back, []
-    while frame is not None and (frame.f_code is not CALL or modules):
-        modules -= frame.f_code is CALL
+def _behind_call(frame: FrameType | None) -> FrameType | None:
+    """The frame that called the module which runs in `frame`."""
+    while frame is not None and frame.f_code is not CALL:
+        frame = frame.f_back
+    return None if frame is None else frame.f_back
+
+
+def _calls(frame: FrameType | None) -> Calls:
+    """The calls down to a frame from the `forward` that it belongs to."""
+    calls = []
+    while frame is not None and frame.f_code is not CALL:
         calls.append((id(frame.f_code), frame.f_lasti))
         frame = frame.f_back
     return tuple(calls)

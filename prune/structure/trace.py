@@ -27,7 +27,7 @@ from .shadow import (
     uncollected,
     undisturbed,
 )
-from .stack import ModuleStack
+from .stack import ModuleStack, common_owner
 from .surgery import cut, kept_indices
 from .trial import Fate, Thinned, first_difference
 from .units import Structure
@@ -70,14 +70,13 @@ class _Tracer:
 
     def __init__(self, model: nn.Module, inputs: Any) -> None:
         self.model, self.inputs = model, inputs
-        self.stack = ModuleStack(model)
-        self.recorder = Recorder(model, self.stack)
+        with restored(model):
+            self.recorder = Recorder(model, ModuleStack(model))
+            self.auxiliary = self._record()
         self.recording = self.recorder.recording
-        self.auxiliary = False
 
     def run(self) -> Structure:
         """The structure that passes its trial."""
-        self._record()
         for _ in range(MAX_TRIALS):
             components = self.recording.labels.solve()
             structure = structure_of(self.model, self.recording, components, self._num_images())
@@ -98,19 +97,21 @@ class _Tracer:
         first = next(x for x in tree_iter(self.inputs) if isinstance(x, Tensor))
         return int(first.shape[0])
 
-    def _record(self) -> None:
+    def _record(self) -> bool:
         """Labels of a forward pass; a second one where training has branches of its own."""
         self._forward()
-        unseen = {n for n, _ in self.model.named_parameters()} - self.recording.tensors.keys()
-        self.auxiliary = bool(unseen) and self._training_runs()
-        if self.auxiliary:
+        seen = self.recorder.recording.tensors.keys()
+        unseen = {name for name, _ in self.model.named_parameters()} - seen
+        auxiliary = bool(unseen) and self._training_runs()
+        if auxiliary:
             containers_training(self.model)
             self._forward()
             self.model.eval()
+        return auxiliary
 
     def _forward(self) -> None:
         """Run once; the outputs of the network keep their size."""
-        with self.stack.following(), self.recorder:
+        with self.recorder.stack.following(), self.recorder:
             outputs = call(self.model, self.inputs)
         self.recorder.put_out(tensors_of(outputs))
 
@@ -139,16 +140,32 @@ class _Tracer:
             call(self.model, self.inputs)
 
     def _settle(self, fate: Fate, culprit: int) -> None:
-        """Read the last operation that can shrink in another way, or pin what it touched."""
-        for record in reversed(self.recording.records[: culprit + 1]):
-            if any(fate.is_live(x) for x in _touched(record)):
-                choice = self.recorder.choices.get(record.site, 0) + 1
-                if choice < record.num_choices:
-                    self.recorder.read_again({record.site: choice})
+        """Read the last operation that can shrink in another way, or pin what it touched.
+
+        Where none before the culprit can shrink (the code took a size from a layer that runs
+        later), the first behind it.
+        """
+        records = self.recording.records
+        last = records[min(culprit, len(records) - 1)].place
+        for index in (*range(culprit, -1, -1), *range(culprit + 1, len(records))):
+            if index < len(records) and any(fate.is_live(x) for x in _touched(records[index])):
+                height, owner = common_owner(records[index].place, last)
+                alike = self._alike(records[index], height)
+                name, choice = records[index].op.name, self.recorder.choice(index) + 1
+                where = owner.path or "the network itself"
+                reason = f"the code of {owner.kind} ({where}) fixes its size: {name}"
+                if choice < records[index].num_choices:
+                    self.recorder.read_again(alike, choice, reason)
                 else:
-                    self.recorder.keep(record.site)
+                    self.recorder.keep(alike, reason)
                 return
-        raise AssertionError("a trial failed although nothing before it can be removed")
+        raise AssertionError("a trial failed although nothing can be removed")
+
+    def _alike(self, record: Record, height: int) -> list[int]:
+        """The operations of the same line of code, seen from a module so far up."""
+        line = record.place.seen_from(height)
+        records = enumerate(self.recording.records)
+        return [i for i, x in records if x.place.seen_from(height) == line]
 
 
 def _touched(record: Record) -> Fields:

@@ -61,7 +61,7 @@ class Fate:
         self._components = components
         self._gone_C = np.zeros(count, dtype=np.bool_)
         self._live_C = np.zeros(count, dtype=np.bool_)
-        self._memo: dict[int, tuple[Tensor, Shape]] = {}
+        self._memo: dict[tuple[int, ...], tuple[Fields, int]] = {}
         goes = np.zeros(structure.num_units + 1, dtype=np.bool_)
         goes[gone] = True
         for name, fields in recording.tensors.items():
@@ -79,20 +79,25 @@ class Fate:
         return bool(self._live_C[self._components.of(field)].any())
 
     def predict(self, shape: Shape, fields: Fields) -> Shape:
-        """Shape of a result after the removal."""
-        sizes = list(shape)
+        """Shape of a result after the removal; a position goes with any of its labels."""
+        along: dict[int, list[Tensor]] = {}
         for field in fields:
             axes = axes_of(field)
             if len(axes) == 1:
                 (axis,) = axes
-                sizes[axis] = self._kept(field)
+                along.setdefault(axis, []).append(field)
+        sizes = list(shape)
+        for axis, found in along.items():
+            sizes[axis] = self._kept(tuple(found))
         return tuple(sizes)
 
-    def _kept(self, field: Tensor) -> int:
-        if id(field) not in self._memo:
-            gone: NDArray[np.bool_] = self._gone_C[self._components.of(field)]
-            self._memo[id(field)] = (field, (int((~gone).sum()),))
-        return self._memo[id(field)][1][0]
+    def _kept(self, fields: Fields) -> int:
+        """Positions that stay on an axis."""
+        key = tuple(map(id, fields))
+        if key not in self._memo:
+            gone = [self._gone_C[self._components.of(field)] for field in fields]
+            self._memo[key] = (fields, int((~np.any(gone, axis=0)).sum()))
+        return self._memo[key][1]
 
 
 def first_difference(recording: Recording, fate: Fate, run: Callable[[], None]) -> int | None:
