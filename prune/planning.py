@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..evaluate.accuracy import Accuracy, measure_accuracy
 from ..evaluate.widths import efficient_widths
 from .checks import check_budget, stated_budgets
 from .config import BenchOptions, SelectOptions
@@ -18,12 +17,14 @@ from .errors import InputError
 from .fitting import Measured, Trials, fit, plan_at, searches_widths
 from .inputs.callables import import_callable, is_callable_name
 from .inputs.split import DataSet
+from .judging import BATCH_SIZE as BATCH_SIZE
+from .judging import HELD_OUT_IMAGES, held_out_accuracy
+from .judging import example_of as example_of
 from .mechanism.spectrum import Spectrum, measure
 from .mechanism.statistics import Statistics
+from .mending import mend
 from .output import Diary
 from .selection.criteria import Ranking, rank
-from .selection.norms import find_norm_behind
-from .selection.repair import repair
 from .selection.search import contest
 from .structure.cost import CostModel
 from .structure.depth import DepthCut
@@ -31,11 +32,6 @@ from .structure.plan import Plan
 from .structure.surgery import remove
 from .structure.trace import trace
 from .structure.units import Structure
-
-BATCH_SIZE = 250
-CERTIFICATE_IMAGES = 8
-HELD_OUT_IMAGES = 2000
-"""Held-out images that choices are made on: a seeded part where there are more."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +127,8 @@ def make_plan(
     with diary.stage("rank"):
         ranking = _ranking(model, data, base, select, device=device, seed=seed, diary=diary)
     with diary.stage("allocate"):
-        fitted = fit(base, ranking, select, trials_of(model, data, base, bench, device))
+        trials = trials_of(model, data, base, bench, device, with_repair=select.repair)
+        fitted = fit(base, ranking, select, trials)
     diary.warnings += [fitted.note] if fitted.note else []
     whole = Amounts.of(cost, [len(group.units) for group in structure.groups])
     return Planned(
@@ -209,18 +206,24 @@ def _ranking(
     trials = contest(
         rank_by,
         lambda ranking: plan_at(base, ranking, budget),
-        lambda plan: trial_top1(model, data, base, plan, device),
+        lambda plan: trial_top1(model, data, base, plan, device, with_repair=select.repair),
     )
     diary.contest.update({trial.criterion: trial.top1 for trial in trials})
     return trials[0].ranking
 
 
 def trials_of(
-    model: nn.Module, data: DataSet, base: Measured, bench: BenchOptions, device: torch.device
+    model: nn.Module,
+    data: DataSet,
+    base: Measured,
+    bench: BenchOptions,
+    device: torch.device,
+    *,
+    with_repair: bool = True,
 ) -> Trials:
     """What a searched budget needs to have measured."""
     return Trials(
-        top1_of=lambda plan: trial_top1(model, data, base, plan, device),
+        top1_of=lambda plan: trial_top1(model, data, base, plan, device, with_repair=with_repair),
         original_top1=lambda: held_out_accuracy(model, data, device).top1,
         model=model,
         input_size=data.input_size,
@@ -229,22 +232,15 @@ def trials_of(
 
 
 def trial_top1(
-    model: nn.Module, data: DataSet, base: Measured, plan: Plan, device: torch.device
+    model: nn.Module,
+    data: DataSet,
+    base: Measured,
+    plan: Plan,
+    device: torch.device,
+    *,
+    with_repair: bool = True,
 ) -> float:
-    """Held-out accuracy after removal and repair, without a gradient step; a fraction."""
-    smaller = remove(model, base.structure, plan)
-    norms = find_norm_behind(model, example_of(data, device))
-    repaired, _ = repair(smaller, model, base.structure, plan, base.statistics, norm_behind=norms)
-    return held_out_accuracy(repaired, data, device).top1
-
-
-def example_of(data: DataSet, device: torch.device) -> Tensor:
-    """A few held-out images: what the structure is traced with and the certificate checked on."""
-    images, _ = next(iter(data.held_out.batches(CERTIFICATE_IMAGES, device=device)))
-    return images
-
-
-def held_out_accuracy(model: nn.Module, data: DataSet, device: torch.device) -> Accuracy:
-    """Accuracy on the held-out images that choices are made on."""
-    limit = min(data.held_out.num_images, HELD_OUT_IMAGES)
-    return measure_accuracy(model, data.held_out, device=device, limit=limit)
+    """Held-out accuracy of what a job makes of the plan without a gradient step; a fraction."""
+    removed = remove(model, base.structure, plan)
+    mended = mend(model, removed, data, base, plan, device=device, with_repair=with_repair)
+    return mended.accuracy.top1

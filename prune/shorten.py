@@ -17,20 +17,14 @@ from .checks import stated_budgets
 from .config import SelectOptions
 from .errors import GateError, InputError
 from .inputs.split import DataSet
+from .judging import BATCH_SIZE, example_of
 from .mechanism.spectrum import DepthPoint
 from .output import Diary
-from .planning import (
-    BATCH_SIZE,
-    Amounts,
-    Planned,
-    check_removable,
-    example_of,
-    make_plan,
-    trial_top1,
-)
+from .planning import Amounts, Planned, check_removable, make_plan, trial_top1
 from .selection.least_squares import Residuals
-from .selection.refit import MAX_INPUTS, PENALTY
+from .selection.refit import PENALTY
 from .selection.samples import inputs_of
+from .selection.visits import MAX_INPUTS
 from .structure.cost import CostModel
 from .structure.depth import DepthCut, cut_off, find_cut
 from .structure.shadow import undisturbed
@@ -69,13 +63,12 @@ def plan_at_best_depth(
     except GateError as error:
         diary.warnings.append(f"--cut-depth: cut off at {cut.passed[0]}, {error}")
         return whole
+    cut_off_at = f"cut off at {cut.passed[0]}"
     top1 = {
-        "whole depth": trial_top1(model, data, whole.measured, whole.plan, device),
-        f"cut off at {cut.passed[0]}": trial_top1(
-            shorter, data, short.measured, short.plan, device
-        ),
+        name: trial_top1(network, data, plan.measured, plan.plan, device, with_repair=select.repair)
+        for name, network, plan in (("whole depth", model, whole), (cut_off_at, shorter, short))
     }
-    if top1["whole depth"] > top1[f"cut off at {cut.passed[0]}"]:
+    if top1["whole depth"] > top1[cut_off_at]:
         return replace(whole, depth_top1=top1)
     return replace(short, original=whole.original, cut=cut, depth_top1=top1)
 

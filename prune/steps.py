@@ -15,9 +15,10 @@ from .checks import check_budget, stated_budgets
 from .config import BenchOptions, RetrainOptions, SelectOptions
 from .errors import InputError
 from .inputs.split import DataSet
+from .judging import held_out_accuracy
 from .output import Diary
 from .pipeline import Outcome, carry_out
-from .planning import Planned, held_out_accuracy, make_plan
+from .planning import Planned, make_plan
 from .shorten import plan_at_best_depth
 from .structure.certificate import Certificate
 from .structure.plan import LayerPlan, Plan

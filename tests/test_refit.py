@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prune_dl.prune.mechanism.statistics import collect
-from prune_dl.prune.selection import refit as refitting
+from prune_dl.prune.selection import visits
 from prune_dl.prune.selection.least_squares import Residuals
 from prune_dl.prune.selection.norms import find_norm_behind
 from prune_dl.prune.selection.refit import RefitNotes, refit
@@ -123,7 +123,7 @@ def test_the_networks_that_came_in_are_untouched_and_an_exact_one_stays() -> Non
 def test_parts_of_the_network_give_the_same_as_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     model = plain()
     _, _, whole, _ = refitted(model, (0, 5))
-    monkeypatch.setattr(refitting, "TARGET_BYTES", 1)
+    monkeypatch.setattr(visits, "TARGET_BYTES", 1)
     _, _, parts, _ = refitted(model, (0, 5))
     assert all(map(torch.equal, whole.state_dict().values(), parts.state_dict().values()))
 
@@ -131,15 +131,33 @@ def test_parts_of_the_network_give_the_same_as_all_at_once(monkeypatch: pytest.M
 def test_one_pass_gives_the_same_as_a_pass_to_every_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     model = plain()
     _, _, at_once, once = refitted(model, (0, 5))
-    monkeypatch.setattr(refitting, "ONE_BATCH_BYTES", 0)
+    monkeypatch.setattr(visits, "ONE_BATCH_BYTES", 0)
     _, _, again, notes = refitted(model, (0, 5))
     for one, other in zip(at_once.state_dict().values(), again.state_dict().values(), strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
     assert list(once.error) == list(notes.error) == ["3", "7"]
 
 
+def test_a_layer_that_answers_held_out_images_worse_keeps_its_weights() -> None:
+    model = plain()
+    structure = trace(model, IMAGES[:2])
+    plan = without(structure, (0, 5))
+    removed = remove(model, structure, plan)
+    few, others = [IMAGES[:4]], IMAGES[64:192]
+    blind, _ = refit(removed, model, structure, plan, few)
+    fresh, notes = refit(removed, model, structure, plan, few, held_out=others)
+    assert not torch.equal(blind[7].weight, removed[7].weight)
+    assert "held-out images would miss" in notes.left["7"]
+    assert torch.equal(fresh[7].weight, removed[7].weight)
+    assert torch.equal(fresh[7].bias, removed[7].bias)
+    assert notes.error["7"][0] == notes.error["7"][1]
+    _, good = refit(removed, model, structure, plan, BATCHES[1:], held_out=BATCHES[0])
+    assert "3" not in good.left  # many positions an image
+    assert good.error["3"][1] < good.error["3"][0]
+
+
 def test_what_cannot_be_refitted_is_left_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(refitting, "MAX_INPUTS", 60)
+    monkeypatch.setattr(visits, "MAX_INPUTS", 60)
     _, repaired, fresh, notes = refitted(plain(), (0,))
     assert "3" in notes.left
     assert torch.equal(repaired[3].weight, fresh[3].weight)

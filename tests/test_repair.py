@@ -149,6 +149,32 @@ def test_prediction_is_the_least_squares_solution() -> None:
     np.testing.assert_allclose(np.column_stack([slope, offset]), expected.T, atol=1e-5)
 
 
+def test_a_reader_that_held_out_images_are_worse_off_with_stays_as_it_was_cut() -> None:
+    """One image has too few positions to predict from: the prediction fits it, and nothing else."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 40, 3, stride=3), nn.ReLU(), nn.Conv2d(40, 6, 1), nn.ReLU(), nn.Flatten(),
+        nn.Linear(6 * 4, 4),
+    ).eval()  # fmt: skip
+    structure = trace(model, IMAGES[:2])
+    gone = tuple(range(0, 40, 2))
+    layers = [LayerPlan(layer.name, layer.num_filters, layer.kept) for layer in
+              keep_everything(structure).layers]  # fmt: skip
+    layers[0] = without(structure, gone, 0).layers[0]
+    layers[1] = without(structure, (0,), 1).layers[1]
+    plan = Plan(tuple(layers))
+    few = collect(model, structure.readers, [(IMAGES[:1], torch.tensor([0]))], 4, device=CPU)
+    many = collect(model, structure.readers, BATCHES, 4, device=CPU)
+    removed = remove(model, structure, plan)
+    fixed, notes = repair(removed, model, structure, plan, few, held_out=many.moments)
+    assert "held-out images would miss" in notes.left["2"]
+    assert torch.equal(fixed[2].weight, removed[2].weight)
+    assert torch.equal(fixed[2].bias, removed[2].bias)
+    fixed, notes = repair(removed, model, structure, plan, many, held_out=few.moments)
+    assert not notes.left
+    assert set(notes.repaired) == {"2", "5"}
+
+
 class Residual(nn.Module):
     """A stream with two writers and two readers, and a norm that reads a sum, not a layer."""
 

@@ -7,7 +7,8 @@ really has, all earlier layers being refitted already, and the responses T of th
     W' = argmin ||T - X W' - b'||^2 + penalty ||W' - W||^2
 
 with W the weights after repair. Closed form, no gradient, no labels; each layer corrects what the
-earlier ones got wrong, as far as it can be known from its inputs.
+earlier ones got wrong, as far as it can be known from its inputs. A layer that answers held-out
+images worse than before keeps its weights.
 
 Source: the asymmetric reconstruction of Zhang, Zou, He and Sun, arXiv 1505.06798, in the form that
 He, Zhang and Sun use after removing channels, ICCV 2017.
@@ -17,41 +18,23 @@ O outputs of one convolution group.
 """
 
 import copy
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from ..structure.shadow import undisturbed
 from ..structure.surgery import kept_indices
-from ..structure.units import AxisKey, IntArray, Reader, Removal, Structure
+from ..structure.units import Reader, Removal, Structure
 from .least_squares import Residuals
-from .repair import place_of_constant
-from .samples import (
-    can_sample,
-    choose_positions,
-    count_positions,
-    halting,
-    input_rows,
-    inputs_of,
-    output_rows,
-    watching,
-)
+from .repair import place_of_constant, reason_to_leave
+from .samples import input_rows
+from .visits import Kept, Layer, keep, parts, sort_out, targets_of, visit
 
-Kept = Mapping[AxisKey, IntArray]
-
-ROWS = 24576
-"""Positions that one layer is solved on, where the images have so many."""
 PENALTY = 3e-3
 """Pull towards the weights that were there, as a share of the mean variance of an input."""
-MAX_INPUTS = 6144
-"""Layers with more inputs to an output are left alone: their Gram matrix would not be small."""
-ONE_BATCH_BYTES = 640 * 2**20
-"""A layer's inputs, all images together, up to which they go through the network at once."""
-TARGET_BYTES = 512 * 2**20
-"""Responses of the original that are held at once; more layers are done in parts."""
 
 
 @dataclass(frozen=True)
@@ -68,27 +51,6 @@ class RefitNotes:
     left: Mapping[str, str]
 
 
-@dataclass(frozen=True)
-class _Layer:
-    """A layer to be refitted.
-
-    Attributes:
-        num_positions, num_sampled: positions of an image it answers at, and those sampled.
-        bytes_per_image: of what it is given in the original network.
-    """
-
-    name: str
-    num_positions: int
-    num_sampled: int
-    bytes_per_image: int
-
-    def positions(self, batch: int, seed: int) -> Tensor:
-        return choose_positions(self.num_positions, self.num_sampled, (seed, batch))
-
-
-Solve = Callable[[_Layer, Iterable[Tensor]], None]
-
-
 def refit(
     smaller: nn.Module,
     model: nn.Module,
@@ -97,6 +59,7 @@ def refit(
     images: Sequence[Tensor],
     *,
     norm_behind: Mapping[str, str] | None = None,
+    held_out: Tensor | None = None,
     seed: int = 0,
 ) -> tuple[nn.Module, RefitNotes]:
     """A copy of `smaller` whose layers answer its own inputs as the original's answer theirs.
@@ -105,119 +68,21 @@ def refit(
         smaller: what `remove` and `repair` made of `model` under the plan.
         images: batches (N, ...) on the networks' device; a few thousand images are enough.
         norm_behind: layer -> batch norm that takes its constant (`norms.find_norm_behind`).
+        held_out: other images (N, ...), which no layer may answer worse than before.
         seed: of the sampled positions.
     """
     fresh = copy.deepcopy(smaller)
     kept = kept_indices(structure, plan)
-    errors: dict[str, tuple[float, float]] = {}
+    batches = [*images, *([] if held_out is None else [held_out])]
     with undisturbed(model), undisturbed(fresh):
         model.eval()
         fresh.eval()
-        layers, left = _sort_out(model, fresh, structure, images)
-        for part in _parts(layers, fresh):
-            targets = _targets(model, part, images, kept, seed)
-
-            def solve(
-                layer: _Layer,
-                inputs: Iterable[Tensor],
-                targets: dict[str, list[Tensor]] = targets,
-            ) -> None:
-                reader, norm = structure.readers[layer.name], (norm_behind or {}).get(layer.name)
-                constant = _constant(fresh, model, reader, norm, kept)
-                errors[layer.name] = _solve(
-                    fresh, layer, constant, inputs, targets.pop(layer.name), seed
-                )
-
-            _visit(fresh, part, images, solve)
-    return fresh, RefitNotes(errors, left)
-
-
-def _sort_out(
-    model: nn.Module, smaller: nn.Module, structure: Structure, images: Sequence[Tensor]
-) -> tuple[list[_Layer], dict[str, str]]:
-    """Layers that can be refitted, in execution order, and why the others cannot."""
-    left: dict[str, str] = {}
-    calls: dict[str, list[tuple[int, int]]] = {}
-    for name in structure.readers:
-        module = smaller.get_submodule(name)
-        reason = can_sample(module)
-        if not reason and module.get_parameter("weight")[0].numel() > MAX_INPUTS:
-            reason = f"it has more than {MAX_INPUTS} inputs to an output"
-        if reason:
-            left[name] = reason
-    names = [name for name in structure.readers if name not in left]
-    with watching(
-        model,
-        names,
-        lambda name, x, y: calls.setdefault(name, []).append(
-            (count_positions(model.get_submodule(name), y), x.nbytes)
-        ),
-    ):
-        model(images[0][:1])
-    left |= {name: "it runs more than once" for name in names if len(calls.get(name, [])) != 1}
-    per_image = math.ceil(ROWS / sum(len(batch) for batch in images))
-    layers = [
-        _Layer(name, positions, min(per_image, positions), size)
-        for name in names
-        if name not in left
-        for positions, size in calls[name]
-    ]
-    return layers, left
-
-
-def _parts(layers: Sequence[_Layer], smaller: nn.Module) -> Iterator[list[_Layer]]:
-    """Layers whose targets are held together."""
-    part: list[_Layer] = []
-    held = 0
-    for layer in layers:
-        size = 4 * ROWS * len(smaller.get_parameter(f"{layer.name}.weight"))
-        if part and held + size > TARGET_BYTES:
-            yield part
-            part, held = [], 0
-        part.append(layer)
-        held += size
-    if part:
-        yield part
-
-
-def _visit(
-    fresh: nn.Module, layers: Sequence[_Layer], images: Sequence[Tensor], solve: Solve
-) -> None:
-    """Call `solve(layer, inputs of each batch)` in execution order; it changes the layer.
-
-    Where the images fit through the network as one batch, it runs once and halts at every layer
-    until that is solved; else it runs up to every layer again.
-    """
-    sizes = [len(batch) for batch in images]
-    if sum(sizes) * max(layer.bytes_per_image for layer in layers) > ONE_BATCH_BYTES:
-        for layer in layers:
-            solve(layer, inputs_of(fresh, layer.name, images))
-        return
-    by_name = {layer.name: layer for layer in layers}
-    with halting(fresh, list(by_name), lambda name, x: solve(by_name[name], torch.split(x, sizes))):
-        fresh(torch.cat(list(images)))
-
-
-def _targets(
-    model: nn.Module,
-    layers: Sequence[_Layer],
-    images: Sequence[Tensor],
-    kept: Kept,
-    seed: int,
-) -> dict[str, list[Tensor]]:
-    """Layer -> what the original answers at the sampled positions of each batch, (R, kept O)."""
-    found: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
-    by_name = {layer.name: layer for layer in layers}
-
-    def note(name: str, _: Tensor, y: Tensor) -> None:
-        positions_S = by_name[name].positions(len(found[name]), seed)
-        rows_RO = output_rows(model.get_submodule(name), y, positions_S)
-        found[name].append(_keep(rows_RO.T, f"{name}.weight", kept).T)
-
-    with watching(model, list(by_name), note):
-        for batch in images:
-            model(batch)
-    return found
+        layers, left = sort_out(model, fresh, structure, images)
+        work = _Refit(fresh, model, structure, kept, norm_behind or {}, len(images), seed, left)
+        for part in parts(layers, fresh):
+            targets = targets_of(model, part, batches, kept, seed)
+            visit(fresh, part, batches, partial(work.do, targets=targets))
+    return fresh, RefitNotes(work.errors, left)
 
 
 @dataclass(frozen=True)
@@ -244,49 +109,110 @@ def _constant(
     tensor = _tensors(fresh)[name]
     if sign > 0:
         return _Constant(tensor, sign, tensor.float().clone())
-    return _Constant(tensor, sign, (_keep(_tensors(model)[name], name, kept) - tensor).float())
+    return _Constant(tensor, sign, (keep(_tensors(model)[name], name, kept) - tensor).float())
 
 
-def _solve(
-    fresh: nn.Module,
-    layer: _Layer,
-    constant: _Constant,
-    inputs: Iterable[Tensor],
+@dataclass
+class _Refit:
+    """One refit under way: batches from `num_fitted` on are held out."""
+
+    fresh: nn.Module
+    model: nn.Module
+    structure: Structure
+    kept: Kept
+    norm_behind: Mapping[str, str]
+    num_fitted: int
+    seed: int
+    left: dict[str, str]
+    errors: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def do(self, layer: Layer, inputs: Iterable[Tensor], targets: dict[str, list[Tensor]]) -> None:
+        """Refit one layer in place, unless held-out images are against it."""
+        reader, norm = self.structure.readers[layer.name], self.norm_behind.get(layer.name)
+        constant = _constant(self.fresh, self.model, reader, norm, self.kept)
+        own = targets.pop(layer.name)
+        problem = _Layerwise.of(self.fresh.get_submodule(layer.name))
+        checked: list[tuple[Tensor, Tensor]] = []
+        for batch, x in enumerate(inputs):
+            rest_RO = own[batch] - constant.now_O.to(x.device)
+            rows = input_rows(problem.module, x, layer.positions(batch, self.seed))
+            for x_RF, t_RO in _side_by_side(rows, rest_RO):
+                if batch < self.num_fitted:
+                    problem.add(x_RF, t_RO)
+                else:
+                    checked.append((x_RF, t_RO))
+        changes = problem.solve(with_constant=constant.tensor is not None)
+        variance = _variance(own[: self.num_fitted])
+        before, after = problem.energies(changes)
+        worse = _worse(problem, checked, changes, own[self.num_fitted :])
+        if worse:
+            self.left[layer.name] = worse
+            after = before
+        else:
+            _apply(problem.module, changes, constant)
+        self.errors[layer.name] = before / variance, after / variance
+
+
+@dataclass(frozen=True)
+class _Layerwise:
+    """The least-squares problems of one layer, one per convolution group."""
+
+    module: nn.Module
+    matrix_GOF: Tensor
+    problems: tuple[Residuals, ...]
+
+    @staticmethod
+    def of(module: nn.Module) -> "_Layerwise":
+        weight, groups = module.get_parameter("weight"), getattr(module, "groups", 1)
+        matrix_GOF = weight.flatten(1).reshape(groups, len(weight) // groups, -1).float()
+        sizes = matrix_GOF.shape[2], matrix_GOF.shape[1]
+        problems = tuple(Residuals.none(*sizes, weight.device) for _ in range(groups))
+        return _Layerwise(module, matrix_GOF, problems)
+
+    def residuals(self, x_RF: Tensor, t_RO: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs of every group, and what its weights miss of the targets."""
+        groups = len(self.problems)
+        for own_OF, x, t in zip(
+            self.matrix_GOF, x_RF.chunk(groups, 1), t_RO.chunk(groups, 1), strict=True
+        ):
+            yield x, t - x @ own_OF.T
+
+    def add(self, x_RF: Tensor, t_RO: Tensor) -> None:
+        for problem, (x, rest) in zip(self.problems, self.residuals(x_RF, t_RO), strict=True):
+            problem.add(x, rest)
+
+    def solve(self, *, with_constant: bool) -> list[Tensor]:
+        return [problem.solve(PENALTY, with_constant=with_constant) for problem in self.problems]
+
+    def energies(self, changes: Sequence[Tensor]) -> tuple[float, float]:
+        """Squared error of all groups before and after the changes."""
+        after = sum(p.energy_after(c) for p, c in zip(self.problems, changes, strict=True))
+        return sum(problem.energy for problem in self.problems), after
+
+
+def _worse(
+    problem: _Layerwise,
+    checked: Sequence[tuple[Tensor, Tensor]],
+    changes: Sequence[Tensor],
     targets: Sequence[Tensor],
-    seed: int,
-) -> tuple[float, float]:
-    """Refit one layer in place; its relative error before and after."""
-    module = fresh.get_submodule(layer.name)
-    weight, groups = module.get_parameter("weight"), getattr(module, "groups", 1)
-    matrix_GOF = weight.flatten(1).reshape(groups, len(weight) // groups, -1).float()
-    problems = [
-        Residuals.none(matrix_GOF.shape[2], matrix_GOF.shape[1], weight.device)
-        for _ in range(groups)
-    ]
-    for batch, x in enumerate(inputs):
-        rest_RO = targets[batch] - constant.now_O.to(weight.device)
-        parts = input_rows(module, x, layer.positions(batch, seed))
-        for rows_RF, rows_RO in _side_by_side(parts, rest_RO):
-            for problem, own_OF, x_RF, t_RO in zip(
-                problems,
-                matrix_GOF,
-                rows_RF.chunk(groups, 1),
-                rows_RO.chunk(groups, 1),
-                strict=True,
-            ):
-                problem.add(x_RF, t_RO - x_RF @ own_OF.T)
-    changes = [
-        problem.solve(PENALTY, with_constant=constant.tensor is not None) for problem in problems
-    ]
+) -> str:
+    """Why the changes should not be made, on rows that they were not solved on; empty if fine."""
+    before = after = 0.0
+    for x_RF, t_RO in checked:
+        for change, (x, rest) in zip(changes, problem.residuals(x_RF, t_RO), strict=True):
+            before += float(rest.square().sum(dtype=torch.float64))
+            rest = rest - x @ change[:-1].to(x) - change[-1].to(x)
+            after += float(rest.square().sum(dtype=torch.float64))
+    return reason_to_leave(before, after, _variance(targets)) if checked else ""
+
+
+def _apply(module: nn.Module, changes: Sequence[Tensor], constant: _Constant) -> None:
+    weight = module.get_parameter("weight")
     change_OF = torch.cat([change[:-1].T for change in changes])
     weight.add_(change_OF.reshape(weight.shape).to(weight))
     if constant.tensor is not None:
         shift_O = torch.cat([change[-1] for change in changes])
         constant.tensor.add_(constant.sign * shift_O.to(constant.tensor))
-    variance = max(_variance(targets), torch.finfo(torch.float32).tiny)
-    before = sum(problem.energy for problem in problems)
-    after = sum(p.energy_after(change) for p, change in zip(problems, changes, strict=True))
-    return before / variance, after / variance
 
 
 def _side_by_side(parts: Iterator[Tensor], rest_RO: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -297,20 +223,14 @@ def _side_by_side(parts: Iterator[Tensor], rest_RO: Tensor) -> Iterator[tuple[Te
 
 
 def _variance(targets: Sequence[Tensor]) -> float:
-    """Sum of the squares of the targets around their means."""
+    """Sum of the squares of the targets around their means; never 0."""
     count = sum(len(rows_RO) for rows_RO in targets)
     mean_O = (
         torch.stack([rows_RO.sum(0, dtype=torch.float64) for rows_RO in targets]).sum(0) / count
     )
-    return sum(float((rows_RO - mean_O).square().sum()) for rows_RO in targets)
+    around = sum(float((rows_RO - mean_O).square().sum()) for rows_RO in targets)
+    return max(around, torch.finfo(torch.float32).tiny)
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
     return dict(model.named_parameters()) | dict(model.named_buffers())
-
-
-def _keep(tensor: Tensor, name: str, kept: Kept) -> Tensor:
-    positions = kept.get((name, 0))
-    if positions is None:
-        return tensor
-    return tensor[torch.from_numpy(positions).to(tensor.device)]

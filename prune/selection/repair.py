@@ -9,6 +9,9 @@ reads its output directly, so the network keeps its class and its state dict. Wh
 norm either, the prediction is made without a constant. A transposed convolution also goes
 without: a constant input would not give a constant output.
 
+With moments of held-out images at hand, a reader whose response there would be further from the
+original's than without the prediction is left as it was cut: few images, many channels.
+
 Shapes: G convolution groups, n channels of one group (k of them kept), T targets.
 """
 
@@ -26,6 +29,9 @@ from ..structure.surgery import kept_indices
 from ..structure.units import AxisKey, IntArray, Reader, Structure
 from .readers import FloatArray, by_channel, damped, from_channels, weight_of
 from .response import BoolArray
+
+NOISE = 1e-6
+"""Share of a response's energy by which held-out images must be worse to count as worse."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,7 @@ def repair(
     statistics: Statistics,
     *,
     norm_behind: Mapping[str, str] | None = None,
+    held_out: Mapping[str, Tensor] | None = None,
 ) -> tuple[nn.Module, RepairNotes]:
     """A copy of `smaller` in which every reader makes up for the channels it lost.
 
@@ -58,6 +65,7 @@ def repair(
         smaller: what `remove` made of `model` under the plan, weights as they were cut.
         statistics: of `model`, at the inputs of its readers.
         norm_behind: reader -> batch norm that takes its constant (`norms.find_norm_behind`).
+        held_out: reader -> moments of other images, which no reader may answer worse than before.
     """
     repaired = copy.deepcopy(smaller)
     removed, kept = plan.removed_units(structure), kept_indices(structure, plan)
@@ -71,13 +79,19 @@ def repair(
             left[name] = "it never ran while the moments were measured"
             continue
         place = place_of_constant(repaired, reader, (norm_behind or {}).get(name))
-        weight, shift_O = fold(
-            weight_of(model, reader),
+        own = weight_of(model, reader)
+        folded = fold(
+            own,
             statistics.moments[name].numpy(),
             gone_C,
             reader,
             with_constant=place is not None,
         )
+        if held_out and name in held_out:
+            left[name] = _worse(by_channel(own, reader), folded, gone_C, held_out[name])
+            if left[name]:
+                continue
+        weight, shift_O = _as_weight(folded, own, reader)
         tensors = dict(repaired.named_parameters()) | dict(repaired.named_buffers())
         with torch.no_grad():
             tensors[f"{name}.weight"].copy_(_cut(weight, f"{name}.weight", kept))
@@ -88,7 +102,9 @@ def repair(
         done.append(name)
         if place is None:
             without.append(name)
-    return repaired, RepairNotes(tuple(done), tuple(without), left)
+    return repaired, RepairNotes(
+        tuple(done), tuple(without), {k: why for k, why in left.items() if why}
+    )
 
 
 def predict(
@@ -108,6 +124,19 @@ def predict(
     return slope, mean[gone] - slope @ mean[kept]
 
 
+@dataclass(frozen=True)
+class Folded:
+    """A reader after its kept channels took over, as `by_channel` sees it.
+
+    Attributes:
+        matrix_GnT: weights, zero at the channels that go.
+        shift_GT: the constant that is missing at every target; zero without a constant.
+    """
+
+    matrix_GnT: Tensor
+    shift_GT: Tensor
+
+
 def fold(
     weight: Tensor,
     moments: FloatArray,
@@ -115,20 +144,16 @@ def fold(
     reader: Reader,
     *,
     with_constant: bool,
-) -> tuple[Tensor, Tensor]:
-    """The reader's weight after its kept channels took over, and the constant that is missing.
+) -> Folded:
+    """Let a reader's kept channels take over.
 
     Args:
         weight: of the whole reader, on the CPU.
         moments: (C + 1, C + 1) of its input.
         gone_C: which channels go.
-
-    Returns:
-        the weight, same shape, zero at the channels that go; and the constant of each output
-        (outputs,), zero without a constant.
     """
     matrix_GnT = by_channel(weight, reader).clone()
-    parts = np.arange(len(gone_C)).reshape(reader.groups, -1)
+    parts = _parts(gone_C, len(matrix_GnT))
     shift_GT = torch.zeros(len(parts), matrix_GnT.shape[2], dtype=weight.dtype)
     for part, matrix_nT, shift_T in zip(parts, matrix_GnT, shift_GT, strict=True):
         index = np.append(part, len(gone_C))
@@ -138,8 +163,55 @@ def fold(
         matrix_nT[kept] += torch.from_numpy(slope.T).to(weight) @ matrix_nT[gone]
         shift_T += torch.from_numpy(offset).to(weight) @ matrix_nT[gone]
         matrix_nT[gone] = 0
-    outputs = weight.shape[1] * reader.groups if reader.kind == "transposed" else weight.shape[0]
-    return from_channels(matrix_GnT, weight, reader), shift_GT.reshape(outputs, -1).sum(1)
+    return Folded(matrix_GnT, shift_GT)
+
+
+def _as_weight(folded: Folded, like: Tensor, reader: Reader) -> tuple[Tensor, Tensor]:
+    """The weight of the whole reader, and the constant of each output (outputs,)."""
+    outputs = like.shape[1] * reader.groups if reader.kind == "transposed" else like.shape[0]
+    shift_O = folded.shift_GT.reshape(outputs, -1).sum(1)
+    return from_channels(folded.matrix_GnT, like, reader), shift_O
+
+
+def _parts(gone_C: BoolArray, groups: int) -> IntArray:
+    return np.arange(len(gone_C)).reshape(groups, -1)
+
+
+def _worse(own_GnT: Tensor, folded: Folded, gone_C: BoolArray, moments: Tensor) -> str:
+    """Why a reader should stay as it was cut, on moments it was not folded with; empty if fine.
+
+    The mean squared error at all targets is tr([D; s]^T M [D; s]) for a change D of the weights,
+    a constant s and moments M.
+    """
+    second = moments.double() / float(moments[-1, -1])
+    before = after = energy = 0.0
+    parts = _parts(gone_C, len(own_GnT))
+    for part, own_nT, new_nT, s_T in zip(
+        parts, own_GnT, folded.matrix_GnT, folded.shift_GT, strict=True
+    ):
+        index = torch.from_numpy(np.append(part, len(gone_C)))
+        m_nn, gone = second[index][:, index], torch.from_numpy(gone_C[part])
+        cut_nT = torch.where(gone[:, None], -own_nT, 0.0)
+        before += _missed(m_nn, cut_nT, torch.zeros_like(s_T))
+        after += _missed(m_nn, new_nT - own_nT, s_T)
+        energy += _missed(m_nn, own_nT, torch.zeros_like(s_T))
+    return reason_to_leave(before, after, energy)
+
+
+def _missed(moments_nn: Tensor, change_nT: Tensor, shift_T: Tensor) -> float:
+    change = torch.cat([change_nT, shift_T[None]]).double()
+    return float((change * (moments_nn @ change)).sum())
+
+
+def reason_to_leave(before: float, after: float, energy: float) -> str:
+    """In words, where held-out images are worse off after a change; empty where they are not."""
+    if after <= before + NOISE * energy:
+        return ""
+    scale = max(energy, torch.finfo(torch.float32).tiny)
+    return (
+        f"held-out images would miss {after / scale:.3g} of its response instead of "
+        f"{before / scale:.3g}"
+    )
 
 
 def place_of_constant(

@@ -1,0 +1,94 @@
+"""What choices are made on: held-out images, the same ones every time.
+
+A checkpoint that was trained elsewhere has often learned the held-out images too. Every network
+that was made of it without training knows them just as well, so such networks can be compared. A
+retrained one forgets them, and looks worse than it is: it has to be compared on images that both
+still know.
+"""
+
+from math import sqrt
+from statistics import NormalDist
+
+import torch
+from torch import Tensor, nn
+
+from ..evaluate.accuracy import Accuracy, measure_accuracy
+from .inputs.split import DataSet
+
+BATCH_SIZE = 250
+EXAMPLES = 8
+HELD_OUT_IMAGES = 2000
+"""Held-out images that choices are made on: a seeded part where there are more."""
+CONFIDENCE = 0.95
+"""With which held-out images have to be harder than training images to count as unknown."""
+
+
+def example_of(data: DataSet, device: torch.device) -> Tensor:
+    """A few held-out images: what the structure is traced with and the certificate checked on."""
+    images, _ = next(iter(data.held_out.batches(EXAMPLES, device=device)))
+    return images
+
+
+def held_out_accuracy(model: nn.Module, data: DataSet, device: torch.device) -> Accuracy:
+    """Accuracy on the held-out images that choices are made on."""
+    limit = min(data.held_out.num_images, HELD_OUT_IMAGES)
+    return measure_accuracy(model, data.held_out, device=device, limit=limit)
+
+
+def training_accuracy(model: nn.Module, data: DataSet, device: torch.device) -> Accuracy:
+    """Accuracy on a seeded part of the training images, as many, not augmented."""
+    limit = min(data.train.num_images, HELD_OUT_IMAGES)
+    return measure_accuracy(model, data.train, device=device, limit=limit)
+
+
+def may_know(training: Accuracy, held_out: Accuracy) -> bool:
+    """Whether a network may have learned its held-out images: it finds them no harder.
+
+    One-sided test of two proportions, p = hits of both together over images of both together:
+    training - held_out > z sqrt(p (1 - p) (1 / n + 1 / m)) says that it has not.
+
+    >>> may_know(Accuracy(938, 1000), Accuracy(937, 1000))
+    True
+    >>> may_know(Accuracy(995, 1000), Accuracy(937, 1000))
+    False
+    """
+    p = (training.correct + held_out.correct) / (training.total + held_out.total)
+    noise = sqrt(p * (1 - p) * (1 / training.total + 1 / held_out.total))
+    gap = training.top1 - held_out.top1
+    return gap <= NormalDist().inv_cdf(CONFIDENCE) * noise
+
+
+def retraining_paid(
+    original: nn.Module,
+    before: nn.Module,
+    after: nn.Module,
+    held_out: dict[str, Accuracy],
+    data: DataSet,
+    device: torch.device,
+) -> tuple[bool, str]:
+    """Whether the retrained network is the better one, and what has to be said about it.
+
+    Held-out images decide; but where they say no and the original may have learned them, training
+    images do, which all three have learned.
+
+    Args:
+        original: whose training the held-out images may have been part of.
+        before, after: the network that was retrained, and what came of it.
+        held_out: accuracies of "original", "repaired" (before) and "retrained" (after).
+    """
+    old, new = held_out["repaired"], held_out["retrained"]
+    if new.top1 >= old.top1:
+        return True, ""
+    figures = f"held-out top-1 {new.top1:.4f} after it, {old.top1:.4f} before it"
+    known = training_accuracy(original, data, device)
+    if not may_know(known, held_out_accuracy(original, data, device)):
+        return False, f"retraining was dropped: {figures}"
+    old, new = (training_accuracy(network, data, device) for network in (before, after))
+    seen = f"top-1 on training images {new.top1:.4f} after it, {old.top1:.4f} before it"
+    if new.top1 <= old.top1:
+        return False, f"retraining was dropped: {figures}; {seen}"
+    return True, (
+        f"retraining was judged on training images ({seen}): the original finds held-out images no "
+        f"harder than those ({known.top1:.4f} on them), so it has probably learned them, and "
+        f"held-out figures flatter what was not retrained ({figures})"
+    )

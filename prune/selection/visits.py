@@ -1,0 +1,150 @@
+"""The layers of two networks in execution order: what the smaller one is given there, and what the
+original answers, at sampled positions.
+
+Shapes: N images of a batch, R rows (sampled positions of images), O outputs.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..structure.units import AxisKey, IntArray, Structure
+from .samples import (
+    can_sample,
+    choose_positions,
+    count_positions,
+    halting,
+    inputs_of,
+    output_rows,
+    watching,
+)
+
+Kept = Mapping[AxisKey, IntArray]
+
+ROWS = 24576
+"""Positions that one layer is solved on, where the images have so many."""
+MAX_INPUTS = 6144
+"""Layers with more inputs to an output are left alone: their Gram matrix would not be small."""
+ONE_BATCH_BYTES = 640 * 2**20
+"""A layer's inputs, all images together, up to which they go through the network at once."""
+TARGET_BYTES = 512 * 2**20
+"""Responses of the original that are held at once; more layers are done in parts."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer to be refitted.
+
+    Attributes:
+        num_positions, num_sampled: positions of an image it answers at, and those sampled.
+        bytes_per_image: of what it is given in the original network.
+    """
+
+    name: str
+    num_positions: int
+    num_sampled: int
+    bytes_per_image: int
+
+    def positions(self, batch: int, seed: int) -> Tensor:
+        return choose_positions(self.num_positions, self.num_sampled, (seed, batch))
+
+
+Solve = Callable[[Layer, Iterable[Tensor]], None]
+
+
+def sort_out(
+    model: nn.Module, smaller: nn.Module, structure: Structure, images: Sequence[Tensor]
+) -> tuple[list[Layer], dict[str, str]]:
+    """Layers that can be refitted, in execution order, and why the others cannot."""
+    left: dict[str, str] = {}
+    calls: dict[str, list[tuple[int, int]]] = {}
+    for name in structure.readers:
+        module = smaller.get_submodule(name)
+        reason = can_sample(module)
+        if not reason and module.get_parameter("weight")[0].numel() > MAX_INPUTS:
+            reason = f"it has more than {MAX_INPUTS} inputs to an output"
+        if reason:
+            left[name] = reason
+    names = [name for name in structure.readers if name not in left]
+    with watching(
+        model,
+        names,
+        lambda name, x, y: calls.setdefault(name, []).append(
+            (count_positions(model.get_submodule(name), y), x.nbytes)
+        ),
+    ):
+        model(images[0][:1])
+    left |= {name: "it runs more than once" for name in names if len(calls.get(name, [])) != 1}
+    per_image = math.ceil(ROWS / sum(len(batch) for batch in images))
+    layers = [
+        Layer(name, positions, min(per_image, positions), size)
+        for name in names
+        if name not in left
+        for positions, size in calls[name]
+    ]
+    return layers, left
+
+
+def parts(layers: Sequence[Layer], smaller: nn.Module) -> Iterator[list[Layer]]:
+    """Layers whose targets are held together."""
+    part: list[Layer] = []
+    held = 0
+    for layer in layers:
+        size = 4 * ROWS * len(smaller.get_parameter(f"{layer.name}.weight"))
+        if part and held + size > TARGET_BYTES:
+            yield part
+            part, held = [], 0
+        part.append(layer)
+        held += size
+    if part:
+        yield part
+
+
+def visit(
+    fresh: nn.Module, layers: Sequence[Layer], images: Sequence[Tensor], solve: Solve
+) -> None:
+    """Call `solve(layer, inputs of each batch)` in execution order; it changes the layer.
+
+    Where the images fit through the network as one batch, it runs once and halts at every layer
+    until that is solved; else it runs up to every layer again.
+    """
+    sizes = [len(batch) for batch in images]
+    if sum(sizes) * max(layer.bytes_per_image for layer in layers) > ONE_BATCH_BYTES:
+        for layer in layers:
+            solve(layer, inputs_of(fresh, layer.name, images))
+        return
+    by_name = {layer.name: layer for layer in layers}
+    with halting(fresh, list(by_name), lambda name, x: solve(by_name[name], torch.split(x, sizes))):
+        fresh(torch.cat(list(images)))
+
+
+def targets_of(
+    model: nn.Module,
+    layers: Sequence[Layer],
+    images: Sequence[Tensor],
+    kept: Kept,
+    seed: int,
+) -> dict[str, list[Tensor]]:
+    """Layer -> what the original answers at the sampled positions of each batch, (R, kept O)."""
+    found: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
+    by_name = {layer.name: layer for layer in layers}
+
+    def note(name: str, _: Tensor, y: Tensor) -> None:
+        positions_S = by_name[name].positions(len(found[name]), seed)
+        rows_RO = output_rows(model.get_submodule(name), y, positions_S)
+        found[name].append(keep(rows_RO.T, f"{name}.weight", kept).T)
+
+    with watching(model, list(by_name), note):
+        for batch in images:
+            model(batch)
+    return found
+
+
+def keep(tensor: Tensor, name: str, kept: Kept) -> Tensor:
+    positions = kept.get((name, 0))
+    if positions is None:
+        return tensor
+    return tensor[torch.from_numpy(positions).to(tensor.device)]
