@@ -1,4 +1,4 @@
-"""How far the one-pass probe agrees with the published one, and the published one with itself.
+"""How far the one-pass probes agree with the published one, and the published one with itself.
 
     python examples/agreement.py --model vgg16_cifar10.pt --arch vgg16 --data cifar10/ \\
         --epochs 40 --images 3000 --test-images 2000
@@ -7,10 +7,10 @@ One line a layer and comparison: success rates, Spearman correlation of the filt
 (signal, SNR, sharpness), overlap of their labels (Jaccard) and share with the same clusters. The
 published probe (arXiv 2305.18078) is trained on maps that are computed once, without
 augmentation; a second training from other first weights shows what it can agree with at best.
-Ridge probes are solved at several penalties, in units of the mean variance of a feature.
+The softmax probe learns from the sample of one pass, in a number of epochs of its own. Ridge
+probes are solved at several penalties, in units of the mean variance of a feature.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -19,12 +19,15 @@ from prune_dl.prune.console import stage
 from prune_dl.prune.inputs.checkpoint import load_checkpoint
 from prune_dl.prune.inputs.data import open_data
 from prune_dl.prune.mechanism.agreement import compare_spectra
-from prune_dl.prune.mechanism.held_out import HeldOut, evaluate_probes
+from prune_dl.prune.mechanism.held_out import evaluate_probes
 from prune_dl.prune.mechanism.paper import Sgd, cached, measure_by_sgd
 from prune_dl.prune.mechanism.probe import solve
-from prune_dl.prune.mechanism.spectrum import Means, Spectrum, spectrum_of
+from prune_dl.prune.mechanism.softmax import EPOCHS, spectrum_by_softmax
+from prune_dl.prune.mechanism.spectrum import Spectrum, spectrum_of
 from prune_dl.prune.mechanism.statistics import Statistics, collect
 from prune_dl.prune.structure.trace import trace
+from prune_dl.prune.structure.units import Structure
+from torch import Tensor, nn
 
 CPU = torch.device("cpu")
 SPLIT = 100
@@ -47,6 +50,8 @@ class Options:
     """Training images of either probe."""
     test_images: int = 10000
     """Images that the figures are measured on."""
+    softmax_epochs: int = EPOCHS
+    """Of the softmax probe."""
     penalties: tuple[float, ...] = (0.3, 1.0, 3.0, 10.0, 30.0)
     """Of the ridge probes."""
 
@@ -77,17 +82,48 @@ def main(options: Options) -> None:
 
     slow = published(0)
     show("published, another seed", published(1), slow)
-    statistics = collect(model, structure.readers, train, num_labels, device=CPU)
+    with stage("one pass") as progress:
+        statistics = collect(
+            model,
+            structure.readers,
+            train,
+            num_labels,
+            device=CPU,
+            sampled=True,
+            progress=progress,
+        )
+    with stage("softmax probes") as progress:
+        fast = spectrum_by_softmax(
+            model,
+            structure,
+            statistics,
+            test,
+            device=CPU,
+            sgd=Sgd.of(options.softmax_epochs),
+            progress=progress,
+        )
+    show(fast.probe, fast, slow)
     for penalty in options.penalties:
-        probes = {name: solve(layer, penalty) for name, layer in statistics.layers.items()}
-        sums = evaluate_probes(model, structure.readers, probes, test, num_labels, device=CPU)
-        spectrum = spectrum_of(structure, probes, sums, means_of(sums, statistics))
-        show(f"ridge, penalty {penalty}", spectrum, slow)
+        show(f"ridge, penalty {penalty}", ridge(model, structure, statistics, test, penalty), slow)
 
 
-def means_of(sums: Mapping[str, HeldOut], statistics: Statistics) -> Means:
-    """Label means of a layer's features."""
-    return lambda name: sums[name].means_KD(statistics.layers[name])
+def ridge(
+    model: nn.Module,
+    structure: Structure,
+    statistics: Statistics,
+    test: list[tuple[Tensor, Tensor]],
+    penalty: float,
+) -> Spectrum:
+    """The spectrum by ridge probes at a penalty."""
+    probes = {name: solve(layer, penalty) for name, layer in statistics.layers.items()}
+    sums = evaluate_probes(
+        model, structure.readers, probes, test, statistics.num_labels, device=CPU
+    )
+
+    def means(name: str) -> Tensor:
+        return sums[name].means_KD(statistics.layers[name].means_KD)
+
+    return spectrum_of(structure, probes, sums, means, title=f"ridge, penalty {penalty}")
 
 
 def show(title: str, spectrum: Spectrum, slow: Spectrum) -> None:

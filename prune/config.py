@@ -179,11 +179,13 @@ class Rank:
     run: RunOptions = field(default_factory=RunOptions)
     images: int = 10000
     """Training images that the statistics are taken from."""
-    probe: Literal["ridge", "sgd"] = "ridge"
-    """How a layer is asked for the labels: ridge (closed form, one pass over the images), or sgd
+    probe: Literal["ridge", "softmax", "sgd"] = "ridge"
+    """How a layer is asked for the labels: ridge (closed form, one pass over the images), softmax
+    (one pass, then the published training on a bounded sample of it: fields as the paper's), or sgd
     (arXiv 2305.18078 to the letter: a layer without bias, trained on the frozen map; hours)."""
     probe_epochs: int | None = None
-    """Epochs of --probe sgd: 200 as published by default; fewer compress the schedule."""
+    """Epochs of --probe sgd (default 200, as published) or softmax (40); fewer compress the
+    schedule."""
     rank: str = "mechanism"
     """The criterion whose scores are listed."""
     keep: float | None = None

@@ -17,6 +17,8 @@ from .job import default_out, open_inputs
 from .mechanism.files import filter_norms, save_spectrum, write_filters
 from .mechanism.forward import Batches
 from .mechanism.paper import Sgd, frozen, measure_by_sgd
+from .mechanism.softmax import EPOCHS as SOFTMAX_EPOCHS
+from .mechanism.softmax import spectrum_by_softmax
 from .mechanism.spectrum import Spectrum, measure
 from .mechanism.statistics import Statistics, collect
 from .output import Diary, output_folder
@@ -76,19 +78,15 @@ def check_rank(options: Rank) -> None:
     """What the flags of `prune-dl rank` must satisfy together.
 
     Raises:
-        UsageError: epochs of a probe that has none, or below 1; no images; a bad budget.
+        UsageError: epochs of a probe that has none; a bad budget.
     """
     check_criterion(options.rank)
     epochs = options.probe_epochs
-    if epochs is not None and options.probe != "sgd":
+    if epochs is not None and options.probe == "ridge":
         raise UsageError(
-            f"--probe-epochs {epochs} given with --probe {options.probe}, which has no epochs; "
-            "add --probe sgd or leave it out"
+            f"--probe-epochs {epochs} given with --probe ridge, which has no epochs; "
+            "add --probe softmax or --probe sgd, or leave it out"
         )
-    if epochs is not None and epochs < 1:
-        raise UsageError(f"--probe-epochs {epochs} given; expected at least 1 (published: 200)")
-    if options.images < 1:
-        raise UsageError(f"--images {options.images} given; expected at least 1")
     if has_budget(options):
         check_budget(SelectOptions(keep=options.keep, macs=options.macs, params=options.params))
 
@@ -115,10 +113,36 @@ def _measure(
             return measure(
                 model, structure, train, held_out, num_labels, device=device, progress=progress
             )
+    sampled = options.probe == "softmax"
     with diary.stage("measure") as progress:
         statistics = collect(
-            model, structure.readers, train, num_labels, device=device, progress=progress
+            model,
+            structure.readers,
+            train,
+            num_labels,
+            device=device,
+            sampled=sampled,
+            progress=progress,
         )
+    if sampled:
+        sgd = Sgd.of(SOFTMAX_EPOCHS if options.probe_epochs is None else options.probe_epochs)
+        with diary.stage("train the probes") as progress:
+            return statistics, spectrum_by_softmax(
+                model, structure, statistics, held_out, device=device, sgd=sgd, progress=progress
+            )
+    return statistics, _published(options, model, structure, data, device, diary)
+
+
+def _published(
+    options: Rank,
+    model: nn.Module,
+    structure: Structure,
+    data: DataSet,
+    device: torch.device,
+    diary: Diary,
+) -> Spectrum:
+    """The spectrum by the published procedure."""
+    num_labels = len(data.labels)
     sgd = Sgd() if options.probe_epochs is None else Sgd.of(options.probe_epochs)
 
     def augmented(epoch: int) -> Batches:
@@ -131,18 +155,17 @@ def _measure(
         )
 
     with diary.stage("train the probes") as progress:
-        spectrum = measure_by_sgd(
+        return measure_by_sgd(
             model,
             structure,
             frozen(model, structure.readers, augmented, num_labels, device=device),
-            held_out,
+            data.held_out.batches(BATCH_SIZE, device=device, limit=options.images),
             num_labels,
             device=device,
             sgd=sgd,
             seed=options.run.seed,
             progress=progress,
         )
-    return statistics, spectrum
 
 
 def _kept(

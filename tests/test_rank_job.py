@@ -1,4 +1,4 @@
-"""`prune-dl rank`: both probes, the filters that a budget keeps, and flags that do not fit."""
+"""`prune-dl rank`: the probes, the filters that a budget keeps, and flags that do not fit."""
 
 import csv
 import json
@@ -26,13 +26,14 @@ def one_layer(num_labels: int) -> nn.Module:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an untrained network, digits.pt, and what both probes say of it."""
+    """A folder with an untrained network, digits.pt, and what the three probes say of it."""
     folder = tmp_path_factory.mktemp("rank")
     torch.manual_seed(0)
     data = open_data("digits")
     origin = Origin(ARCH, 10, "digits", data.labels, data.input_size, data.mean, data.std)
     save_checkpoint(folder / "digits.pt", build(ARCH, 10), origin)
     assert rank(folder, "ridge", "--keep", "0.5") == 0
+    assert rank(folder, "softmax", "--probe", "softmax") == 0
     assert rank(folder, "sgd", "--probe", "sgd", "--probe-epochs", "8") == 0
     return folder
 
@@ -46,9 +47,11 @@ def rank(folder: Path, out: str, *flags: str) -> int:
 
 def test_the_files_say_which_probe_was_asked(home: Path) -> None:
     spectra = {
-        name: load_spectrum(home / name / "spectrum.safetensors") for name in ("ridge", "sgd")
+        name: load_spectrum(home / name / "spectrum.safetensors")
+        for name in ("ridge", "softmax", "sgd")
     }
     assert spectra["ridge"].probe == "ridge"
+    assert spectra["softmax"].probe == "softmax (epochs: 40)"
     assert spectra["sgd"].probe == "sgd (epochs: 8)"
     for name, spectrum in spectra.items():
         assert f"probe: {spectrum.probe}" in (home / name / "filters.html").read_text()
@@ -63,6 +66,19 @@ def test_the_published_probe_reads_whole_maps_and_the_fast_one_a_grid(home: Path
     assert slow.groups[0].weights_UKQ.shape == fast.groups[0].weights_UKQ.shape == (8, 10, 64)
     assert not torch.allclose(slow.groups[0].weights_UKQ, fast.groups[0].weights_UKQ)
     assert max(point.success_rate for point in slow.depth) > 0.3
+
+
+def test_the_softmax_probe_learns_for_the_epochs_asked_and_gives_the_same_again(
+    home: Path,
+) -> None:
+    flags = ("--probe", "softmax", "--probe-epochs", "2", "--images", "200")
+    for out in ("d", "e"):
+        assert rank(home, out, *flags) == 0
+    first, second = (load_spectrum(home / out / "spectrum.safetensors") for out in ("d", "e"))
+    assert first.probe == "softmax (epochs: 2)"
+    assert first.groups[0] is not None
+    assert second.groups[0] is not None
+    assert torch.equal(first.groups[0].weights_UKQ, second.groups[0].weights_UKQ)
 
 
 def test_the_seed_decides_the_published_probe(home: Path) -> None:
@@ -102,8 +118,8 @@ def test_without_a_budget_nothing_is_marked(home: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (("--probe-epochs", "5"), "add --probe sgd"),
-        (("--probe", "sgd", "--probe-epochs", "0"), "--probe-epochs 0 given; expected at least 1"),
+        (("--probe-epochs", "5"), "add --probe softmax or --probe sgd"),
+        (("--probe", "sgd", "--probe-epochs", "0"), "--probe-epochs 0 given; expected"),
         (("--probe", "lda"), "lda"),
         (("--images", "0"), "--images 0 given"),
         (("--keep", "1.5"), "--keep 1.5 given"),

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..structure.units import Reader
+from .sample import Sampler
 from .taps import Grid, as_map, choose_grid, pool, position_stride, repeat_labels, rows
 
 FLUSH_AT = 512
@@ -28,6 +29,7 @@ class Accumulator:
         counts_K, sums_KD, gram_DD: of the pooled features (upper triangle only, for now).
         moments_CC: (C + 1, C + 1) second moments of [channels; 1] over samples and positions.
         macs_per_position: of the reader itself; decides how many positions the moments take.
+        sampler: keeps some samples on a finer grid, where they are asked for.
         waiting: pooled features and labels not yet in the sums.
     """
 
@@ -36,6 +38,7 @@ class Accumulator:
     max_features: int
     macs_per_position: float
     device: torch.device
+    sampler: Sampler | None = None
     grid: Grid | None = None
     counts_K: Tensor = field(init=False)
     sums_KD: Tensor = field(init=False)
@@ -52,6 +55,8 @@ class Accumulator:
         add_moments(
             self.moments_CC, rows(map_NCHW, position_stride(map_NCHW, self.macs_per_position))
         )
+        if self.sampler is not None:
+            self.sampler.add(map_NCHW, labels_N)
         self.waiting.append((pool(map_NCHW, self.grid), repeat_labels(labels_N, map_NCHW)))
         if sum(len(labels) for _, labels in self.waiting) >= FLUSH_AT:
             self.flush()

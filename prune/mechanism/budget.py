@@ -4,17 +4,24 @@ Shapes: K labels, C channels, D = C * g * g pooled features.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from torch import nn
 
 from ..structure.units import Reader
 from .accumulate import FLUSH_AT
+from .taps import Grid, even_grids
 
 MAX_FEATURES = 2048
 """Features of one layer that its grid may reach."""
 MEMORY_BYTES = 900_000_000
 """What statistics, probes and spectrum of all layers may take together, where C allows it."""
+SAMPLE_BYTES = 256_000_000
+"""What the samples of all layers may take together, at a byte a feature."""
+SAMPLES = 3000
+"""Samples to keep of each layer, where that many fit."""
+SAMPLES_PER_LABEL = 8
+"""With many labels, rather this many for each."""
 _CANDIDATES = tuple(range(MAX_FEATURES, 0, -128))
 
 
@@ -51,3 +58,35 @@ def macs_per_position(model: nn.Module, reader: Reader) -> float:
     stride = getattr(module, "stride", (1,)) if reader.kind == "conv" else (1,)
     positions = len(reader.channel_of_feature_F) / len(reader.unit_C)
     return weight.numel() / (math.prod(stride) * positions)
+
+
+def sample_grids(
+    sizes: Mapping[str, tuple[int, int, int]], num_labels: int
+) -> tuple[int, dict[str, Grid]]:
+    """How many samples to keep, and the grid of each layer, within SAMPLE_BYTES.
+
+    All layers start at 1 x 1; the one with the largest cells is refined next (among equals the
+    one with the fewest features), as long as there is room. Cells are equal in size: uneven ones
+    weigh positions differently, which shows in the fields.
+
+    Args:
+        sizes: by layer, (channels, height, width) of its maps.
+    """
+    channels = sum(c for c, _, _ in sizes.values())
+    limit = min(max(SAMPLES, SAMPLES_PER_LABEL * num_labels), max(1, SAMPLE_BYTES // channels))
+    grids = {name: list(even_grids(h, w)) for name, (_, h, w) in sizes.items()}
+    left = SAMPLE_BYTES // limit - channels
+    chosen: dict[str, Grid] = {name: finer.pop(0) for name, finer in grids.items()}
+    while open_layers := [name for name, finer in grids.items() if finer]:
+        name = min(open_layers, key=lambda x: (-_area(sizes[x], chosen[x]), sizes[x][0]))
+        grid = grids[name].pop(0)
+        cost = sizes[name][0] * (math.prod(grid) - math.prod(chosen[name]))
+        if cost > left:
+            grids[name].clear()
+        else:
+            chosen[name], left = grid, left - cost
+    return limit, chosen
+
+
+def _area(size: tuple[int, int, int], grid: Grid) -> float:
+    return size[1] * size[2] / math.prod(grid)

@@ -1,6 +1,6 @@
 """Run a network and look at what its readers are given, leaving no trace on it."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from operator import length_hint
 from typing import Any
@@ -11,6 +11,8 @@ from torch.utils.hooks import RemovableHandle
 
 from ..console import Progress, silent
 from ..errors import InputError
+from ..structure.units import Reader
+from .taps import as_map
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 OnInput = Callable[[str, Tensor, Tensor], None]
@@ -48,6 +50,24 @@ def observe(
     if num_images == 0:
         raise InputError("no images to measure the network on: expected at least one batch")
     return num_images
+
+
+def map_sizes(
+    model: nn.Module, readers: Mapping[str, Reader], x: Tensor, *, device: torch.device
+) -> dict[str, tuple[int, int, int]]:
+    """(channels, height, width) of what each reader sees of inputs x; of its last run, if several.
+
+    Readers that do not run are missing. Errors as `observe`.
+    """
+    sizes: dict[str, tuple[int, int, int]] = {}
+
+    def on_input(layer: str, seen: Tensor, labels_N: Tensor) -> None:
+        _, channels, height, width = as_map(seen, readers[layer]).shape
+        sizes[layer] = channels, height, width
+
+    no_labels = torch.zeros(len(x), dtype=torch.int64)
+    observe(model, readers, [(x, no_labels)], 1, on_input, device=device)
+    return sizes
 
 
 def _check_labels(labels_N: Tensor, num_labels: int) -> None:

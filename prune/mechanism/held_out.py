@@ -13,7 +13,6 @@ from ..console import Progress, silent
 from ..structure.units import Reader
 from .forward import Batches, observe
 from .probe import Probe
-from .statistics import LayerStatistics
 from .taps import as_map, pool, repeat_labels
 
 
@@ -50,17 +49,16 @@ class HeldOut:
         self.correct_K += torch.bincount(labels_N[right_N.to(home)], minlength=size)
         self.sums_KD.index_add_(0, labels_N, features_ND.to(home))
 
-    def means_KD(self, training: LayerStatistics | None = None) -> Tensor:
+    def means_KD(self, training_KD: Tensor | None = None) -> Tensor:
         """Mean features of each label, (K, D) float32.
 
         Labels that no held-out sample has (named by `Spectrum.labels_without_held_out`) take the
-        mean over the training samples where these are given and have any, else zero.
+        means over training samples (K, D) where these are given, else zero.
         """
         here_KD = self.sums_KD / self.counts_K.float().clamp(min=1)[:, None]
-        if training is None:
+        if training_KD is None:
             return here_KD
-        there_KD = training.sums_KD / training.counts_K.clamp(min=1)[:, None]
-        return torch.where(self.counts_K[:, None] > 0, here_KD, there_KD.float())
+        return torch.where(self.counts_K[:, None] > 0, here_KD, training_KD.float())
 
 
 def evaluate_probes(

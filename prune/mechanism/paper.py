@@ -11,7 +11,7 @@ Shapes: N samples, K labels, D features of a whole map.
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -97,8 +97,10 @@ def measure_by_sgd(
     held_out = evaluate_probes(
         model, structure.readers, probes, held_out_batches, num_labels, device=device
     )
-    spectrum = spectrum_of(structure, probes, held_out, lambda name: held_out[name].means_KD())
-    return replace(spectrum, probe=f"sgd (epochs: {sgd.epochs})")
+    title = f"sgd (epochs: {sgd.epochs})"
+    return spectrum_of(
+        structure, probes, held_out, lambda name: held_out[name].means_KD(), title=title
+    )
 
 
 def frozen(
@@ -171,13 +173,21 @@ def _run(
 
 
 def train_probes(
-    source: Source, num_labels: int, sgd: Sgd, *, progress: Progress = silent, seed: int = 0
+    source: Source,
+    num_labels: int,
+    sgd: Sgd,
+    *,
+    progress: Progress = silent,
+    seed: int | None = 0,
 ) -> dict[str, Probe]:
     """Train a probe on every layer side by side: SGD with Nesterov momentum on cross-entropy.
 
     The layers do not touch one another; they share only the passes through the frozen network.
+
+    Args:
+        seed: of the first weights; None starts from zero, the mean of all first weights.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
     weights: dict[str, Tensor] = {}
     grids: dict[str, Grid] = {}
     optimizer: torch.optim.SGD | None = None
@@ -227,10 +237,12 @@ def _check_size(here: Mapping[str, Grid], first: Mapping[str, Grid]) -> None:
         )
 
 
-def _start(features_ND: Tensor, num_labels: int, generator: torch.Generator) -> Tensor:
-    """Uniform within 1 / sqrt(D), as a fully connected layer starts."""
+def _start(features_ND: Tensor, num_labels: int, generator: torch.Generator | None) -> Tensor:
+    """Uniform within 1 / sqrt(D), as a fully connected layer starts; zero without a generator."""
     size = features_ND.shape[1]
-    weights_KD: Tensor = (2 * torch.rand(num_labels, size, generator=generator) - 1) / size**0.5
+    weights_KD = torch.zeros(num_labels, size)
+    if generator is not None:
+        weights_KD.uniform_(-1, 1, generator=generator).div_(size**0.5)
     weights_KD = weights_KD.to(features_ND.device)
     weights_KD.requires_grad = True
     return weights_KD

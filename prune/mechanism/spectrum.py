@@ -97,7 +97,8 @@ class Spectrum:
         num_labels: K.
         labels_without_held_out: labels no held-out image has; their field rows come from the
             training images, or are zero where there are none either.
-        probe: how the layers were asked for the labels: "ridge", or "sgd (epochs: 200)".
+        probe: how the layers were asked for the labels: "ridge", "softmax (epochs: 40)" or
+            "sgd (epochs: 200)".
     """
 
     groups: tuple[GroupSpectrum | None, ...]
@@ -131,9 +132,9 @@ def measure(
     )
 
     def means(name: str) -> Tensor:
-        return held_out[name].means_KD(statistics.layers[name])
+        return held_out[name].means_KD(statistics.layers[name].means_KD)
 
-    return statistics, spectrum_of(structure, probes, held_out, means)
+    return statistics, spectrum_of(structure, probes, held_out, means, title="ridge")
 
 
 def spectrum_of(
@@ -141,11 +142,15 @@ def spectrum_of(
     probes: Mapping[str, Probe],
     held_out: Mapping[str, HeldOut],
     means: Means,
+    *,
+    title: str,
 ) -> Spectrum:
     """The spectrum, from probes of all readers and what the held-out pass left.
 
-    `means` gives the label means (K, D) float32 of a reader's features, which the output fields
-    average over. They are asked for one by one and not kept.
+    Args:
+        means: gives the label means (K, D) float32 of a reader's features, which the output
+            fields average over. They are asked for one by one and not kept.
+        title: what to call the probes, `Spectrum.probe`.
     """
     groups = tuple(_group(group, structure, probes, held_out, means) for group in structure.groups)
     counts_K = next(iter(held_out.values())).counts_K
@@ -155,7 +160,7 @@ def spectrum_of(
         if name in held_out
     )
     empty = tuple(torch.nonzero(counts_K == 0)[:, 0].tolist())
-    return Spectrum(groups, depth, len(counts_K), empty)
+    return Spectrum(groups, depth, len(counts_K), empty, title)
 
 
 def _writer(structure: Structure, reader: Reader) -> str | None:

@@ -8,9 +8,11 @@ Shapes: N samples, K labels, C channels, P cells of the pooling grid, D = C * P 
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,8 +23,10 @@ from ..console import Progress, silent
 from ..errors import InputError
 from ..structure.units import Reader
 from .accumulate import Accumulator, mirror
-from .budget import macs_per_position, max_features
-from .forward import Batches, observe
+from .budget import macs_per_position, max_features, sample_grids
+from .forward import Batches, map_sizes, observe
+from .sample import TENSORS as SAMPLE_TENSORS
+from .sample import Keyed, LayerSample, Sampler, merge_samples
 from .taps import Grid
 
 
@@ -39,7 +43,8 @@ class LayerStatistics:
     | gram_DD        | (D, D)         | sum of x x^T over the samples' pooled features x       |
     | moments_CC     | (C + 1, C + 1) | sum of [c; 1][c; 1]^T over samples and positions (1)   |
 
-    `grid` is (rows, columns) of the pooled map, P = rows * columns. (1) All positions where that
+    `grid` is (rows, columns) of the pooled map, P = rows * columns. `sample` holds some samples on
+    a grid of their own, where they were asked for. (1) All positions where that
     is cheap next to the reader's own work, else evenly spread ones: `taps.position_stride`.
     """
 
@@ -48,6 +53,7 @@ class LayerStatistics:
     sums_KD: Tensor
     gram_DD: Tensor
     moments_CC: Tensor
+    sample: LayerSample | None = field(default=None, kw_only=True)
 
     @property
     def num_channels(self) -> int:
@@ -58,6 +64,11 @@ class LayerStatistics:
     def num_positions(self) -> int:
         """Rows summed up in `moments_CC`: samples times positions."""
         return int(self.moments_CC[-1, -1])
+
+    @property
+    def means_KD(self) -> Tensor:
+        """Mean features of each label, (K, D) float64; zeros for a label without samples."""
+        return self.sums_KD / self.counts_K.clamp(min=1)[:, None]
 
 
 _TENSORS = ("counts_K", "sums_KD", "gram_DD", "moments_CC")
@@ -95,6 +106,7 @@ def collect(
     num_labels: int,
     *,
     device: torch.device,
+    sampled: bool = False,
     progress: Progress = silent,
 ) -> Statistics:
     """Sum up what every reader sees, in one forward pass over the batches.
@@ -104,6 +116,7 @@ def collect(
     Args:
         batches: pairs of inputs (N, ...) and labels (N,) int64.
         num_labels: K; labels lie in 0..K-1.
+        sampled: also keep some samples of each layer, see `sample`.
         progress: called with (batches done, batches in all, as far as known).
 
     Raises:
@@ -115,6 +128,9 @@ def collect(
         name: Accumulator(reader, num_labels, features, macs_per_position(model, reader), home)
         for name, reader in readers.items()
     }
+    if sampled:
+        batches = Keyed(batches)
+        _add_samplers(taps, model, batches, device)
     num_images = observe(
         model,
         readers,
@@ -128,12 +144,26 @@ def collect(
     return Statistics(layers, num_labels, num_images)
 
 
+def _add_samplers(
+    taps: Mapping[str, Accumulator], model: nn.Module, images: Keyed, device: torch.device
+) -> None:
+    """Let the first image decide grids and number of samples; without images there are none."""
+    if images.first is None:
+        return
+    readers = {name: tap.reader for name, tap in taps.items()}
+    sizes = map_sizes(model, readers, images.first[0][:1], device=device)
+    limit, grids = sample_grids(sizes, next(iter(taps.values())).num_labels)
+    for name, grid in grids.items():
+        area = math.prod(sizes[name][1:]) / math.prod(grid)
+        taps[name].sampler = Sampler(images, grid, area, limit)
+
+
 def _finish(tap: Accumulator) -> LayerStatistics:
     assert tap.grid is not None
     tap.flush()
-    return LayerStatistics(
-        tap.grid, tap.counts_K.cpu(), tap.sums_KD.cpu(), mirror(tap.gram_DD), mirror(tap.moments_CC)
-    )
+    sums = (tap.counts_K.cpu(), tap.sums_KD.cpu(), mirror(tap.gram_DD), mirror(tap.moments_CC))
+    sample = tap.sampler.finish() if tap.sampler is not None else None
+    return LayerStatistics(tap.grid, *sums, sample=sample)
 
 
 def merge(first: Statistics, second: Statistics) -> Statistics:
@@ -142,33 +172,45 @@ def merge(first: Statistics, second: Statistics) -> Statistics:
     Raises InputError when the two do not come from the same network and input size.
     """
     shapes = [
-        {name: (x.grid, x.sums_KD.shape) for name, x in part.layers.items()}
+        {name: (x.grid, x.sums_KD.shape, x.sample is None) for name, x in part.layers.items()}
         for part in (first, second)
     ]
     if shapes[0] != shapes[1]:
         raise InputError(
-            "statistics of two different networks or input sizes cannot be added up: "
-            "collect both with the same network and input size"
+            "statistics of two different networks or input sizes, or with and without samples, "
+            "cannot be added up: collect both alike"
         )
     layers = {name: _add(x, second.layers[name]) for name, x in first.layers.items()}
     return Statistics(layers, first.num_labels, first.num_images + second.num_images)
 
 
 def _add(a: LayerStatistics, b: LayerStatistics) -> LayerStatistics:
-    return LayerStatistics(a.grid, *(getattr(a, name) + getattr(b, name) for name in _TENSORS))
+    sums = (getattr(a, name) + getattr(b, name) for name in _TENSORS)
+    both = None if a.sample is None or b.sample is None else merge_samples((a.sample, b.sample))
+    return LayerStatistics(a.grid, *sums, sample=both)
 
 
 def save(statistics: Statistics, path: Path) -> None:
-    """Write one safetensors file: "layer/tensor" in float64, and the rest in its metadata."""
+    """Write one safetensors file: "layer/tensor" in float64, and the rest in its metadata.
+
+    A sample adds "layer/sample/tensor", of the types that `LayerSample` lists.
+    """
     tensors = {
         f"{name}/{tensor}": getattr(layer, tensor).contiguous()
         for name, layer in statistics.layers.items()
         for tensor in _TENSORS
     }
+    samples = {name: x.sample for name, x in statistics.layers.items() if x.sample is not None}
+    tensors |= {
+        f"{name}/sample/{tensor}": getattr(sample, tensor).contiguous()
+        for name, sample in samples.items()
+        for tensor in SAMPLE_TENSORS
+    }
     head = {
         "num_labels": statistics.num_labels,
         "num_images": statistics.num_images,
         "grids": {name: layer.grid for name, layer in statistics.layers.items()},
+        "samples": {name: (x.grid, x.cell_area, x.limit) for name, x in samples.items()},
     }
     save_file(tensors, path, {"format": "prune-dl statistics 1", "head": json.dumps(head)})
 
@@ -184,8 +226,17 @@ def load(path: Path) -> Statistics:
     if metadata.get("format") != "prune-dl statistics 1":
         raise InputError(f"{path} holds no statistics: expected a file that prune-dl wrote")
     head = json.loads(metadata["head"])
-    layers = {
-        name: LayerStatistics((grid[0], grid[1]), *(tensors[f"{name}/{x}"] for x in _TENSORS))
-        for name, grid in head["grids"].items()
-    }
+    layers = {name: _layer(name, grid, head, tensors) for name, grid in head["grids"].items()}
     return Statistics(layers, head["num_labels"], head["num_images"])
+
+
+def _layer(
+    name: str, grid: Sequence[int], head: Mapping[str, Any], tensors: Mapping[str, Tensor]
+) -> LayerStatistics:
+    sums = (tensors[f"{name}/{tensor}"] for tensor in _TENSORS)
+    sample = None
+    if name in head.get("samples", {}):  # files written before there were samples have none
+        (rows, columns), area, limit = head["samples"][name]
+        kept = (tensors[f"{name}/sample/{tensor}"] for tensor in SAMPLE_TENSORS)
+        sample = LayerSample((rows, columns), area, limit, *kept)
+    return LayerStatistics((grid[0], grid[1]), *sums, sample=sample)

@@ -76,6 +76,19 @@ def choose_grid(num_channels: int, height: int, width: int, max_features: int) -
     return min(side, height), min(side, width)
 
 
+def even_grids(height: int, width: int) -> tuple[Grid, ...]:
+    """Grids whose cells all hold equally many positions, coarsest (1 x 1) first.
+
+    Rows and columns are divided by the same number; a line (height 1) only along its length.
+    """
+    longest = max(height, width)
+    strides = [
+        s for s in range(longest, 0, -1) if width % s == 0 and (height == 1 or height % s == 0)
+    ]
+    grids = [(1 if height == 1 else height // s, width // s) for s in strides]
+    return tuple(grids) if grids[0] == (1, 1) else ((1, 1), *grids)
+
+
 def pool(map_NCHW: Tensor, grid: Grid) -> Tensor:
     """Average the map over the cells of the grid: (N, D) float32, channel-major."""
     if tuple(map_NCHW.shape[2:]) != grid:
