@@ -134,36 +134,6 @@ def test_a_wide_flatten_does_not_expand_to_the_activation() -> None:
     assert len(reader.channel_of_feature_F) == 25088
 
 
-def fixed_view(net: zoo.Net, x: torch.Tensor) -> torch.Tensor:
-    return net.head(torch.relu(net.b(net.a(x))).view(-1, 6 * 64))
-
-
-def fixed_slice(net: zoo.Net, x: torch.Tensor) -> torch.Tensor:
-    return net.head(torch.relu(net.a(x))[:, :6].flatten(1))
-
-
-def fixed_constant(net: zoo.Net, x: torch.Tensor) -> torch.Tensor:
-    return net.head((net.b(net.a(x)) + torch.arange(6.0).view(1, 6, 1, 1)).flatten(1))
-
-
-@pytest.mark.parametrize(
-    ("forward", "whole"), [(fixed_view, "b"), (fixed_slice, "a"), (fixed_constant, "b")]
-)
-def test_a_size_in_the_code_keeps_its_layer_whole(
-    forward: Callable[..., object], whole: str
-) -> None:
-    model = zoo.Net(
-        forward, a=zoo.conv(3, 16), b=zoo.conv(16, 6), c=zoo.conv(3, 8), head=zoo.head(6 * 64)
-    )
-    structure = trace(model, zoo.images())
-    assert whole in structure.kept_whole
-    assert whole not in layers_of(structure)
-    smaller = remove(model, structure, random_plan(structure, 0.3))
-    assert smaller(zoo.images()).shape == (2, 5)
-    if whole == "b":
-        assert layers_of(structure) == {"a": 16}
-
-
 def test_an_operation_without_a_rule_keeps_what_it_touches_and_is_named() -> None:
     def forward(net: zoo.Net, x: torch.Tensor) -> torch.Tensor:
         x = net.b(net.a(x))

@@ -5,6 +5,8 @@
 lets every law try a thousand networks instead of 25.
 """
 
+import copy
+import io
 import os
 from collections.abc import Callable
 
@@ -208,3 +210,64 @@ def test_pruning_twice_is_exact_each_time(plan: list[Step], seed: int) -> None:
         smaller = remove(model, structure, chosen)
         assert certify(model, smaller, structure, chosen, images).ok
         model = smaller  # type: ignore[assignment]
+
+
+def permuted(model: nn.Module, structure: Structure, seed: int) -> nn.Module:
+    """The same network with the units of every group in another order, in all its tensors."""
+    rng, other = np.random.default_rng(seed), copy.deepcopy(model)
+    moved_to = np.arange(structure.num_units)
+    for group in structure.groups:
+        moved_to[group.units] = rng.permutation(group.units)
+    tensors = {**dict(other.named_parameters()), **dict(other.named_buffers())}
+    for (name, axis), units in structure.axes.items():
+        places = {int(unit): np.flatnonzero(units == unit) for unit in np.unique(units)}
+        order = np.arange(len(units))
+        for unit in (x for x in places if x >= 0):
+            order[places[int(moved_to[unit])]] = places[unit]
+        index = torch.from_numpy(order)
+        tensors[name].data = tensors[name].data.index_select(axis, index)
+    return other
+
+
+@given(plan=steps, seed=st.integers(0, 99))
+@laws
+def test_permuting_the_units_of_a_group_changes_nothing_else(plan: list[Step], seed: int) -> None:
+    model, images = Generated(plan, seed), torch.randn(2, 3, 8, 8)
+    with torch.no_grad():
+        found = permuted(model, trace(model, images), seed)(images)
+        torch.testing.assert_close(found, model(images), rtol=1e-4, atol=1e-5)
+
+
+@given(plan=steps, seed=st.integers(0, 99))
+@laws
+def test_removing_units_that_nothing_reads_changes_nothing(plan: list[Step], seed: int) -> None:
+    model, images = Generated(plan, seed), torch.randn(2, 3, 8, 8)
+    structure = trace(model, images)
+    chosen = random_plan(structure, seed)
+    gone = chosen.removed_units(structure)
+    for reader in structure.readers.values():
+        weight = model.get_submodule(reader.layer).weight
+        axis = 0 if reader.kind == "transposed" else 1
+        assert isinstance(weight, nn.Parameter)
+        units = structure.axes[f"{reader.layer}.weight", axis]
+        silent = torch.from_numpy(np.flatnonzero(np.isin(units, gone)))
+        weight.data.index_fill_(axis, silent, 0)
+    with torch.no_grad():
+        found = remove(model, structure, chosen)(images)
+        torch.testing.assert_close(found, model(images), rtol=1e-4, atol=1e-5)
+
+
+@given(plan=steps, seed=st.integers(0, 99))
+@laws
+def test_a_plan_and_the_weights_survive_their_files(plan: list[Step], seed: int) -> None:
+    model, images = Generated(plan, seed), torch.randn(2, 3, 8, 8)
+    structure = trace(model, images)
+    chosen = Plan.from_json(random_plan(structure, seed).to_json())
+    assert chosen == random_plan(structure, seed)
+    smaller, fresh = (remove(x, structure, chosen) for x in (model, Generated(plan, seed + 1)))
+    file = io.BytesIO()
+    torch.save(smaller.state_dict(), file)
+    file.seek(0)
+    fresh.load_state_dict(torch.load(file, weights_only=True))
+    with torch.no_grad():
+        assert torch.equal(fresh(images), smaller(images))

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch._ops import OpOverload, OpOverloadPacket
 
-from .labels import Fields, Labels, axes_of
+from .labels import Fields, Labels, axes_of, lift, same_fields
 
 Rule = Callable[["Op"], "Fields | list[Fields]"]
 RULES: dict[OpOverloadPacket, Rule] = {}
@@ -90,11 +90,19 @@ class Op:
         ndim = max(tensor.ndim for tensor in operands)
         merged: Fields = ()
         for tensor in operands:
-            for found in self.get(tensor):
-                lifted = found.reshape((1,) * (ndim - found.ndim) + tuple(found.shape))
-                merged = self._join(merged, lifted)
+            merged = self._meet(merged, tuple(lift(x, ndim) for x in self.get(tensor)))
         for tensor in operands:
             self._pin_constants(tensor, merged, ndim)
+        return merged
+
+    def _meet(self, merged: Fields, fields: Fields) -> Fields:
+        """Add the fields of one more operand; those of one tensor say different things."""
+        before = merged
+        for new in (x for x in fields if axes_of(x)):
+            partners = [x for x in before if axes_of(x) & axes_of(new)]
+            twin = next((x for x in partners if same_fields((x,), (new,))), None)
+            if twin is None:
+                merged = self._join(merged, new) if partners else (*merged, new)
         return merged
 
     def _join(self, merged: Fields, new: Tensor) -> Fields:

@@ -9,6 +9,7 @@ whole, and the trial is repeated until it passes.
 import copy
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_iter, tree_map
 
@@ -43,8 +44,12 @@ def trace(model: nn.Module, example_inputs: Any) -> Structure:
     hooks.
 
     Raises:
-        InputError: the network does not run on these inputs.
+        InputError: the network does not run on these inputs, or hides its layers (TorchScript).
     """
+    if isinstance(model, torch.jit.ScriptModule | nn.DataParallel):
+        raise InputError(
+            f"{type(model).__name__} hides its layers: give the network that it was made from"
+        )
     with undisturbed(model), uncollected():
         try:
             return _Tracer(shadow(model), shadow_inputs(example_inputs)).run()
