@@ -1,4 +1,4 @@
-"""Hardware widths of a network: those of every layer that no larger width is faster than."""
+"""Hardware widths of a network: those of every layer that save time against every larger one."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -63,7 +63,7 @@ def efficient_widths(
     cache: Path | None = None,
     progress: Progress = silent,
 ) -> dict[str, tuple[int, ...]]:
-    """Group -> the widths that no larger one is faster than, ascending, the whole one the last.
+    """Group -> the widths that save time against every larger one, ascending, the whole one last.
 
     Every layer is timed alone and with all input channels; groups that are not one
     convolution of their own are left out. Nothing in the network changes.

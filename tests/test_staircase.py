@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prune_dl.evaluate import staircase as module
-from prune_dl.evaluate.staircase import LayerShape, Staircase, measure_staircase
+from prune_dl.evaluate.staircase import MARGIN, LayerShape, Staircase, measure_staircase
 from prune_dl.prune.errors import UsageError
 
 SHAPE = LayerShape(in_channels=4, height=6, width=6)
@@ -26,16 +26,25 @@ def test_snapping_gives_filters_back_and_never_costs_time(stairs: Staircase, wid
     snapped = stairs.snap(width)
     assert snapped >= width
     if width in latency:
-        assert latency[snapped] <= latency[width]
+        assert latency[snapped] * (1 - MARGIN) <= latency[width]
     assert stairs.snap(snapped) == snapped
 
 
 @given(staircases())
-def test_efficient_widths_are_those_that_every_larger_one_is_slower_than(stairs: Staircase) -> None:
+def test_efficient_widths_each_save_time_and_no_other_width_does(stairs: Staircase) -> None:
     latency = dict(zip(stairs.widths, stairs.latency_ms, strict=True))
-    expected = [w for w in latency if all(latency[v] > latency[w] for v in latency if v > w)]
-    assert list(stairs.efficient) == expected
-    assert stairs.efficient[-1] == stairs.widths[-1]
+    efficient = stairs.efficient
+    assert efficient[-1] == stairs.widths[-1]
+    for width in stairs.widths:
+        above = [latency[w] * (1 - MARGIN) for w in efficient if w > width]
+        assert (width in efficient) == all(latency[width] < most for most in above)
+
+
+def test_a_block_of_sixteen_filters_is_found_in_spite_of_noise() -> None:
+    """Medians of a 3x3 convolution of 64 channels at 32x32 on a processor with such blocks."""
+    widths = (8, 16, 24, 32, 40, 48, 56, 64)
+    latency_ms = (0.144, 0.145, 0.217, 0.218, 0.295, 0.295, 0.382, 0.374)
+    assert Staircase(widths, latency_ms).efficient == (16, 32, 48, 64)
 
 
 def test_a_layer_is_measured_once_per_machine_and_setting(
