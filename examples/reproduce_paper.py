@@ -6,8 +6,9 @@
 
 Prints the paper's table (success rate, clusters, noise, SNR of every layer) and says which claims
 of the abstract hold; then the same for an untrained network and for shuffled labels, where they
-must fail. With `--probe both` the published training of the probes and the one-pass way are
-compared. Without `--model` the network is trained first and kept in `--keep`.
+must fail. The probes are trained as published, on a sample kept from one pass (softmax); with
+`--probe both` these and the published procedure are compared. Without `--model` the network is
+trained first and kept in `--keep`.
 
 Nothing is chosen on the images that the figures are measured on, so these are the test part.
 """
@@ -31,7 +32,9 @@ from prune_dl.prune.inputs.split import Split
 from prune_dl.prune.inputs.zoo import build
 from prune_dl.prune.mechanism.agreement import Agreement, compare_spectra
 from prune_dl.prune.mechanism.paper import Sgd, cached, frozen, measure_by_sgd
+from prune_dl.prune.mechanism.softmax import EPOCHS, spectrum_by_softmax
 from prune_dl.prune.mechanism.spectrum import Spectrum, measure
+from prune_dl.prune.mechanism.statistics import collect
 from prune_dl.prune.structure.trace import trace
 from prune_dl.prune.structure.units import Structure
 from prune_dl.prune.training.device import pick_device
@@ -63,10 +66,11 @@ class Reproduction:
     """Training images that the probes see."""
     test_images: int = 10000
     """Test images that the figures are measured on."""
-    probe: Literal["ridge", "sgd", "both"] = "ridge"
-    """In one pass, as published, or both with their agreement."""
-    probe_epochs: int = 200
-    """Of the published procedure (200); fewer compress its schedule."""
+    probe: Literal["softmax", "ridge", "sgd", "both"] = "softmax"
+    """In one pass (softmax: the published training on a sample; ridge: closed form), as published
+    (sgd), or both: softmax and sgd with their agreement."""
+    probe_epochs: int | None = None
+    """Of softmax (default 40) and sgd (default 200, as published); fewer compress the schedule."""
     cache: bool = False
     """Published procedure: compute the maps once, without augmentation, and keep them."""
     controls: bool = True
@@ -140,22 +144,47 @@ def run(
     structure = trace(model, example)
     if what.probe == "sgd":
         return literal(what, model, structure, data, device, shuffled), ()
-    with stage("one pass") as progress:
-        _, spectrum = measure(
-            model,
-            structure,
-            batches(data.train, what.images, what.seed, device, shuffled),
-            batches(data.test, what.test_images, what.seed, device, shuffled),
-            len(data.labels),
-            device=device,
-            progress=progress,
-        )
-    if what.probe == "ridge":
+    spectrum = one_pass(what, model, structure, data, device, shuffled)
+    if what.probe != "both":
         return spectrum, ()
-    slow = literal(what, model, structure, data, device, shuffled)
-    agreement = compare_spectra(spectrum, slow)
+    agreement = compare_spectra(spectrum, literal(what, model, structure, data, device, shuffled))
     show_agreement(agreement)
     return spectrum, agreement
+
+
+def one_pass(
+    what: Reproduction,
+    model: nn.Module,
+    structure: Structure,
+    data: DataSet,
+    device: torch.device,
+    shuffled: bool,
+) -> Spectrum:
+    """By ridge, or by the published training on a sample."""
+    train, test = (
+        batches(part, limit, what.seed, device, shuffled)
+        for part, limit in ((data.train, what.images), (data.test, what.test_images))
+    )
+    num_labels = len(data.labels)
+    with stage("one pass") as progress:
+        if what.probe == "ridge":
+            return measure(
+                model, structure, train, test, num_labels, device=device, progress=progress
+            )[1]
+        statistics = collect(
+            model,
+            structure.readers,
+            train,
+            num_labels,
+            device=device,
+            sampled=True,
+            progress=progress,
+        )
+    sgd = Sgd.of(EPOCHS if what.probe_epochs is None else what.probe_epochs)
+    with stage("softmax probes") as progress:
+        return spectrum_by_softmax(
+            model, structure, statistics, test, device=device, sgd=sgd, progress=progress
+        )
 
 
 def literal(
@@ -189,7 +218,7 @@ def literal(
             batches(data.test, what.test_images, what.seed, device, shuffled),
             num_labels,
             device=device,
-            sgd=Sgd.of(what.probe_epochs),
+            sgd=Sgd() if what.probe_epochs is None else Sgd.of(what.probe_epochs),
             progress=progress,
         )
 

@@ -72,6 +72,11 @@ def test_claims_fail_where_nothing_moves() -> None:
     assert [claim.holds for claim in check(rows, 10)] == [False] * 4
 
 
+def test_fields_that_thin_out_without_selecting_labels_are_no_claim() -> None:
+    rows = layers(n=[20.0, 15, 10, 5], SNR=[1.0] * 4, diagonal=[3.0, 2, 2, 1])
+    assert [claim.holds for claim in check(rows, 10)] == [False] * 4
+
+
 def test_the_table_has_a_line_for_each_measured_layer(spectrum: Spectrum) -> None:
     rows = rows_of(spectrum)
     assert [row.layer for row in rows] == ["stem"]
@@ -110,7 +115,7 @@ def test_the_reproduction_keeps_rows_claims_and_agreement_of_every_arm(
         images=300,
         test_images=200,
         probe="both",
-        probe_epochs=1,
+        probe_epochs=10,
         cache=True,
         device="cpu",
         out=out,
@@ -130,12 +135,21 @@ def test_the_comparison_of_probes_has_a_table_for_each_penalty(
     untrained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = agreement.Options(
-        str(untrained), "digits", epochs=1, images=200, test_images=100, penalties=(0.3, 30.0)
+        str(untrained),
+        "digits",
+        epochs=1,
+        images=200,
+        test_images=100,
+        softmax_epochs=2,
+        penalties=(0.3, 30.0),
     )
     agreement.main(options)
     printed = capsys.readouterr().out
-    assert printed.count("| features.0 |") == 3
-    titles = [line for line in printed.splitlines() if line.startswith(("published,", "ridge,"))]
-    assert titles == ["published, another seed", "ridge, penalty 0.3", "ridge, penalty 30.0"]
+    assert printed.count("| features.0 |") == 4
+    starts = ("published,", "softmax ", "ridge,")
+    titles = [line for line in printed.splitlines() if line.startswith(starts)]
+    softmax = "softmax (epochs: 2)"
+    ridge = ["ridge, penalty 0.3", "ridge, penalty 30.0"]
+    assert titles == ["published, another seed", softmax, *ridge]
     tables = printed.split("\nridge, ")
     assert tables[1].splitlines()[4:] != tables[2].splitlines()[4:]

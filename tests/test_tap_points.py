@@ -7,7 +7,9 @@ import pytest
 import torch
 from prune_dl.prune.inputs.zoo import build
 from prune_dl.prune.mechanism.fields import features_of_units
-from prune_dl.prune.mechanism.spectrum import measure
+from prune_dl.prune.mechanism.paper import Sgd
+from prune_dl.prune.mechanism.softmax import spectrum_by_softmax
+from prune_dl.prune.mechanism.spectrum import Spectrum, measure
 from prune_dl.prune.mechanism.statistics import collect
 from prune_dl.prune.structure.trace import trace
 from prune_dl.prune.structure.units import Structure
@@ -35,9 +37,18 @@ def check_every_unit_has_a_field(model: nn.Module, size: int) -> None:
     ]
     structure = trace(model, batches[0][0][:2])
     assert structure.groups
-    statistics, spectrum = measure(model, structure, batches, batches, K, device=CPU)
+    statistics, ridge = measure(model, structure, batches, batches, K, device=CPU)
     assert set(statistics.layers) == set(structure.readers)
     check_every_layer_is_accounted_for(model, structure)
+    check_fields(structure, ridge)
+    sampled = collect(model, structure.readers, batches, K, device=CPU, sampled=True)
+    assert all(layer.sample is not None for layer in sampled.layers.values())
+    softmax = spectrum_by_softmax(model, structure, sampled, batches, device=CPU, sgd=Sgd.of(1))
+    check_fields(structure, softmax)
+
+
+def check_fields(structure: Structure, spectrum: Spectrum) -> None:
+    """Every unit of every group owns channels of the reader that sees it, and has its weights."""
     for group, seen in zip(structure.groups, spectrum.groups, strict=True):
         assert seen is not None
         reader = structure.readers[seen.reader]
@@ -80,10 +91,17 @@ def test_images_of_several_sizes_are_measured_together() -> None:
     structure = trace(model, small)
     batches = [(small, labels), (large, labels)]
     statistics, spectrum = measure(model, structure, batches, batches, K, device=CPU)
+    sampled = collect(model, structure.readers, batches, K, device=CPU, sampled=True)
+    softmax = spectrum_by_softmax(model, structure, sampled, batches, device=CPU, sgd=Sgd.of(1))
     alone = [collect(model, structure.readers, [batch], K, device=CPU) for batch in batches]
     for name, layer in statistics.layers.items():
         assert layer.counts_K.tolist() == [4, 2, 2]
         positions = sum(part.layers[name].num_positions for part in alone)
         assert layer.num_positions == positions
         assert layer.grid == alone[0].layers[name].grid
-    assert all(group is not None and 0 <= group.success_rate <= 1 for group in spectrum.groups)
+        sample = sampled.layers[name].sample
+        assert sample is not None
+        assert sorted(sample.labels_S.tolist()) == [0] * 4 + [1] * 2 + [2] * 2
+    for group in (*spectrum.groups, *softmax.groups):
+        assert group is not None
+        assert 0 <= group.success_rate <= 1

@@ -3,17 +3,19 @@
     python tests/benchmarks/one_pass.py
     python tests/benchmarks/one_pass.py --arch torchvision:resnet50 --size 224 --labels 1000 \\
         --images 256 --batch-size 32
+    python tests/benchmarks/one_pass.py --probe softmax --images 3072
 
 Random weights and random images: the work does not depend on either. The bare pass and the
 measuring pass take turns over the same batches; the ratio is that of their totals. The fixed cost
 (solving the probes, the fields and clusters of all filters) is listed beside it: it is paid once,
-however many images. The published procedure is timed on a few batches and scaled to its 200
-epochs over the same images.
+however many images. Of the softmax probes it grows with the sample until that is full, and is
+scaled to a full one. The published procedure is timed on a few batches and scaled to its 200 epochs
+over the same images.
 """
 
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import cycle, islice
 from typing import Literal
@@ -24,7 +26,9 @@ from prune_dl.prune.errors import InputError
 from prune_dl.prune.inputs.zoo import build
 from prune_dl.prune.mechanism.held_out import evaluate_probes
 from prune_dl.prune.mechanism.paper import Sgd, frozen, train_probes
-from prune_dl.prune.mechanism.probe import solve
+from prune_dl.prune.mechanism.probe import Probe, solve
+from prune_dl.prune.mechanism.sample import LayerSample
+from prune_dl.prune.mechanism.softmax import EPOCHS, fit_probes
 from prune_dl.prune.mechanism.spectrum import spectrum_of
 from prune_dl.prune.mechanism.statistics import Statistics, collect
 from prune_dl.prune.structure.trace import trace
@@ -43,6 +47,7 @@ class Options:
     arch: str = "vgg16"
     size: int = 32
     labels: int = 10
+    probe: Literal["ridge", "softmax"] = "ridge"
     images: int = 2048
     batch_size: int = 128
     turns: int = 3
@@ -64,12 +69,18 @@ def main(options: Options) -> None:
     bare(model, held[:1], now)
     before = peak_bytes()
     bare_s, one_pass_s, statistics = take_turns(model, structure, batches, options, now)
-    fixed_s = time_fixed(model, structure, statistics, held[:1], now)
-    print(f"{options.arch}, {options.size} px, {options.labels} labels, {options.images} images")
+    solve_s, spectrum_s = time_fixed(model, structure, statistics, held[:1], options, now)
+    print(
+        f"{options.arch}, {options.size} px, {options.labels} labels, {options.images} images, "
+        f"{options.probe}"
+    )
     print(f"bare forward pass        {bare_s:8.1f} s")
     print(f"with all statistics      {one_pass_s:8.1f} s   ratio {one_pass_s / bare_s:.2f}")
-    print(f"probes, fields, clusters {fixed_s:8.1f} s   once, for any number of images")
+    print(f"probes                   {solve_s:8.1f} s   once, for any number of images")
+    print(f"fields, clusters         {spectrum_s:8.1f} s   once, for any number of images")
     print(f"statistics               {size_of(statistics) / 1e6:8.0f} MB")
+    if options.probe == "softmax":
+        print(f"samples                  {describe(samples_of(statistics))}")
     print(f"peak memory above bare   {(peak_bytes() - before) / 1e6:8.0f} MB")
     if options.literal_batches:
         print(f"published procedure      {literal(model, structure, batches, options, now)}")
@@ -115,7 +126,14 @@ def take_turns(
     for _ in range(options.turns):
         totals[0] += bare(model, batches, now)
         start = now()
-        statistics = collect(model, structure.readers, batches, options.labels, device=CPU)
+        statistics = collect(
+            model,
+            structure.readers,
+            batches,
+            options.labels,
+            device=CPU,
+            sampled=options.probe == "softmax",
+        )
         totals[1] += now() - start
     return totals[0] / options.turns, totals[1] / options.turns, statistics
 
@@ -125,18 +143,51 @@ def time_fixed(
     structure: Structure,
     statistics: Statistics,
     held_out: list[Batch],
+    options: Options,
     now: Clock,
-) -> float:
-    """Seconds of everything after the pass, without the held-out images' own forward pass."""
+) -> tuple[float, float]:
+    """Seconds of what follows the pass, without the held-out images' own: probes, and the rest."""
     start = now()
-    probes = {name: solve(layer) for name, layer in statistics.layers.items()}
-    solved = now() - start
+    probes = probes_of(statistics, options)
+    solve_s = now() - start
+    if options.probe == "softmax":
+        solve_s /= fullness(samples_of(statistics))
     sums = evaluate_probes(
         model, structure.readers, probes, held_out, statistics.num_labels, device=CPU
     )
+
+    def means(name: str) -> Tensor:
+        return sums[name].means_KD()
+
     start = now()
-    spectrum_of(structure, probes, sums, lambda name: sums[name].means_KD(statistics.layers[name]))
-    return solved + now() - start
+    spectrum_of(structure, probes, sums, means, title=options.probe)
+    return solve_s, now() - start
+
+
+def probes_of(statistics: Statistics, options: Options) -> dict[str, Probe]:
+    """Of the kind asked for."""
+    if options.probe == "ridge":
+        return {name: solve(layer) for name, layer in statistics.layers.items()}
+    samples = samples_of(statistics)
+    return fit_probes(samples, options.labels, Sgd.of(EPOCHS), device=CPU)
+
+
+def samples_of(statistics: Statistics) -> dict[str, LayerSample]:
+    """Of the layers that have one."""
+    return {name: x.sample for name, x in statistics.layers.items() if x.sample is not None}
+
+
+def fullness(samples: Mapping[str, LayerSample]) -> float:
+    """Samples kept, as a share of those that would be kept of many images."""
+    return min(len(sample.keys_S) / sample.limit for sample in samples.values())
+
+
+def describe(samples: Mapping[str, LayerSample]) -> str:
+    """How many, of how many features, and their memory when full."""
+    limit = next(iter(samples.values())).limit
+    features = sum(sample.levels_SD.shape[1] for sample in samples.values())
+    size = limit * features / 1e6
+    return f"{size:8.0f} MB  when full: {limit} of {features}; full by {fullness(samples):.0%}"
 
 
 def literal(
