@@ -1,6 +1,7 @@
 """Sizes in the code: what a trial of a smaller network shows is read differently or kept whole."""
 
 import gc
+import resource
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from prune_dl.prune.structure import trace as tracing
 from prune_dl.prune.structure.certificate import certify
 from prune_dl.prune.structure.groups import structure_of
 from prune_dl.prune.structure.recorder import Recorder
+from prune_dl.prune.structure.recording import Record
 from prune_dl.prune.structure.shadow import shadow, shadow_inputs, tensors_of, undisturbed
 from prune_dl.prune.structure.stack import ModuleStack
 from prune_dl.prune.structure.surgery import remove
@@ -238,3 +240,21 @@ def test_garbage_is_collected_again_also_after_an_error() -> None:
     with pytest.raises(ValueError, match="does not run on the example inputs"):
         trace(model, torch.randn(2, 4, 8, 8))
     assert gc.isenabled()
+
+
+def test_a_trace_computes_nothing_and_leaves_nothing_behind() -> None:
+    """One activation of this network would take 4 GiB; the labels of its flatten are wide."""
+    model = nn.Sequential(zoo.conv(3, 512), nn.ReLU(), nn.AdaptiveAvgPool2d(7), nn.Flatten())
+    model.append(nn.Linear(512 * 49, 1024)).append(nn.ReLU()).append(nn.Linear(1024, 5))
+    inputs = torch.zeros(1, 3, 1, 1).expand(8, 3, 512, 512)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    gc.collect()
+    gc.disable()
+    try:
+        structure = trace(model, inputs)
+        assert not any(type(x) is Record for x in gc.get_objects())
+    finally:
+        gc.enable()
+    grown_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert layers_of(structure) == {"0": 512, "4": 1024}
+    assert grown_kib < 200 * 1024

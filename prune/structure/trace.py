@@ -52,16 +52,25 @@ def trace(model: nn.Module, example_inputs: Any) -> Structure:
         )
     with undisturbed(model), uncollected():
         try:
-            return _Tracer(shadow(model), shadow_inputs(example_inputs)).run()
+            return _traced(shadow(model), shadow_inputs(example_inputs))
         except Exception:  # its code needs numbers: run it for real
             pass
         try:
-            return _Tracer(*_copies(model, example_inputs)).run()
+            return _traced(*_copies(model, example_inputs))
         except (RuntimeError, TypeError, ValueError, IndexError, AssertionError) as error:
             raise InputError(
                 f"{type(model).__name__} does not run on the example inputs ({error}): "
                 "give inputs of the size that the network was made for"
             ) from error
+
+
+def _traced(model: nn.Module, inputs: Any) -> Structure:
+    """The structure; what was recorded on the way is let go at once."""
+    tracer = _Tracer(model, inputs)
+    try:
+        return tracer.run()
+    finally:
+        tracer.recording.records.clear()
 
 
 def _copies(model: nn.Module, inputs: Any) -> tuple[nn.Module, Any]:
