@@ -180,6 +180,9 @@ def test_the_coarsest_layer_is_refined_first_and_all_stay_within_the_room(
         16 * 64 + 4 * 64 + 512: {"early": (4, 4), "middle": (2, 2), "late": (1, 1)},
         10**6: {"early": (32, 32), "middle": (8, 8), "late": (2, 2)},
     }
+    equals = {"wide": (512, 2, 2), "narrow": (64, 2, 2)}
+    monkeypatch.setattr(budget, "SAMPLE_BYTES", LIMIT * (512 + 4 * 64))
+    assert sample_grids(equals, 3) == (LIMIT, {"wide": (1, 1), "narrow": (2, 2)})
     for features, grids in expected.items():
         monkeypatch.setattr(budget, "SAMPLE_BYTES", LIMIT * features)
         assert sample_grids(sizes, num_labels=3) == (LIMIT, grids)

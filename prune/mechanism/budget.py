@@ -66,25 +66,28 @@ def sample_grids(
     """How many samples to keep, and the grid of each layer, within SAMPLE_BYTES.
 
     All layers start at 1 x 1; the one with the largest cells is refined next (among equals the
-    one with the fewest features), as long as there is room. Cells are equal in size: uneven ones
-    weigh positions differently, which shows in the fields.
+    one that takes the fewest features more), as long as there is room. Cells are equal in size:
+    uneven ones weigh positions differently, which shows in the fields.
 
     Args:
         sizes: by layer, (channels, height, width) of its maps.
     """
     channels = sum(c for c, _, _ in sizes.values())
     limit = min(max(SAMPLES, SAMPLES_PER_LABEL * num_labels), max(1, SAMPLE_BYTES // channels))
-    grids = {name: list(even_grids(h, w)) for name, (_, h, w) in sizes.items()}
     left = SAMPLE_BYTES // limit - channels
-    chosen: dict[str, Grid] = {name: finer.pop(0) for name, finer in grids.items()}
-    while open_layers := [name for name, finer in grids.items() if finer]:
-        name = min(open_layers, key=lambda x: (-_area(sizes[x], chosen[x]), sizes[x][0]))
-        grid = grids[name].pop(0)
-        cost = sizes[name][0] * (math.prod(grid) - math.prod(chosen[name]))
-        if cost > left:
-            grids[name].clear()
+    finer = {name: list(even_grids(h, w)) for name, (_, h, w) in sizes.items()}
+    chosen: dict[str, Grid] = {name: grids.pop(0) for name, grids in finer.items()}
+
+    def cost(name: str) -> int:
+        return sizes[name][0] * (math.prod(finer[name][0]) - math.prod(chosen[name]))
+
+    while refinable := [name for name, grids in finer.items() if grids]:
+        name = min(refinable, key=lambda x: (-_area(sizes[x], chosen[x]), cost(x)))
+        if cost(name) > left:
+            finer[name].clear()
         else:
-            chosen[name], left = grid, left - cost
+            left -= cost(name)
+            chosen[name] = finer[name].pop(0)
     return limit, chosen
 
 
