@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import structure_zoo as zoo
 import torch
+import torch.nn.functional as F
 from prune_dl.prune.structure.certificate import certify
 from prune_dl.prune.structure.cost import CostModel
 from prune_dl.prune.structure.plan import LayerPlan, Plan, keep_everything
@@ -91,6 +92,24 @@ def test_a_norm_over_channels_is_named_instead_of_certified() -> None:
     assert smaller(inputs).shape == (2, 5)
     assert smaller[1].num_groups == 2  # type: ignore[index, union-attr]
     assert smaller[3].num_groups == smaller[3].num_channels  # type: ignore[index, union-attr]
+
+
+def test_weights_that_are_standardised_over_their_inputs_are_named() -> None:
+    """As in NFNets and BiT: a channel that is gone changes the mean of a filter."""
+
+    def forward(net: zoo.Net, x: torch.Tensor) -> torch.Tensor:
+        flat = net.b.weight.reshape(1, net.b.out_channels, -1)
+        weight = F.batch_norm(flat, None, None, training=True).reshape_as(net.b.weight)
+        return net.head(zoo.pool(F.conv2d(net.a(x), weight, net.b.bias)))
+
+    model = zoo.Net(forward, a=zoo.conv(3, 8), b=zoo.conv(8, 6), head=zoo.head(6))
+    structure = trace(model, zoo.images())
+    assert layers_of(structure) == {"a": 8, "b": 6}
+    plan = random_plan(structure)
+    smaller = remove(model, structure, plan)
+    certificate = certify(model, smaller, structure, plan, zoo.images())
+    assert not certificate.applies
+    assert "batch_norm" in certificate.reason
 
 
 def test_macs_equal_a_hand_count() -> None:

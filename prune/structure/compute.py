@@ -42,9 +42,13 @@ def filled(op: Op) -> Fields:
 @rule(aten._native_batch_norm_legit, aten._native_batch_norm_legit_no_training)
 @rule(aten._batch_norm_no_update, aten._batch_norm_with_update)
 def batch_norm(op: Op) -> list[Fields]:
-    """Scale, shift and running statistics go with their channel."""
+    """Scale, shift and running statistics go with their channel; own statistics mix the rest."""
     vectors = [x for x in op.args[1:5] if isinstance(x, Tensor)]
     _vectors(op, vectors, find(op.fields(), 1))
+    if any(flag is True for flag in op.args[3:]):
+        for field in op.fields():
+            if axes_of(field) - {1}:
+                op.mix(field)
     return [op.fields()]
 
 
