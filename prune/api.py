@@ -1,7 +1,7 @@
 """The Python API: the job on live networks and the user's own data loaders."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
-from .config import RetrainOptions, SelectOptions
+from .config import BenchOptions, RetrainOptions, SelectOptions
 from .errors import InputError, UsageError
 from .inputs.loaders import LoaderSplit
 from .inputs.origin import Origin
@@ -22,6 +22,7 @@ from .pipeline import Outcome
 from .planning import Planned
 from .selection.allocate import allocate
 from .selection.criteria import rank as rank_units
+from .selection.custom import name_of
 from .steps import plan_and_carry_out
 from .structure.certificate import Certificate, certify
 from .structure.cost import CostModel
@@ -161,12 +162,13 @@ def compress(
     params: float | None = None,
     held_out: DataLoader[Any] | None = None,
     epochs: int = 10,
-    rank: str = "mechanism",
+    rank: str | Callable[..., Any] = "mechanism",
     steps: int = 1,
     cut_depth: bool = False,
     seed: int = 0,
     device: str = "auto",
     progress: bool = False,
+    **options: Any,
 ) -> Compressed:
     """The whole job on your own network and data loaders, without files.
 
@@ -174,29 +176,56 @@ def compress(
         model: a trained classifier (N, ...) -> (N, K); it is not changed.
         train: gives inputs and labels as the network takes them, augmented as you like.
         num_labels: K.
-        keep, macs, params: exactly one: share of filters, multiply-adds or parameters kept.
+        keep, macs, params: exactly one: share of filters, multiply-adds or parameters kept; or
+            else `latency_ms` or `max_drop`, see below.
         held_out: makes every choice; default: a tenth of `train`'s data set, taken out of it.
         epochs: of retraining; 0 for none.
-        rank: what ranks filters, as `--rank` takes it.
+        rank: what ranks filters, as `--rank` takes it; or a function of yours, from the top level
+            of its module (its parameters: `prune/selection/custom.py`).
         cut_depth: also cut off layers that bring no success rate, where the network is better
             for it at the same budget.
         steps: reach the budget in so many steps, with an epoch of retraining between two.
         progress: draw progress bars on stderr.
+        **options: any other flag of `prune-dl` that chooses filters, retrains or measures latency,
+            by its name: `max_drop=1.0`, `allocate="error"`, `lr=0.01`, `mixup=0.2`, ...
 
     Raises:
         UsageError, InputError, GateError: as the command does.
     """
+    select, retrain, bench = _options(
+        {
+            **{"keep": keep, "macs": macs, "params": params, "steps": steps, "epochs": epochs},
+            **{"rank": rank if isinstance(rank, str) else name_of(rank), "cut_depth": cut_depth},
+            **{"batch_size": train.batch_size or 128, **options},
+        }
+    )
     place = pick_device(device)
     model = model.to(place)
     data = _data_of(train, held_out, num_labels, seed)
-    select = replace(SelectOptions(), keep=keep, macs=macs, params=params, rank=rank)
-    select = replace(select, steps=steps, cut_depth=cut_depth)
     diary = Diary(show=progress)
-    retrain = RetrainOptions(epochs=epochs, batch_size=train.batch_size or 128)
     planned, outcome = plan_and_carry_out(
-        model, data, select, retrain, device=place, seed=seed, diary=diary
+        model, data, select, retrain, device=place, seed=seed, diary=diary, bench=bench
     )
     return Compressed(outcome.final, outcome, planned, tuple(diary.warnings))
+
+
+def _options(given: dict[str, Any]) -> tuple[SelectOptions, RetrainOptions, BenchOptions]:
+    """Options by their flags' names, each where it belongs.
+
+    Raises UsageError for names that no flag has.
+    """
+    kinds = (SelectOptions, RetrainOptions, BenchOptions)
+    known = [{field.name for field in fields(kind)} for kind in kinds]
+    unknown = sorted(set(given).difference(*known))
+    if unknown:
+        raise UsageError(
+            f"compress({unknown[0]}=...) given; expected one of "
+            f"{', '.join(sorted(set().union(*known)))}"
+        )
+    select, retrain, bench = (
+        {name: value for name, value in given.items() if name in names} for names in known
+    )
+    return SelectOptions(**select), RetrainOptions(**retrain), BenchOptions(**bench)
 
 
 def _chain(first: Any, rest: Iterable[Any]) -> Iterable[Any]:

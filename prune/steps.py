@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from .checks import check_budget, stated_budgets
+from .checks import check_budget, check_ranges, stated_budgets
 from .config import BenchOptions, RetrainOptions, SelectOptions
 from .errors import InputError
 from .inputs.split import DataSet
@@ -49,6 +49,7 @@ def plan_and_carry_out(
         UsageError, InputError, GateError, PruneError: as `make_plan` and `carry_out` do.
     """
     check_budget(select)
+    check_ranges(retrain)
     current, whole, left = model, None, 1.0
     certificates: list[Certificate] = []
     for step in range(1, select.steps + 1):

@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ..errors import InputError, PruneError
-from ..inputs.callables import call_with, import_callable
+from ..errors import InputError, PruneError, UsageError
+from ..inputs.callables import call_with, import_callable, is_callable_name
 from ..mechanism.spectrum import Spectrum
 from ..mechanism.statistics import Statistics
 from ..structure.units import Group, Structure
@@ -67,3 +67,19 @@ def import_scorer(
             ) from error
 
     return score
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """How `--rank` would name a function: package.module:callable.
+
+    Raises:
+        UsageError: it cannot be had by that name: a lambda, a method, or one inside a function.
+    """
+    module = getattr(function, "__module__", None) or "?"
+    spec = f"{module}:{getattr(function, '__qualname__', type(function).__name__)}"
+    if not is_callable_name(spec) or import_callable(spec) is not function:
+        raise UsageError(
+            f"rank={spec} given; expected a function from the top level of a module, "
+            "so that it has a name in the report"
+        )
+    return spec
