@@ -8,6 +8,7 @@ norms have random statistics, so that an error cannot hide. There are two images
 where the network's code allows that. Torch-Pruning (a development dependency), the peer, prunes the
 same network by L1 norm with the output layer named by hand, since it does not find it itself.
 
+Times are the processor's, on one thread, so that what else the machine does is not in them.
 Memory is the most that the process grew by (resident set, from Linux): once for a forward pass,
 once for a second trace, when everything that it imports is there.
 """
@@ -29,6 +30,8 @@ Row = dict[str, Any]
 
 def main() -> None:
     """Print the row of one network."""
+    import torch
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("who", choices=("ours", "peer"))
     parser.add_argument("name", help="a torchvision classifier")
@@ -36,6 +39,7 @@ def main() -> None:
     parser.add_argument("--no-onnx", action="store_true", help="leave out the ONNX export")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
     case = _ours if options.who == "ours" else _peer
     print(json.dumps(case(options.name, options)))
 
@@ -62,9 +66,10 @@ def _network(name: str, size: int) -> tuple[Any, Any]:
 
 
 def _timed(function: Callable[[], Any]) -> tuple[Any, float]:
-    start = time.perf_counter()
+    """The result and the processor's seconds for it: those of an idle core, on one thread."""
+    start = time.process_time()
     result = function()
-    return result, time.perf_counter() - start
+    return result, time.process_time() - start
 
 
 def _ours(name: str, options: argparse.Namespace) -> Row:
