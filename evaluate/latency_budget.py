@@ -5,8 +5,8 @@ never timed alone. It takes turns with the original, only the ratio of the two i
 
     latency of a candidate = latency of the original, measured once at the start / ratio.
 
-A candidate is timed briefly, and again for the whole time of the benchmark when the budget lies
-within its interval or near it.
+A candidate is timed briefly. One that seems fast enough, or that has the budget within its interval
+or near it, is timed again by the whole protocol, and only that counts.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ MAX_TRIALS = 12
 AIM, CLOSE = 0.99, 0.98
 """Shares of the budget: what is aimed at, and what is near enough to stop."""
 NEAR = 0.05
-"""How far from the budget, as a share of it, a brief measurement is not trusted."""
+"""Share of a brief measurement above the budget that is not trusted."""
 NARROW = 0.002
 """Shares nearer to each other than this are one."""
 SAME_MOOD = 0.02
@@ -131,8 +131,7 @@ def search(
         share, plan = trial
         known.append(plan)
         timed = measure(plan, False)
-        doubtful = timed.low_ms <= most_ms <= timed.high_ms
-        if doubtful or abs(timed.latency_ms / most_ms - 1) < NEAR:
+        if min(timed.low_ms, timed.latency_ms * (1 - NEAR)) <= most_ms:
             timed = measure(plan, True)
         if timed.latency_ms > most_ms:
             slow.append((share, timed.latency_ms))

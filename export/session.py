@@ -13,7 +13,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
@@ -57,12 +56,17 @@ def open_session(path: Path, provider: str = "cpu", threads: int | None = None) 
     return session
 
 
-def require_provider(provider: str) -> None:
+def require_provider(provider: str, flag: str = "--provider") -> None:
     """Find out before any work whether a provider can be used, by opening a tiny graph on it.
+
+    Args:
+        flag: what named the provider, for the message.
 
     Raises:
         UsageError: it is unknown, not installed, or would not really be used.
     """
+    import onnx  # not above: a process whose memory is measured opens sessions and nothing more
+
     shape = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
     out = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
     node = onnx.helper.make_node("Abs", ["x"], ["y"])
@@ -72,7 +76,10 @@ def require_provider(provider: str) -> None:
     with TemporaryDirectory(prefix="prune-dl-provider-") as folder:
         file = Path(folder) / "probe.onnx"
         onnx.save(proto, file)
-        open_session(file, provider, threads=1)
+        try:
+            open_session(file, provider, threads=1)
+        except UsageError as error:
+            raise UsageError(str(error).replace("--provider", flag)) from error
 
 
 def _available(provider: str) -> str:

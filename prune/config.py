@@ -260,7 +260,7 @@ class Sweep:
     """What ranks filters; see prune-dl --help."""
     allocate: Literal["sr", "error", "uniform"] = "sr"
     """How a budget is spread over layers."""
-    hardware_widths: str | None = None
+    hardware_widths: Provider | None = None
     """Give every layer a width that no larger one is faster than, as measured on this provider
     (cpu, cuda, ...) at the batch of --latency-batch; measured once per machine."""
     images: int = 6000

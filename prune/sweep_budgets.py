@@ -47,7 +47,7 @@ def budgets_of(options: Sweep) -> tuple[Budget, ...]:
             "--keep 0.9 0.7 0.5"
         )
     ((kind, values),) = given.items()
-    budgets = tuple(Budget(kind, value) for value in dict.fromkeys(values))
+    budgets = tuple({budget.name: budget for budget in (Budget(kind, v) for v in values)}.values())
     for budget in budgets:
         check_budget(budget.select(options))
     if kind == "latency_ms" and options.distributed:

@@ -55,8 +55,11 @@ def folder_of(out: Path, name: str) -> Path:
 
 
 def is_done(out: Path, name: str) -> bool:
-    """Whether there is nothing left to do for a point."""
-    return (folder_of(out, name) / DONE).exists()
+    """Whether there is nothing left to do for a point: its rows and all its files are there."""
+    file = folder_of(out, name) / DONE
+    return file.exists() and all(
+        (out / point.file).is_file() for point in _read(file) if not point.error
+    )
 
 
 def write_points(out: Path, name: str, points: list[TradeoffPoint], *, done: bool = True) -> None:
@@ -71,7 +74,10 @@ def write_points(out: Path, name: str, points: list[TradeoffPoint], *, done: boo
 
 def read_points(out: Path, name: str) -> list[TradeoffPoint]:
     """Read back what `write_points` wrote."""
-    file = folder_of(out, name) / (DONE if is_done(out, name) else FAILED)
+    return _read(folder_of(out, name) / (DONE if is_done(out, name) else FAILED))
+
+
+def _read(file: Path) -> list[TradeoffPoint]:
     rows = json.loads(file.read_text(encoding="utf-8"))
     return [
         TradeoffPoint(**{**row, "accuracy": row["accuracy"] and Accuracy(**row["accuracy"])})

@@ -10,15 +10,12 @@ import copy
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from ..evaluate.accuracy import Accuracy
-from ..evaluate.latency import compare
 from ..evaluate.tradeoff import Tradeoff, TradeoffPoint
 from ..evaluate.tradeoff_page import write_tradeoff
 from ..export.deliver import Exported, deliver
@@ -27,7 +24,7 @@ from ..export.session import require_provider
 from ..export.variants import Variant
 from .config import Sweep
 from .distribute import ray_map
-from .errors import InputError, PruneError
+from .errors import PruneError
 from .fitting import fit
 from .inputs.checkpoint import Checkpoint
 from .inputs.split import DataSet
@@ -37,6 +34,7 @@ from .pipeline import carry_out
 from .planning import Planned, make_plan, trials_of
 from .sweep_budgets import Budget, budgets_of
 from .sweep_folder import folder_of, is_done, open_folder, read_points, write_points
+from .sweep_timing import time_files
 
 ORIGINAL = "original"
 MAX_REASON = 300
@@ -54,6 +52,8 @@ def run_sweep(options: Sweep, command: str) -> Tradeoff:
     """
     budgets = budgets_of(options)
     require_provider(options.bench.provider)
+    if options.hardware_widths:
+        require_provider(options.hardware_widths, "--hardware-widths")
     stem = default_out(options.network.model)
     out = options.run.out or stem.with_name(f"{stem.name}-sweep")
     open_folder(out, options)
@@ -61,8 +61,9 @@ def run_sweep(options: Sweep, command: str) -> Tradeoff:
     pending = [budget for budget in budgets if not is_done(out, budget.name)]
     if pending or not is_done(out, ORIGINAL):
         _work(options, pending, out, diary)
-    points = [p for name in (ORIGINAL, *(b.name for b in budgets)) for p in read_points(out, name)]
-    tradeoff = _timed(options, command, points, out, diary)
+    names = (ORIGINAL, *(budget.name for budget in budgets))
+    points = [point for name in names for point in read_points(out, name)]
+    tradeoff = time_files(options, command, points, out, diary)
     write_tradeoff(tradeoff, out)
     return tradeoff
 
@@ -101,7 +102,7 @@ def _work(options: Sweep, pending: list[Budget], out: Path, diary: Diary) -> Non
                 progress(done + 1, len(pending))
         return
     for budget in pending:
-        _keep(out, budget, _make_or_fail(sent, budget, inputs, diary))
+        _keep(out, budget, _make_or_fail(sent, budget, inputs))
 
 
 def _measure(options: Sweep, pending: list[Budget], inputs: _Inputs, diary: Diary) -> Planned:
@@ -131,28 +132,31 @@ def _keep(out: Path, budget: Budget, made: list[TradeoffPoint] | Exception) -> N
 
 def _make_remotely(sent: _Sent, budget: Budget) -> list[TradeoffPoint]:
     os.chdir(sent.working_folder)
-    options, diary = sent.options, Diary()
-    inputs = _Inputs(*open_inputs(options.network, options.data, options.run, diary))
-    return _make(sent, budget, inputs, diary)
+    options = sent.options
+    inputs = _Inputs(*open_inputs(options.network, options.data, options.run, Diary()))
+    return _make(sent, budget, inputs, show=False)
 
 
-def _make_or_fail(
-    sent: _Sent, budget: Budget, inputs: _Inputs, diary: Diary
-) -> list[TradeoffPoint] | Exception:
+def _make_or_fail(sent: _Sent, budget: Budget, inputs: _Inputs) -> list[TradeoffPoint] | Exception:
     try:
-        return _make(sent, budget, inputs, diary)
+        return _make(sent, budget, inputs, show=True)
     except Exception as error:  # whatever it is, the other points are still wanted
         return error
 
 
-def _make(sent: _Sent, budget: Budget, inputs: _Inputs, diary: Diary) -> list[TradeoffPoint]:
-    """The files of one budget, or a row that says why there are none."""
+def _make(sent: _Sent, budget: Budget, inputs: _Inputs, show: bool) -> list[TradeoffPoint]:
+    """The files of one budget, or a row that says why there are none.
+
+    What was decided on the way is noted in the first row.
+    """
+    diary = Diary(show=show)
     try:
         planned = _plan(sent, budget, inputs, diary)
         model = _prune(sent, budget, inputs, planned, diary)
     except PruneError as error:
         return [TradeoffPoint(budget.name, error=" ".join(str(error).split()))]
-    return list(_deliver(sent, budget.name, model, inputs, planned, diary))
+    first, *others = _deliver(sent, budget.name, model, inputs, planned, diary)
+    return [replace(first, notes="; ".join(filter(None, (*diary.warnings, first.notes)))), *others]
 
 
 def _plan(sent: _Sent, budget: Budget, inputs: _Inputs, diary: Diary) -> Planned:
@@ -238,48 +242,5 @@ def _notes(exported: Exported) -> str:
 
 def precisions(options: Sweep) -> tuple[str, ...]:
     """The formats of a sweep's files."""
-    return (
-        "float32",
-        *(("float16",) if options.fp16 else ()),
-        *(("int8",) if options.int8 else ()),
-    )
-
-
-def _timed(
-    options: Sweep, command: str, points: list[TradeoffPoint], out: Path, diary: Diary
-) -> Tradeoff:
-    """All files that passed their checks, timed against each other in turns."""
-    files = {point.file: out / point.file for point in points if not point.error}
-    if not files:
-        reasons = "; ".join(point.error for point in points[:2])
-        raise InputError(f"no file of this sweep passed its checks: {reasons}")
-    bench = options.bench
-    with diary.stage("benchmark") as progress:
-        comparison = compare(
-            files,
-            provider=bench.provider,
-            batch_size=bench.latency_batch,
-            threads=bench.threads,
-            seconds=bench.bench_seconds,
-            progress=progress,
-        )
-    rows: dict[str, Any] = {row.name: row for row in comparison.rows}
-    noisy = ["The machine was noisy (over 10 % variation): take the latencies with care."]
-    return Tradeoff(
-        command=command,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        points=tuple(
-            point
-            if point.error
-            else replace(
-                point,
-                latency_ms=rows[point.file].p50_ms,
-                latency_p90_ms=rows[point.file].p90_ms,
-            )
-            for point in points
-        ),
-        provider=comparison.rows[0].provider,
-        batch_size=bench.latency_batch,
-        environment=comparison.environment,
-        warnings=(*diary.warnings, *(noisy if comparison.noisy else [])),
-    )
+    wanted = {"float32": True, "float16": options.fp16, "int8": options.int8}
+    return tuple(name for name, asked in wanted.items() if asked)

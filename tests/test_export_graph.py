@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from prune_dl.export import graph
 from prune_dl.export.graph import export_onnx, opset_of, write_checked
 from prune_dl.export.parity import Parity, check_parity, compare_outputs
 from prune_dl.export.session import count_correct, fixed_batch, open_session, predict
@@ -117,6 +118,21 @@ def test_an_operator_set_that_cannot_be_written_is_a_usage_error(tmp_path: Path)
     with pytest.raises(UsageError, match=r"--opset 99: .* operator set"):
         export_onnx(small_network(), INPUT_SIZE, tmp_path / "a.onnx", metadata={}, opset=99)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_too_large_for_one_file_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert graph.MAX_BYTES == 2**31 - 1
+    network = small_network()
+    tensors = network.state_dict().values()
+    num_bytes = sum(t.numel() * t.element_size() for t in tensors)
+    monkeypatch.setattr(graph, "MAX_BYTES", num_bytes)
+    export_onnx(network, INPUT_SIZE, tmp_path / "a.onnx", metadata={})
+    monkeypatch.setattr(graph, "MAX_BYTES", num_bytes - 1)
+    with pytest.raises(InputError, match="one ONNX file at most 2 GiB; prune it further"):
+        export_onnx(network, INPUT_SIZE, tmp_path / "b.onnx", metadata={})
+    assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
 
 
 class BranchOnValue(nn.Module):

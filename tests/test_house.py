@@ -35,6 +35,7 @@ ORDER = [
     "prune/export_job",
     "prune/sweep_budgets",
     "prune/sweep_folder",
+    "prune/sweep_timing",
     "prune/sweep_job",
     "prune/rank_job",
     "prune/train_job",

@@ -376,6 +376,20 @@ def test_a_latency_budget_takes_the_widest_network_that_is_fast_enough(
     assert ("takes 2.11 ms, more than --latency-ms 2" in capsys.readouterr().err) == (code == 4)
 
 
+@pytest.mark.skipif(
+    "OpenVINOExecutionProvider" in onnxruntime.get_available_providers(),
+    reason="OpenVINO is installed",
+)
+def test_a_provider_that_cannot_be_used_stops_the_job_before_any_work(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert job(home, "elsewhere", "--keep", "0.5", "--provider", "openvino") == 2
+    captured = capsys.readouterr()
+    assert "--provider openvino: not part of the installed ONNX Runtime" in captured.err
+    assert "measure" not in captured.err
+    assert not (home / "elsewhere").exists()
+
+
 def test_a_latency_that_cannot_be_met_is_refused_with_the_fastest(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -189,6 +189,8 @@ def test_a_provider_that_cannot_be_used_is_found_out_before_any_work(provider: s
         pytest.skip("this machine has a GPU")
     with pytest.raises(UsageError, match=f"--provider {provider}"):
         require_provider(provider)
+    with pytest.raises(UsageError, match=f"--hardware-widths {provider}"):
+        require_provider(provider, "--hardware-widths")
 
 
 def test_errors_name_the_file(tmp_path: Path) -> None:

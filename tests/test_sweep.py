@@ -17,7 +17,7 @@ from prune_dl.prune.inputs.checkpoint import save_checkpoint
 from prune_dl.prune.inputs.origin import Origin
 from prune_dl.prune.inputs.zoo import build
 from prune_dl.prune.structure.plan import Plan
-from prune_dl.prune.sweep_budgets import Budget, budgets_of
+from prune_dl.prune.sweep_budgets import budgets_of
 from prune_dl.prune.sweep_folder import is_done, open_folder, read_points, write_points
 from prune_dl.prune.sweep_job import precisions, run_sweep
 
@@ -28,8 +28,8 @@ def sweep(out, resume=False, **options):
 
 
 def test_every_budget_comes_once_in_the_order_given(tmp_path):
-    budgets = budgets_of(sweep(tmp_path, keep=(0.9, 0.5, 0.9)))
-    assert budgets == (Budget("keep", 0.9), Budget("keep", 0.5))
+    budgets = budgets_of(sweep(tmp_path, keep=(0.9, 0.5, 0.9, 0.5000000001)))
+    assert [budget.name for budget in budgets] == ["keep 0.9", "keep 0.5"]
     assert [b.name for b in budgets_of(sweep(tmp_path, macs=(0.25,)))] == ["macs 0.25"]
     (fast,) = budgets_of(sweep(tmp_path, latency_ms=(12.5,), hardware_widths="cpu"))
     assert fast.name == "latency-ms 12.5"
@@ -64,15 +64,23 @@ def test_float32_always_the_others_as_asked(tmp_path):
 
 def test_points_survive_their_file(tmp_path):
     points = [
-        TradeoffPoint("keep 0.5", "int8", Accuracy(3, 4), None, None, 10, 20, 30, "a.onnx"),
+        TradeoffPoint("keep 0.5", "int8", Accuracy(3, 4), None, None, 10, 20, 30, "x/a.onnx"),
         TradeoffPoint("keep 0.5", error="too few filters"),
     ]
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "a.onnx").touch()
     write_points(tmp_path, "keep 0.5", points)
     assert read_points(tmp_path, "keep 0.5") == points
+    assert is_done(tmp_path, "keep 0.5")
+    (tmp_path / "x" / "a.onnx").unlink()
+    assert not is_done(tmp_path, "keep 0.5")
 
 
 def test_a_point_that_broke_off_is_shown_and_made_again(tmp_path):
-    failed, made = [TradeoffPoint("keep 0.5", error="OSError: disk")], [TradeoffPoint("keep 0.5")]
+    failed, made = (
+        [TradeoffPoint("keep 0.5", error="OSError: disk")],
+        [TradeoffPoint("keep 0.5", error="no")],
+    )
     write_points(tmp_path, "keep 0.5", failed, done=False)
     assert read_points(tmp_path, "keep 0.5") == failed
     assert not is_done(tmp_path, "keep 0.5")
@@ -146,6 +154,14 @@ def test_a_whole_sweep_and_its_resumption(tmp_path):
     assert [p.name for p in second.points] == ["original"] * 2 + ["keep 0.5"] * 2
     assert (out / full.file).stat().st_mtime_ns == made
     assert [p.accuracy for p in second.points] == [p.accuracy for p in first.points[:4]]
+
+    half_file = out / half.file
+    half_file.write_bytes(b"damaged")
+    third = run_sweep(resumed, "prune-dl sweep")
+    assert [bool(p.error) for p in third.points] == [False, False, False, True]
+    assert "cannot open" in third.points[3].error
+    half_file.unlink()
+    assert labels_of(run_sweep(resumed, "prune-dl sweep")) == labels_of(second)
 
 
 @pytest.mark.slow
