@@ -16,8 +16,8 @@ MAX_FEATURES = 2048
 """Features of one layer that its grid may reach."""
 MEMORY_BYTES = 900_000_000
 """What statistics, probes and spectrum of all layers may take together, where C allows it."""
-SAMPLE_BYTES = 256_000_000
-"""What the samples of all layers may take together, at a byte a feature."""
+SAMPLE_BYTES = 260_000_000
+"""What the samples of all layers, at a byte a feature, and their probes may take together."""
 SAMPLES = 3000
 """Samples to keep of each layer, where that many fit."""
 SAMPLES_PER_LABEL = 8
@@ -72,9 +72,10 @@ def sample_grids(
     Args:
         sizes: by layer, (channels, height, width) of its maps.
     """
-    channels = sum(c for c, _, _ in sizes.values())
-    limit = min(max(SAMPLES, SAMPLES_PER_LABEL * num_labels), max(1, SAMPLE_BYTES // channels))
-    left = SAMPLE_BYTES // limit - channels
+    channels, probes = sum(c for c, _, _ in sizes.values()), 4 * num_labels
+    most = max(1, SAMPLE_BYTES // channels - probes)
+    limit = min(max(SAMPLES, SAMPLES_PER_LABEL * num_labels), most)
+    left = SAMPLE_BYTES // (limit + probes) - channels
     finer = {name: list(even_grids(h, w)) for name, (_, h, w) in sizes.items()}
     chosen: dict[str, Grid] = {name: grids.pop(0) for name, grids in finer.items()}
 
