@@ -1,11 +1,15 @@
 """Budgets on random networks: met, nested, whole at 1, and refused when they cannot be met."""
 
+from types import SimpleNamespace
+from typing import cast
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prune_dl.prune.errors import GateError, UsageError
+from prune_dl.prune.mechanism.spectrum import Spectrum
 from prune_dl.prune.selection.allocate import allocate, lower_hull
 from prune_dl.prune.selection.criteria import Ranking, rank
 from prune_dl.prune.structure.cost import CostModel
@@ -94,6 +98,42 @@ def test_widths_are_multiples_or_whole_and_never_less_than_one(method: str) -> N
         assert width % 8 == 0 or width == layer.num_filters
         assert width >= 8
     assert kept(plan).sum() < 204
+
+
+def with_rates(*rates: float | None) -> Spectrum:
+    """A spectrum of which only the success rates count."""
+    groups = [None if rate is None else SimpleNamespace(success_rate=rate) for rate in rates]
+    return cast(Spectrum, SimpleNamespace(groups=groups))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    widths=WIDTHS,
+    share=st.floats(0.3, 1.0),
+    rates=st.lists(st.floats(0.1, 1.0), min_size=4, max_size=4),
+)
+def test_success_rates_spread_the_budget_and_it_is_met(
+    widths: list[int], share: float, rates: list[float]
+) -> None:
+    ranking, structure, cost = prepared(widths)
+    spectrum = with_rates(*rates[: len(widths)])
+    plan = allocate(ranking, structure, cost, keep=share, method="sr", spectrum=spectrum)
+    assert kept(plan).sum() == round(share * sum(widths))
+    assert kept(plan).min() >= 1
+
+
+def test_layers_with_no_success_rate_to_gain_give_way_first() -> None:
+    ranking, structure, cost = prepared([30, 30, 30, 30])
+    line = np.linspace(0, 1, 31)
+    told = Ranking("told", ranking.order, (line,) * 4, ranking.scores)
+    spectrum = with_rates(0.4, None, 0.7, 0.9)
+    widths = kept(
+        allocate(told, structure, cost, params=0.5, method="sr", spectrum=spectrum)
+    ).tolist()
+    assert widths[3] < widths[2]
+    even = kept(allocate(told, structure, cost, params=0.5, method="error")).tolist()
+    assert widths[3] < even[3]
+    assert widths[0] + widths[1] > even[0] + even[1]
 
 
 def test_uniform_keeps_the_share_in_every_layer() -> None:

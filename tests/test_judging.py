@@ -1,38 +1,41 @@
-"""Who decides whether a retraining paid: held-out images, or what both networks still know."""
+"""Who decides whether a retraining paid: held-out images, or the same ones zoomed."""
 
 import pytest
 import torch
 from prune_dl.evaluate.accuracy import Accuracy
 from prune_dl.prune.inputs.arrays import ArraySplit, Images
 from prune_dl.prune.inputs.split import DataSet
-from prune_dl.prune.judging import held_out_accuracy, may_know, retraining_paid
+from prune_dl.prune.judging import held_out_accuracy, may_know, retraining_paid, zoom
 from torch import Tensor, nn
 
 CPU = torch.device("cpu")
-TRAIN, HELD_OUT = range(200), range(200, 250)
+TRAIN, HELD_OUT, FRAME = range(200), range(200, 250), 255
 
 
 def split(numbers: range) -> ArraySplit:
-    """Images whose one pixel is their number; every label is 0."""
-    pixels = torch.tensor(numbers).to(torch.uint8).view(-1, 1, 1, 1)
+    """Images that show their number inside a frame; every label is 0."""
+    pixels = torch.full((len(numbers), 1, 8, 8), FRAME, dtype=torch.uint8)
+    pixels[:, :, 1:7, 1:7] = torch.tensor(numbers).to(torch.uint8).view(-1, 1, 1, 1)
     count = torch.arange(len(numbers))
     return ArraySplit(Images(pixels), count, torch.zeros_like(count), (0.0,), (1 / 255,))
 
 
 PARTS = split(TRAIN), split(HELD_OUT), split(TRAIN)
-DATA = DataSet("numbers", ("a", "b"), (1, 1, 1), (0.0,), (1 / 255,), *PARTS)
+DATA = DataSet("numbers", ("a", "b"), (1, 8, 8), (0.0,), (1 / 255,), *PARTS)
 
 
 class Knows(nn.Module):
-    """Right on the first so many training images and the first so many held-out ones."""
+    """Right on so many training images, held-out images, and held-out images without a frame."""
 
-    def __init__(self, training: int, held_out: int) -> None:
+    def __init__(self, training: int, held_out: int, zoomed: int = 0) -> None:
         super().__init__()
-        self.last = training, 200 + held_out
+        self.training_right, self.held_out_right, self.zoomed_right = training, held_out, zoomed
 
     def forward(self, x: Tensor) -> Tensor:
-        number = x.flatten(1)[:, 0].round()
-        right = (number < self.last[0]) | ((number >= 200) & (number < self.last[1]))
+        number = x[:, 0, 4, 4].round()
+        framed = x[:, 0, 0, 0] == FRAME
+        held_out = torch.where(framed, self.held_out_right, self.zoomed_right)
+        right = (number < self.training_right) | ((number >= 200) & (number < 200 + held_out))
         return torch.stack([right.float(), 1 - right.float()], 1)
 
 
@@ -54,14 +57,24 @@ def test_an_original_that_never_saw_the_held_out_images_leaves_the_word_to_them(
     assert note == "retraining was dropped: held-out top-1 0.7000 after it, 0.7200 before it"
 
 
-def test_what_the_original_has_learned_is_compared_on_training_images() -> None:
-    paid, note = verdict(Knows(190, 48), Knows(180, 45), Knows(186, 43))
+def test_what_the_original_has_learned_is_compared_zoomed() -> None:
+    paid, note = verdict(Knows(190, 48), Knows(180, 45, 30), Knows(170, 43, 31))
     assert paid
-    assert "0.9300 after it, 0.9000 before it" in note
+    assert "0.6200 after it, 0.6000 before it on the same images zoomed" in note
     assert "probably learned them" in note
-    paid, note = verdict(Knows(190, 48), Knows(180, 45), Knows(180, 43))
+    paid, note = verdict(Knows(190, 48), Knows(180, 45, 30), Knows(190, 43, 30))
     assert not paid
-    assert "0.9000 after it, 0.9000 before it" in note
+    assert "retraining was dropped" in note
+    assert "0.6000 after it, 0.6000 before it on the same images zoomed" in note
+
+
+def test_a_zoomed_image_is_its_middle_at_the_old_size() -> None:
+    rising = torch.arange(16.0).view(1, 1, 1, 16).expand(2, 3, 12, 16)
+    zoomed = zoom(rising)
+    assert zoomed.shape == rising.shape
+    assert zoomed[0, 0, 0, 0] == 2
+    assert zoomed[0, 0, 0, -1] == 13
+    assert zoomed[0, 0, 0].diff()[2:-2].allclose(torch.tensor(0.75))
 
 
 @pytest.mark.parametrize(
