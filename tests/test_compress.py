@@ -70,6 +70,29 @@ def test_the_recipe_reaches_the_training(trained: Trained, monkeypatch: pytest.M
     assert (recipe.epochs, recipe.batch_size, recipe.distill) == (3, 64, 0.0)
 
 
+def test_a_retraining_that_harms_is_dropped_and_one_that_pays_is_kept(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def harm(network: nn.Module, *args: object, **options: object) -> nn.Module:
+        with torch.no_grad():
+            network.classifier.weight.neg_()
+        return network.eval()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "fit", harm)
+        harmed = compress(*trained, 10, keep=0.5, epochs=1)
+    assert harmed.model is harmed.outcome.repaired
+    assert any(line.startswith("retraining was dropped: held-out") for line in harmed.warnings)
+    found = harmed.outcome.held_out
+    assert found["final"] == found["repaired"]
+    assert found["retrained"].top1 < found["repaired"].top1
+    better = compress(*trained, 10, keep=0.15, epochs=8, lr=0.05, distill=False)
+    found = better.outcome.held_out
+    assert better.model is not better.outcome.repaired
+    assert found["final"] == found["retrained"]
+    assert found["final"].top1 > found["repaired"].top1
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
