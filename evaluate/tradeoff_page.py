@@ -66,7 +66,7 @@ def _scatter(tradeoff: Tradeoff, cost: str, title: str, unit: float) -> Figure:
     formats = dict.fromkeys(point.format for point in tradeoff.points)
     traces = [_trace(tradeoff, name, cost, unit) for name in formats]
     traces = [trace for trace in traces if trace["x"]]
-    widest = max((max(trace["x"]) for trace in traces), default=1.0)
+    widest = max((x for trace in traces for x in _right_ends(trace)), default=1.0)
     layout = {
         "xaxis": {"title": {"text": title}, "range": [-0.08 * widest, 1.12 * widest]},
         "yaxis": {"title": {"text": "top-1 of the file, held-out images, %"}},
@@ -74,6 +74,12 @@ def _scatter(tradeoff: Tradeoff, cost: str, title: str, unit: float) -> Figure:
         "showlegend": True,
     }
     return {"data": traces, "layout": layout, "height": 420}
+
+
+def _right_ends(trace: dict[str, Any]) -> list[float]:
+    """How far to the right the points of a trace reach, with their bars."""
+    bars = trace.get("error_x", {}).get("array", [0.0] * len(trace["x"]))
+    return [x + bar for x, bar in zip(trace["x"], bars, strict=True)]
 
 
 def _shown(tradeoff: Tradeoff, name: str, cost: str) -> Iterator[tuple[TradeoffPoint, bool]]:
