@@ -10,7 +10,15 @@
 | taylor     | the smallest first-order change of the loss                | batches              |
 | random     | a seeded permutation                                       |                      |
 
-In the first three the filters that stay readjust after every removal (see `response`).
+In the first three the filters that stay readjust after every removal (see `response`). The default,
+mechanism, removes one by one the unit whose loss raises
+
+    sum over readers r of E_r / V_r  +  0.3 E_fields / V_fields
+
+least: E is the least squared error of targets predicted from the channels that are left, V their
+variance. The targets of a reader are its responses; those of the fields are, for every label j,
+sum over units u of s_u W_u[j] x_u, the evidence for j that a linear probe W finds in the channels
+x_u of unit u, with s_u = SNR_u / (1 + SNR_u): clean fields count, noisy ones hardly do.
 l1, l2, fpgm, lamp and bn-scale look at the weights alone; package.module:callable is the user's
 own (see `custom`).
 
