@@ -14,8 +14,14 @@ from torch import nn
 from ..evaluate.accuracy import Accuracy
 from .config import RetrainOptions, SelectOptions
 from .errors import PruneError
-from .inputs.split import DataSet
-from .judging import example_of, held_out_accuracy, retraining_paid
+from .inputs.split import DataSet, Split
+from .judging import (
+    Zoomed,
+    example_of,
+    has_learned_held_out,
+    held_out_accuracy,
+    retraining_paid,
+)
 from .mending import REFIT_IMAGES as REFIT_IMAGES
 from .mending import mend
 from .output import Diary
@@ -113,13 +119,19 @@ def _retrain(
     diary: Diary,
 ) -> nn.Module:
     """The retrained network, or the one that came in where that is the better one."""
+    watched: Split = data.held_out
+    if recipe.patience is not None and has_learned_held_out(teacher, data, device):
+        watched = Zoomed(data.held_out)
+        diary.warnings.append(
+            "--patience looked at zoomed images: the original has probably learned held-out ones"
+        )
     with diary.stage("retrain") as progress:
         trained = fit(
             copy.deepcopy(repaired),
             data.train,
             recipe,
             device=device,
-            held_out=data.held_out,
+            held_out=watched,
             teacher=teacher,
             resume=checkpoint,
             progress=progress,

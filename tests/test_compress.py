@@ -8,6 +8,7 @@ from prune_dl.prune import compress, pipeline
 from prune_dl.prune.errors import UsageError
 from prune_dl.prune.inputs.data import open_data
 from prune_dl.prune.inputs.zoo import build
+from prune_dl.prune.judging import Zoomed
 from prune_dl.prune.training.train import Training, fit
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -68,6 +69,25 @@ def test_the_recipe_reaches_the_training(trained: Trained, monkeypatch: pytest.M
     (recipe,) = recipes
     assert {name: getattr(recipe, name) for name in given} == given
     assert (recipe.epochs, recipe.batch_size, recipe.distill) == (3, 64, 0.0)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_early_stopping_looks_at_images_that_the_original_does_not_know(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    model, loader = trained
+    watched: list[object] = []
+
+    def note(network: nn.Module, *args: object, **options: object) -> nn.Module:
+        watched.append(options["held_out"])
+        return network.eval()
+
+    monkeypatch.setattr(pipeline, "fit", note)
+    images, labels_N = loader.dataset.tensors  # type: ignore[attr-defined]
+    others = loader if known else DataLoader(TensorDataset(images.flip(2), labels_N))
+    result = compress(model, loader, 10, keep=0.5, epochs=2, patience=1, held_out=others)
+    assert isinstance(watched[0], Zoomed) is known
+    assert any("--patience looked at zoomed" in line for line in result.warnings) is known
 
 
 def test_a_retraining_that_harms_is_dropped_and_one_that_pays_is_kept(
