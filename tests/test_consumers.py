@@ -140,5 +140,5 @@ def open_page(site: str, folder: Path) -> str:
         *("--virtual-time-budget=60000", f"--user-data-dir={folder / 'profile'}"),
         *("--dump-dom", site),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
     return done.stdout
