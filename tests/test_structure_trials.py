@@ -208,9 +208,9 @@ def viewed_output() -> zoo.Built:
 
     def forward(net: zoo.Net, x: Tensor) -> Tensor:
         x = net.a(x)
-        return x.view(x.shape[0], 2, 4, *x.shape[2:])
+        return x.view(x.shape[0], 4, 4, *x.shape[2:])
 
-    return zoo.Net(forward, a=zoo.conv(3, 8)), zoo.images()
+    return zoo.Net(forward, a=zoo.conv(3, 16)), zoo.images()
 
 
 @pytest.mark.parametrize("build", [zoo.shuffle, zoo.residual, attentive, viewed_output])
