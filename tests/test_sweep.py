@@ -9,7 +9,7 @@ import pytest
 from prune_dl.evaluate.accuracy import Accuracy
 from prune_dl.evaluate.tradeoff import TradeoffPoint
 from prune_dl.export.session import open_session
-from prune_dl.prune import sweep_job
+from prune_dl.prune import planning, sweep_job
 from prune_dl.prune.config import BenchOptions, DataOptions, NetworkOptions, RunOptions, Sweep
 from prune_dl.prune.distribute import ray_map
 from prune_dl.prune.errors import UsageError
@@ -186,15 +186,20 @@ def test_a_bug_in_one_point_is_a_row_and_resume_makes_it_again(tmp_path, monkeyp
 
 @pytest.mark.slow
 def test_points_by_latency_and_by_hardware_widths(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    asked = []
+
+    def measured(model, structure, example, *, provider, **_):
+        asked.append(provider)
+        return {g.name: (*range(3, len(g.units), 3), len(g.units)) for g in structure.groups}
+
+    monkeypatch.setattr(planning, "efficient_widths", measured)
     widths = run_sweep(
         small_sweep(tmp_path, tmp_path / "widths", macs=(0.5,), hardware_widths="cpu"), "a"
     )
     assert labels_of(widths)[-1] == ("macs 0.5", "float32", False)
     plan = Plan.from_json((tmp_path / "widths" / "macs-0.5" / "plan.json").read_text())
-    stairs = [json.loads(file.read_text()) for file in (tmp_path / "cache").rglob("*.json")]
-    measured = {width for stair in stairs for width in stair["widths"]}
-    assert {len(layer.kept) for layer in plan.layers} <= measured
+    assert all(len(x.kept) % 3 == 0 or len(x.kept) == x.num_filters for x in plan.layers)
+    assert any(len(x.kept) < x.num_filters for x in plan.layers)
     fast = run_sweep(small_sweep(tmp_path, tmp_path / "fast", latency_ms=(1e-6, 1e6)), "b")
     assert labels_of(fast)[1:] == [
         ("latency-ms 1e-06", "float32", True),
@@ -202,6 +207,8 @@ def test_points_by_latency_and_by_hardware_widths(tmp_path, monkeypatch):
     ]
     assert "cannot be met" in fast.points[1].error
     assert fast.points[2].macs == fast.points[0].macs
+    assert "--latency-ms 1e+06 led to 1.000 of the MACs" in fast.points[2].notes
+    assert asked == ["cpu", "cpu"]
 
 
 @pytest.mark.slow
