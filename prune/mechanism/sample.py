@@ -136,9 +136,11 @@ class Sampler:
         self._keys_N = keys_N
         keys_R = _part_keys(keys_N, len(labels_R) // len(keys_N), self._runs)
         index_B = torch.nonzero(keys_R <= self._bar())[:, 0]
-        there = index_B.to(map_NCHW.device)
-        levels_BD, steps_B = quantise(pool(map_NCHW[there], self.grid))
-        tensors = (levels_BD.cpu(), steps_B.cpu(), labels_R[there].cpu(), keys_R[index_B])
+        if len(index_B) < len(keys_R):  # picking all would copy large maps for nothing
+            there = index_B.to(map_NCHW.device)
+            map_NCHW, labels_R, keys_R = map_NCHW[there], labels_R[there], keys_R[index_B]
+        levels_BD, steps_B = quantise(pool(map_NCHW, self.grid))
+        tensors = (levels_BD.cpu(), steps_B.cpu(), labels_R.cpu(), keys_R)
         self.parts.append(LayerSample(self.grid, self.cell_area, self.limit, *tensors))
         if sum(len(part.keys_S) for part in self.parts[1:]) >= FLUSH_AT:
             self.finish()
