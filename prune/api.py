@@ -182,8 +182,8 @@ def compress(
         epochs: of retraining; 0 for none.
         rank: what ranks filters, as `--rank` takes it; or a function of yours, from the top level
             of its module (its parameters: `prune/selection/custom.py`).
-        cut_depth: also cut off layers that bring no success rate, where the network is better
-            for it at the same budget.
+        cut_depth: also take out layers that bring no success rate (the end, or residual
+            branches), where the network is better for it at the same budget.
         steps: reach the budget in so many steps, with an epoch of retraining between two.
         progress: draw progress bars on stderr.
         **options: any other flag of `prune-dl` that chooses filters, retrains or measures latency,

@@ -162,12 +162,17 @@ def layer_lines(model: nn.Module, planned: Planned) -> tuple[LayerLine, ...]:
 
 
 def _lines_cut_off(model: nn.Module, planned: Planned) -> Iterator[LayerLine]:
-    """Layers of the network that came in which the depth cut took out."""
+    """Layers of the network that came in which less depth took out."""
     for name in planned.cut.passed if planned.cut else ():
-        weight = getattr(model.get_submodule(name), "weight", None)
-        if weight is not None and weight.ndim > 1:
-            reason = "cut off: its input already tells the labels as well as any later layer"
-            yield LayerLine(name, len(weight), 0, reason=reason)
+        for inner, layer in model.get_submodule(name).named_modules():
+            weight = getattr(layer, "weight", None)
+            if weight is not None and weight.ndim > 1:
+                reason = (
+                    "its branch went: the success rate behind the block is no higher than before it"
+                    if inner
+                    else "cut off: its input already tells the labels as well as any later layer"
+                )
+                yield LayerLine(f"{name}.{inner}".rstrip("."), len(weight), 0, reason=reason)
 
 
 @dataclass(frozen=True)

@@ -77,8 +77,8 @@ class SelectOptions:
     images: int = 6000
     """Training images that the statistics are taken from."""
     cut_depth: bool = False
-    """Also cut off the layers that bring no success rate, if the network is better for it at the
-    same budget (held-out images, after repair); its classifier is then a probe of what is left."""
+    """Also take out layers that bring no success rate (the end, or residual branches), if that is
+    better at the same budget (held-out images, after repair); the classifier is solved again."""
     steps: int = 1
     """Reach the budget in so many steps: rank, remove, repair, retrain for one epoch, and again;
     --epochs are those of the last step."""

@@ -1,8 +1,10 @@
-"""`--cut-depth`: cut the layers off that bring no success rate, where that is the cheaper way.
+"""`--cut-depth`: take out the layers that bring no success rate, where that is the cheaper way.
 
-The first layer whose input already tells the labels as well as any later one, within the noise of
-the held-out images, and all behind it go; the classifier is a linear probe of what is left. It is
-fitted in closed form to the original's answers.
+Two ways are tried. The end goes: the first layer whose input already tells the labels as well as
+any later one, within the noise of the held-out images, and all behind it. Or residual branches go:
+those of blocks behind which the success rate is no higher than before them, one by one, as long as
+the network without them is as good within that noise. Either way the classifier is a linear probe
+of what is left, fitted in closed form to the original's answers.
 """
 
 import copy
@@ -17,7 +19,7 @@ from .checks import stated_budgets
 from .config import SelectOptions
 from .errors import GateError, InputError
 from .inputs.split import DataSet
-from .judging import BATCH_SIZE, example_of
+from .judging import BATCH_SIZE, example_of, held_out_accuracy
 from .mechanism.spectrum import DepthPoint
 from .output import Diary
 from .planning import Amounts, Planned, check_removable, make_plan, trial_top1
@@ -26,7 +28,7 @@ from .selection.refit import PENALTY
 from .selection.samples import inputs_of
 from .selection.visits import MAX_INPUTS
 from .structure.cost import CostModel
-from .structure.depth import DepthCut, cut_off, find_cut
+from .structure.depth import DepthCut, cut_off, find_classifier, find_cut, residual_blocks
 from .structure.shadow import undisturbed
 from .structure.trace import trace
 
@@ -43,34 +45,50 @@ def plan_at_best_depth(
     seed: int,
     diary: Diary,
 ) -> Planned:
-    """The plan at whole depth, or that of the network cut off where it wins.
+    """The plan at whole depth, or that of a network of less depth where it wins.
 
-    Both meet the same budget, a share of the network that came in, and both are repaired; held-out
+    All meet the same budget, a share of the network that came in, and all are repaired; held-out
     images decide, and the shorter one has a tie.
 
     Raises:
         UsageError, InputError, GateError: as `make_plan` does.
     """
     whole = make_plan(model, data, select, device=device, seed=seed, diary=diary)
-    found = shorten(model, data, whole, device)
-    if found is None:
+
+    def top1_of(network: nn.Module, plan: Planned) -> float:
+        repair = select.repair
+        return trial_top1(network, data, plan.measured, plan.plan, device, with_repair=repair)
+
+    best, top1 = whole, {"whole depth": top1_of(model, whole)}
+    shorter = _of_less_depth(model, data, whole, device)
+    if not shorter:
         diary.warnings.append("--cut-depth: no layer can be cut off; the depth stays as it was")
         return whole
-    shorter, cut = found
-    try:
-        budget = _budget_of(shorter, data, select, whole.original, device)
-        short = make_plan(shorter, data, budget, device=device, seed=seed, diary=diary)
-    except GateError as error:
-        diary.warnings.append(f"--cut-depth: cut off at {cut.passed[0]}, {error}")
-        return whole
-    cut_off_at = f"cut off at {cut.passed[0]}"
-    top1 = {
-        name: trial_top1(network, data, plan.measured, plan.plan, device, with_repair=select.repair)
-        for name, network, plan in (("whole depth", model, whole), (cut_off_at, shorter, short))
-    }
-    if top1["whole depth"] > top1[cut_off_at]:
-        return replace(whole, depth_top1=top1)
-    return replace(short, original=whole.original, cut=cut, depth_top1=top1)
+    for name, (network, cut) in shorter.items():
+        try:
+            budget = _budget_of(network, data, select, whole.original, device)
+            plan = make_plan(network, data, budget, device=device, seed=seed, diary=diary)
+        except GateError as error:
+            diary.warnings.append(f"--cut-depth: {name}, {error}")
+            continue
+        top1[name] = top1_of(network, plan)
+        if top1[name] >= max(top1.values()):
+            best = replace(plan, original=whole.original, cut=cut)
+    return replace(best, depth_top1=top1) if len(top1) > 1 else whole
+
+
+def _of_less_depth(
+    model: nn.Module, data: DataSet, planned: Planned, device: torch.device
+) -> dict[str, tuple[nn.Module, DepthCut]]:
+    """Copies of the network to compare, by what was taken out, in words."""
+    found: dict[str, tuple[nn.Module, DepthCut]] = {}
+    end = shorten(model, data, planned, device)
+    if end is not None:
+        found[f"cut off at {end[1].passed[0]}"] = end
+    fewer = without_branches(model, data, planned, device)
+    if fewer is not None:
+        found[f"without the branches of {', '.join(fewer[1].passed)}"] = fewer
+    return found
 
 
 def _budget_of(
@@ -111,14 +129,69 @@ def shorten(
     return None
 
 
+def without_branches(
+    model: nn.Module, data: DataSet, planned: Planned, device: torch.device
+) -> tuple[nn.Module, DepthCut] | None:
+    """A copy of the network without the residual branches that bring nothing; None without any.
+
+    The input is untouched.
+    """
+    example = example_of(data, device)
+    blocks = blocks_without_gain(
+        planned.spectrum.depth, residual_blocks(model, example), data.held_out.num_images
+    )
+    if not blocks:
+        return None
+    try:
+        classifier, num_features = find_classifier(model, example)
+    except InputError:
+        return None
+    whole = held_out_accuracy(model, data, device)
+    least = whole.top1 - noise_of(whole.top1, whole.total)
+    batches = data.train.batches(BATCH_SIZE, device=device, limit=PROBE_IMAGES)
+    images = [images for images, _ in batches]
+    best: tuple[nn.Module, DepthCut] | None = None
+    for block in blocks:
+        cut = DepthCut((*(best[1].passed if best else ()), block), classifier, num_features)
+        shorter = copy.deepcopy(model)
+        cut_off(shorter, cut)
+        fit_classifier(shorter, model, classifier, images)
+        if held_out_accuracy(shorter, data, device).top1 >= least:
+            best = shorter, cut
+    return best
+
+
+def blocks_without_gain(
+    depth: Sequence[DepthPoint], blocks: Sequence[str], num_images: int
+) -> list[str]:
+    """Blocks behind which the success rate is no higher than before them, least gain first.
+
+    Within one standard error of a rate over `num_images` images. The rate before a block is that of
+    its first reader, the rate behind it that of the first reader that runs after its own.
+    """
+    gains: dict[str, float] = {}
+    noise = noise_of(max((point.success_rate for point in depth), default=0.0), num_images)
+    for block in blocks:
+        inside = [i for i, point in enumerate(depth) if point.reader.startswith(f"{block}.")]
+        if inside and inside[-1] + 1 < len(depth):
+            before, behind = depth[inside[0]], depth[inside[-1] + 1]
+            gains[block] = behind.success_rate - before.success_rate
+    return sorted((x for x in gains if gains[x] <= noise), key=lambda x: gains[x])
+
+
+def noise_of(rate: float, num_images: int) -> float:
+    """Standard error of a success rate, a fraction."""
+    return sqrt(rate * (1 - rate) / max(1, num_images))
+
+
 def layers_without_gain(depth: Sequence[DepthPoint], num_images: int) -> list[str]:
     """Readers whose input already has the best success rate, first to last.
 
     Within one standard error of a rate over `num_images` images.
     """
     best = max((point.success_rate for point in depth), default=0.0)
-    noise = sqrt(best * (1 - best) / max(1, num_images))
-    return [point.reader for point in depth if point.success_rate >= best - noise]
+    least = best - noise_of(best, num_images)
+    return [point.reader for point in depth if point.success_rate >= least]
 
 
 def fit_classifier(

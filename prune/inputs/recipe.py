@@ -4,7 +4,7 @@ Format, version 1: a safetensors file (no pickle; any safetensors reader opens i
 
     metadata    format = "prune-dl", version = "1"
                 origin = JSON object: arch, num_labels, data, labels, input_size, mean, std, and
-                         cut (passed, classifier, num_features) where it was cut off in depth
+                         cut (passed, classifier, num_features) where it has less depth
                 notes  = JSON object of strings, free
     tensors     NAME              weights and buffers under their names in the state dict; a tensor
                                   that has several names is stored under the first

@@ -1,8 +1,10 @@
-"""Cut a network off behind a layer: what follows passes its input on, up to the classifier.
+"""Less depth: cut a network off behind a layer, or take residual branches out of it.
 
-The layers with tensors of their own that run from a given layer on become `nn.Identity`; the last
-linear layer, the classifier, takes what arrives there. The class of the network, and everything
-without tensors (pooling, flattening, sums of residual branches), stay.
+Cut off: the layers with tensors of their own that run from a given layer on become `nn.Identity`;
+the last linear layer, the classifier, takes what arrives there. The class of the network, and
+everything without tensors (pooling, flattening, sums of residual branches), stay.
+
+A residual block that becomes `nn.Identity` has lost its branch: its input goes on as it came.
 """
 
 import copy
@@ -12,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from ..errors import InputError
 from .shadow import call, undisturbed
@@ -19,7 +22,7 @@ from .shadow import call, undisturbed
 
 @dataclass(frozen=True)
 class DepthCut:
-    """How a network was cut off: plain values, so that a file can hold it.
+    """What was taken out in depth: plain values, so that a file can hold it.
 
     Attributes:
         passed: modules that pass their input on.
@@ -64,8 +67,76 @@ def find_cut(model: nn.Module, layer: str, example_inputs: Any) -> DepthCut:
     return DepthCut(passed, classifier, _num_features(trial, layer, classifier, example_inputs))
 
 
+def find_classifier(model: nn.Module, example_inputs: Any) -> tuple[str, int]:
+    """The linear layer that gives the outputs, and how many inputs it has.
+
+    Raises:
+        InputError: the network does not end in a linear layer.
+    """
+    name = _names_in_order(model, example_inputs)[-1]
+    linear = model.get_submodule(name)
+    assert isinstance(linear, nn.Linear), "checked by _names_in_order"
+    return name, linear.in_features
+
+
+def residual_blocks(model: nn.Module, example_inputs: Any) -> tuple[str, ...]:
+    """Blocks that give back their very input once all their parameters are zero, as they run.
+
+    That is what a residual block does whose branch is gone, whatever its code looks like. Of
+    blocks within blocks the inner ones are meant; one that runs more than once is left out. The
+    network is left as it was.
+    """
+    trial = copy.deepcopy(model).eval()
+    runs: dict[str, list[_Run]] = {}
+    handles = [
+        module.register_forward_pre_hook(
+            lambda _, args, kwargs, name=name: runs.setdefault(name, []).append(_Run(args, kwargs)),
+            with_kwargs=True,
+        )
+        for name, module in trial.named_modules()
+        if name and any(True for _ in module.children()) and any(True for _ in module.parameters())
+    ]
+    with undisturbed(trial):
+        call(trial, example_inputs)
+        for handle in handles:
+            handle.remove()
+        found = [
+            name
+            for name, given in runs.items()
+            if len(given) == 1 and given[0].passes_through(trial.get_submodule(name))
+        ]
+    return tuple(x for x in found if not any(y.startswith(f"{x}.") for y in found))
+
+
+class _Run:
+    """What a module was called with; copied, because the code behind may write into it."""
+
+    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.args, self.kwargs = tree_map(
+            lambda x: x.clone() if isinstance(x, Tensor) else x, (args, kwargs)
+        )
+
+    def passes_through(self, module: nn.Module) -> bool:
+        """Whether a copy with zeros for parameters answers with its only argument."""
+        if len(self.args) != 1 or self.kwargs or not isinstance(self.args[0], Tensor):
+            return False
+        empty = copy.deepcopy(module)
+        for parameter in empty.parameters():
+            parameter.zero_()
+        given = self.args[0].clone()
+        try:
+            answer = empty(*self.args)
+        except (RuntimeError, ValueError, IndexError, TypeError, AttributeError):
+            return False  # code that cannot run on zeros is no residual block
+        return (
+            isinstance(answer, Tensor)
+            and answer.shape == given.shape
+            and torch.allclose(answer, given)
+        )
+
+
 def cut_off(model: nn.Module, cut: DepthCut) -> None:
-    """Cut a fresh network off, in place; its classifier answers zero until it has weights.
+    """Take it out of a fresh network, in place; its classifier answers zero until it has weights.
 
     Raises:
         InputError: the network has no such layers.
