@@ -8,7 +8,8 @@ without refit ("l1-repaired") or without both ("l1-unrepaired"), and Torch-Pruni
 global over the layers ("tp-l1", "tp-l2", "tp-bn-scale", "tp-taylor", "tp-fpgm", "tp-lamp"), or
 uniform ("tp-random"; all need torch-pruning). Columns: test accuracy with no gradient step, after
 BN re-estimation, after a few batches of SGD, after a few epochs, all with the same images, batches
-and seeds; multiply-adds; seconds of ranking.
+and seeds; multiply-adds; seconds of ranking. Accuracies are measured in bfloat16 where the
+processor has it (prune_dl.prune.training.device), for every arm alike.
 
 The statistics are kept in OUT. Each row is written to OUT/rows.jsonl as soon as it is measured, and
 a second call with the same settings goes on where the first stopped; several budgets may share OUT.
@@ -45,6 +46,7 @@ from prune_dl.prune.structure.plan import Plan
 from prune_dl.prune.structure.surgery import remove
 from prune_dl.prune.structure.trace import trace
 from prune_dl.prune.structure.units import Structure
+from prune_dl.prune.training.device import autocast
 from prune_dl.prune.training.train import Training, fit, retraining
 from torch import Tensor, nn
 
@@ -216,7 +218,8 @@ def measure_row(scene: Scene, settings: Settings, arm: str, seed: int) -> Row:
     test = scene.data.test
 
     def top1(model: nn.Module) -> float:
-        return measure_accuracy(model.eval(), test, device=CPU, limit=settings.test_images).top1
+        with autocast(CPU):
+            return measure_accuracy(model.eval(), test, device=CPU, limit=settings.test_images).top1
 
     no_step = top1(smaller)
     renormed = reestimate_norms(smaller, few(scene, 2560), CPU)
