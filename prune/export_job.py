@@ -92,7 +92,8 @@ def _test(exported: Exported, data: DataSet, variant: Variant) -> dict[str, Any]
     add_metadata(exported.path, accuracy_entry(counts))
     accuracy = Accuracy(correct, total)
     ends = {"test_low": accuracy.low, "test_high": accuracy.high}
-    return {"test_top1": accuracy.top1, **ends, "test_images": total}
+    size = {"size_bytes": exported.path.stat().st_size}
+    return {"test_top1": accuracy.top1, **ends, "test_images": total, **size}
 
 
 def export_hub_folder(options: Export) -> dict[str, Any]:

@@ -62,6 +62,7 @@ def test_every_flag_at_once(
     assert result["test_images"] == open_data("digits").test.num_images
     assert result["test_low"] <= result["test_top1"] <= result["test_high"]
     assert result["top1_agreement"] >= 0.99
+    assert result["size_bytes"] == out.stat().st_size
     assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
 
 
