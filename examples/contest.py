@@ -230,12 +230,9 @@ def measure_row(scene: Scene, settings: Settings, arm: str, seed: int) -> Row:
         return top1(fit(copy.deepcopy(start), scene.data.train, recipe, device=CPU))
 
     recipe = retraining(1, lr=settings.lr, seed=seed, distill=0.0)
-    brief, long = (
-        replace(recipe, max_batches=settings.batches),
-        replace(recipe, epochs=settings.epochs),
-    )
-    trained = after(brief) if settings.batches else None
-    trained_epochs = after(long) if settings.epochs else None
+    batches, epochs = settings.batches, settings.epochs
+    trained = after(replace(recipe, max_batches=batches)) if batches else None
+    trained_epochs = after(replace(recipe, epochs=epochs)) if epochs else None
     return Row(arm, seed, share, no_step, norms, trained, trained_epochs, seconds)
 
 
