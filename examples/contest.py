@@ -77,16 +77,20 @@ class Settings:
 
 @dataclass(frozen=True)
 class Row:
-    """One arm, one seed. Accuracies are fractions of the test part (its first shuffled images)."""
+    """One arm, one seed. Accuracies are fractions of the test part (its first shuffled images).
+
+    A peer that cannot prune the network has no figures, and its error.
+    """
 
     arm: str
     seed: int
-    macs_share: float
-    no_step: float
-    norms: float
+    macs_share: float | None
+    no_step: float | None
+    norms: float | None
     trained: float | None
     trained_epochs: float | None
-    ranking_seconds: float
+    ranking_seconds: float | None
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -212,9 +216,29 @@ def accumulate_gradients(model: nn.Module, batches: Iterator[tuple[Tensor, Tenso
 
 
 def measure_row(scene: Scene, settings: Settings, arm: str, seed: int) -> Row:
-    """Build one arm's network and measure every column."""
-    build = peer if arm.startswith("tp-") else ours
-    smaller, share, seconds = build(scene, arm, settings.macs, seed)
+    """Make one arm's network and measure every column."""
+    if not arm.startswith("tp-"):
+        return measure_network(scene, settings, arm, seed, *ours(scene, arm, settings.macs, seed))
+    try:
+        smaller, share, seconds = peer(scene, arm, settings.macs, seed)
+        with torch.no_grad():
+            smaller.eval()(torch.zeros(2, *scene.data.input_size))
+    except Exception as error:  # whatever it is, it is a result of the contest
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        return Row(arm, seed, None, None, None, None, None, None, reason)
+    return measure_network(scene, settings, arm, seed, smaller, share, seconds)
+
+
+def measure_network(
+    scene: Scene,
+    settings: Settings,
+    arm: str,
+    seed: int,
+    smaller: nn.Module,
+    share: float,
+    seconds: float,
+) -> Row:
+    """Every column of a network that was made."""
     test = scene.data.test
 
     def top1(model: nn.Module) -> float:

@@ -16,19 +16,20 @@ class Measured(Protocol):
     """What is shown of a row; accuracies are fractions."""
 
     arm: str
-    macs_share: float
-    no_step: float
-    norms: float
+    macs_share: float | None
+    no_step: float | None
+    norms: float | None
     trained: float | None
     trained_epochs: float | None
-    ranking_seconds: float
+    ranking_seconds: float | None
+    error: str
 
 
 def arms_by_accuracy(rows: Sequence[Measured]) -> list[str]:
     """Arms, the best without a gradient step first."""
     best: dict[str, float] = {}
     for row in rows:
-        best[row.arm] = max(best.get(row.arm, 0.0), row.no_step, row.norms)
+        best[row.arm] = max(best.get(row.arm, 0.0), row.no_step or 0.0, row.norms or 0.0)
     return sorted(best, key=lambda arm: -best[arm])
 
 
@@ -53,10 +54,13 @@ def table(rows: Sequence[Measured]) -> str:
         f"|---|---|---|{'---|' * len(COLUMNS)}---|",
     ]
     for arm in arms_by_accuracy(rows):
-        seconds = [row.ranking_seconds for row in rows if row.arm == arm]
+        own = [row for row in rows if row.arm == arm]
         cells = [cell(values_of(rows, arm, column)) for column in ("macs_share", *COLUMNS)]
-        mean_seconds = f"{sum(seconds) / len(seconds):.1f}"
-        lines.append(f"| {arm} | {len(seconds)} | {' | '.join([*cells, mean_seconds])} |")
+        seconds = [row.ranking_seconds for row in own if row.ranking_seconds is not None]
+        mean = f"{sum(seconds) / len(seconds):.1f}" if seconds else "not run"
+        lines.append(f"| {arm} | {len(own)} | {' | '.join([*cells, mean])} |")
+    failed = dict.fromkeys((row.arm, row.error) for row in rows if row.error)
+    lines += [""] * bool(failed) + [f"- {arm} fails: {error}" for arm, error in failed]
     return "\n".join(lines) + "\n"
 
 

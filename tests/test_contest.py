@@ -74,3 +74,20 @@ def test_a_peer_reaches_the_same_budget(checkpoint: Path, tmp_path: Path) -> Non
     row = contest.run(settings, ["tp-l2"], [0], tmp_path)[0]
     assert row.macs_share == pytest.approx(0.5, abs=0.04)
     assert row.trained is None
+
+
+def test_a_peer_that_fails_is_a_row_with_its_error(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contest = load_contest()
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("by no channels")
+
+    monkeypatch.setattr(contest, "peer", broken)
+    settings = contest.Settings(str(checkpoint), "digits", 0.5, 600, 0, 0, 0.02, 100)
+    row = contest.run(settings, ["tp-l2"], [0], tmp_path)[0]
+    assert (row.no_step, row.error) == (None, "ZeroDivisionError: by no channels")
+    table = (tmp_path / "0.5.md").read_text()
+    assert "| tp-l2 | 1 | not run |" in table
+    assert "- tp-l2 fails: ZeroDivisionError: by no channels" in table
