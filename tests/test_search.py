@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from prune_dl.prune.errors import GateError, InputError
 from prune_dl.prune.selection.criteria import Ranking
-from prune_dl.prune.selection.search import contest, thinnest, widest
+from prune_dl.prune.selection.search import contest, thinnest
 from prune_dl.prune.structure.plan import LayerPlan, Plan
 
 
@@ -50,18 +50,3 @@ def test_thinnest_keeps_everything_where_nothing_smaller_is_good_enough() -> Non
     share, plan = thinnest(lambda s: plan_of_width(round(100 * s)), lambda _: 0.1, 0.5)
     assert share == 1.0
     assert len(plan.layers[0].kept) == 100
-
-
-@pytest.mark.parametrize("most", [1.1, 2.5, 6.0, 9.9])
-def test_widest_is_fast_enough_and_nearly_as_slow_as_allowed(most: float) -> None:
-    share, plan = widest(
-        lambda s: plan_of_width(round(1000 * s)), lambda p: len(p.layers[0].kept) / 100, most, 9
-    )
-    assert len(plan.layers[0].kept) / 100 == pytest.approx(10 * share, abs=0.01)
-    assert 0.98 * most - 0.02 < len(plan.layers[0].kept) / 100 <= most
-
-
-def test_widest_keeps_everything_that_is_fast_enough_and_says_the_fastest_else() -> None:
-    assert widest(lambda s: plan_of_width(round(100 * s)), lambda _: 1.0, 1.0)[0] == 1.0
-    with pytest.raises(GateError, match=r"the fastest plan that was measured takes 3 ms"):
-        widest(lambda s: plan_of_width(round(100 * s)), lambda _: 3.0, 1.0)

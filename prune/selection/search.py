@@ -15,7 +15,7 @@ from .criteria import Ranking
 AUTO = ("mechanism", "response", "l2")
 """Candidates of `--rank auto`, the default first: it wins a tie."""
 SMALLEST = 0.02
-"""Share below which `thinnest` and `widest` do not look."""
+"""Share below which `thinnest` does not look."""
 
 
 @dataclass(frozen=True)
@@ -97,50 +97,3 @@ def thinnest(
         else:
             low = middle
     return high, best
-
-
-def widest(
-    plan_for: Callable[[float], Plan],
-    measure_ms: Callable[[Plan], float],
-    most_ms: float,
-    steps: int = 7,
-) -> tuple[float, Plan]:
-    """The largest share whose plan is fast enough, by bisection.
-
-    Args:
-        plan_for: share in (0, 1] -> plan; a GateError counts as too thin.
-        measure_ms: latency of a plan, milliseconds.
-        most_ms: what it may take.
-        steps: halvings; the share is met to about 2^-steps.
-
-    Returns:
-        the share and its plan, measured and found fast enough.
-
-    Raises:
-        GateError: none is; the message has the fastest.
-    """
-    low, high = SMALLEST, 1.0
-    whole = plan_for(high)
-    fastest = measure_ms(whole)
-    if fastest <= most_ms:
-        return high, whole
-    best: tuple[float, Plan] | None = None
-    for _ in range(steps):
-        middle = (low + high) / 2
-        try:
-            plan = plan_for(middle)
-        except GateError:
-            low = middle
-            continue
-        latency = measure_ms(plan)
-        fastest = min(fastest, latency)
-        if latency <= most_ms:
-            low, best = middle, (middle, plan)
-        else:
-            high = middle
-    if best is None:
-        raise GateError(
-            f"--latency-ms {most_ms:g} cannot be met: the fastest plan that was measured takes "
-            f"{fastest:.3g} ms; give more time, or another provider"
-        )
-    return best
