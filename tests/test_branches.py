@@ -5,14 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 from prune_dl.prune import compress, load
-from prune_dl.prune.inputs.data import open_data
 from prune_dl.prune.inputs.zoo import build
 from prune_dl.prune.mechanism.spectrum import DepthPoint
-from prune_dl.prune.selection.least_squares import Residuals
 from prune_dl.prune.shorten import blocks_without_gain
 from prune_dl.prune.structure.depth import residual_blocks
+from random_features import with_solved_end
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader
 from torchvision.models import VisionTransformer, mobilenet_v2, resnet18
 
 IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -71,21 +70,9 @@ def test_only_blocks_without_gain_go_the_least_first() -> None:
 
 def with_idle_branch() -> tuple[nn.Sequential, DataLoader]:
     """Random features of digits and a probe; the branch in between adds next to nothing."""
-    data = open_data("digits")
-    images, labels_N = next(iter(data.train.batches(900, device="cpu", shuffle_seed=0)))
     torch.manual_seed(0)
-    model = nn.Sequential(
-        *(nn.Conv2d(1, 32, 5, stride=2), nn.ReLU(), nn.MaxPool2d(2)),
-        *(Block(1e-3), nn.Conv2d(32, 48, 3, padding=1), nn.ReLU()),
-        *(nn.Flatten(), nn.Linear(48 * 9, 10)),
-    ).eval()
-    problem = Residuals.none(48 * 9, 10, torch.device("cpu"))
-    with torch.no_grad():
-        problem.add(model[:-1](images), nn.functional.one_hot(labels_N, 10).float())
-        solved = problem.solve(1e-3)
-        model[-1].weight.copy_(solved[:-1].T)
-        model[-1].bias.copy_(solved[-1])
-    return model, DataLoader(TensorDataset(images, labels_N), batch_size=100)
+    layers = [nn.Conv2d(1, 32, 5, stride=2), nn.ReLU(), nn.MaxPool2d(2), Block(1e-3)]
+    return with_solved_end([*layers, nn.Conv2d(32, 48, 3, padding=1), nn.ReLU()], 48 * 9)
 
 
 @pytest.fixture(scope="module")

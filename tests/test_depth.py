@@ -6,14 +6,13 @@ import pytest
 import torch
 from prune_dl.prune import cli, compress, load
 from prune_dl.prune.errors import InputError
-from prune_dl.prune.inputs.data import open_data
 from prune_dl.prune.inputs.zoo import build
 from prune_dl.prune.mechanism.spectrum import DepthPoint
-from prune_dl.prune.selection.least_squares import Residuals
 from prune_dl.prune.shorten import layers_without_gain
 from prune_dl.prune.structure.depth import DepthCut, cut_off, find_cut
+from random_features import with_solved_end
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader
 from torchvision.models import resnet18
 
 IMAGES = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -69,24 +68,13 @@ def test_only_layers_without_gain_go() -> None:
 
 def with_idle_end() -> tuple[nn.Sequential, DataLoader]:
     """Random features of digits and a linear probe; three layers in between do nothing."""
-    data = open_data("digits")
-    images, labels_N = next(iter(data.train.batches(900, device="cpu", shuffle_seed=0)))
     torch.manual_seed(0)
     idle = [nn.Conv2d(32, 32, 3, padding=1, bias=False) for _ in range(3)]
     for layer in idle:
         nn.init.dirac_(layer.weight)
-    model = nn.Sequential(
-        *(nn.Conv2d(1, 32, 5, stride=2), nn.ReLU(), nn.MaxPool2d(2)),
-        *(module for layer in idle for module in (layer, nn.ReLU())),
-        *(nn.Flatten(), nn.Linear(32 * 9, 10)),
-    ).eval()
-    problem = Residuals.none(32 * 9, 10, torch.device("cpu"))
-    with torch.no_grad():
-        problem.add(model[:-1](images), nn.functional.one_hot(labels_N, 10).float())
-        solved = problem.solve(1e-3)
-        model[-1].weight.copy_(solved[:-1].T)
-        model[-1].bias.copy_(solved[-1])
-    return model, DataLoader(TensorDataset(images, labels_N), batch_size=100)
+    layers = [nn.Conv2d(1, 32, 5, stride=2), nn.ReLU(), nn.MaxPool2d(2)]
+    layers += [module for layer in idle for module in (layer, nn.ReLU())]
+    return with_solved_end(layers, 32 * 9)
 
 
 def test_idle_layers_are_cut_off_and_the_file_remembers(tmp_path: Path) -> None:
