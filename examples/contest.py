@@ -35,7 +35,7 @@ from prune_dl.prune.mechanism.spectrum import Spectrum, measure
 from prune_dl.prune.mechanism.statistics import Statistics
 from prune_dl.prune.mechanism.statistics import load as load_statistics
 from prune_dl.prune.mechanism.statistics import save as save_statistics
-from prune_dl.prune.pipeline import REFIT_IMAGES
+from prune_dl.prune.mending import REFIT_IMAGES
 from prune_dl.prune.selection.allocate import allocate
 from prune_dl.prune.selection.criteria import rank
 from prune_dl.prune.selection.norms import find_norm_behind, reestimate_norms

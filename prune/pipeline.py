@@ -22,7 +22,6 @@ from .judging import (
     held_out_accuracy,
     retraining_paid,
 )
-from .mending import REFIT_IMAGES as REFIT_IMAGES
 from .mending import mend
 from .output import Diary
 from .planning import Planned

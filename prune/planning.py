@@ -17,9 +17,7 @@ from .errors import InputError
 from .fitting import Measured, Trials, fit, plan_at, searches_widths
 from .inputs.callables import import_callable, is_callable_name
 from .inputs.split import DataSet
-from .judging import BATCH_SIZE as BATCH_SIZE
-from .judging import HELD_OUT_IMAGES, held_out_accuracy
-from .judging import example_of as example_of
+from .judging import BATCH_SIZE, HELD_OUT_IMAGES, example_of, held_out_accuracy
 from .mechanism.spectrum import Spectrum, measure
 from .mechanism.statistics import Statistics
 from .mending import mend

@@ -14,6 +14,7 @@ from .config_file import to_tables
 from .errors import UsageError
 from .inputs.split import DataSet
 from .job import default_out, open_inputs
+from .judging import BATCH_SIZE, example_of
 from .mechanism.files import filter_norms, save_spectrum, write_filters
 from .mechanism.forward import Batches
 from .mechanism.paper import Sgd, frozen, measure_by_sgd
@@ -22,7 +23,7 @@ from .mechanism.softmax import spectrum_by_softmax
 from .mechanism.spectrum import Spectrum, measure
 from .mechanism.statistics import Statistics, collect
 from .output import Diary, output_folder
-from .planning import BATCH_SIZE, check_removable, example_of
+from .planning import check_removable
 from .selection.allocate import allocate
 from .selection.criteria import Ranking, rank
 from .structure.cost import CostModel
