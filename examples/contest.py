@@ -7,8 +7,9 @@ Arms: every criterion of prune-dl with shared allocation, repair and refit ("mec
 without refit ("l1-repaired") or without both ("l1-unrepaired"), and Torch-Pruning's importances,
 global over the layers ("tp-l1", "tp-l2", "tp-bn-scale", "tp-taylor", "tp-fpgm", "tp-lamp"), or
 uniform ("tp-random"; all need torch-pruning). Columns: test accuracy with no gradient step, after
-BN re-estimation, after a few batches of SGD, after a few epochs, all with the same images, batches
-and seeds; multiply-adds; seconds of ranking. Accuracies are measured in bfloat16 where the
+BN re-estimation, after a few batches of SGD, after a few epochs, all with the same recipe, images,
+batches and seeds (the job's own recipe: the original is the teacher, of the peers too; --distill 0
+is without it); multiply-adds; seconds of ranking. Accuracies are measured in bfloat16 where the
 processor has it (prune_dl.prune.training.device), for every arm alike.
 
 The statistics are kept in OUT. Each row is written to OUT/rows.jsonl as soon as it is measured, and
@@ -72,6 +73,7 @@ class Settings:
     batches: int
     epochs: int
     lr: float
+    distill: float
     test_images: int | None
 
 
@@ -242,7 +244,7 @@ def measure_network(
     test = scene.data.test
 
     def top1(model: nn.Module) -> float:
-        with autocast(CPU):
+        with autocast(CPU, model):
             return measure_accuracy(model.eval(), test, device=CPU, limit=settings.test_images).top1
 
     no_step = top1(smaller)
@@ -251,9 +253,10 @@ def measure_network(
     start = smaller if no_step >= norms else renormed
 
     def after(recipe: Training) -> float:
-        return top1(fit(copy.deepcopy(start), scene.data.train, recipe, device=CPU))
+        trained = copy.deepcopy(start)
+        return top1(fit(trained, scene.data.train, recipe, device=CPU, teacher=scene.model))
 
-    recipe = retraining(1, lr=settings.lr, seed=seed, distill=0.0)
+    recipe = retraining(1, lr=settings.lr, seed=seed, distill=settings.distill)
     batches, epochs = settings.batches, settings.epochs
     trained = after(replace(recipe, max_batches=batches)) if batches else None
     trained_epochs = after(replace(recipe, epochs=epochs)) if epochs else None
@@ -300,6 +303,9 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=150, help="of SGD; 0 for none")
     parser.add_argument("--epochs", type=int, default=0, help="of SGD; 0 for none")
     parser.add_argument("--lr", type=float, default=0.02)
+    parser.add_argument(
+        "--distill", type=float, default=0.7, help="share of the original's answers in the loss"
+    )
     parser.add_argument("--test-images", type=int, default=None, help="default: the whole part")
     parser.add_argument("--arms", nargs="+", default=[*OURS, *PEERS])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
@@ -313,6 +319,7 @@ def main() -> None:
         given.batches,
         given.epochs,
         given.lr,
+        given.distill,
         given.test_images,
     )
     print(table(run(settings, given.arms, given.seeds, given.out)))

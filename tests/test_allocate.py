@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prune_dl.prune.errors import GateError, UsageError
+from prune_dl.prune.inputs import zoo
 from prune_dl.prune.mechanism.spectrum import Spectrum
 from prune_dl.prune.selection.allocate import allocate, lower_hull
 from prune_dl.prune.selection.criteria import Ranking, rank
@@ -100,10 +101,21 @@ def test_widths_are_multiples_or_whole_and_never_less_than_one(method: str) -> N
     assert kept(plan).sum() < 204
 
 
-def with_rates(*rates: float | None) -> Spectrum:
-    """A spectrum of which only the success rates count."""
-    groups = [None if rate is None else SimpleNamespace(success_rate=rate) for rate in rates]
-    return cast(Spectrum, SimpleNamespace(groups=groups))
+def with_rates(structure: Structure, *rates: float | None) -> Spectrum:
+    """A spectrum of which only the success rates of the groups' readers count."""
+    depth = [
+        SimpleNamespace(reader=group.readers[0], success_rate=rate)
+        for group, rate in zip(structure.groups, rates, strict=True)
+        if rate is not None
+    ]
+    return cast(Spectrum, SimpleNamespace(depth=depth))
+
+
+def told(ranking: Ranking, structure: Structure, *errors: np.ndarray) -> Ranking:
+    """The same order, with other errors for the one reader of every group."""
+    curves = zip(structure.groups, errors, strict=True)
+    error = tuple({group.readers[0]: curve} for group, curve in curves)
+    return Ranking("told", ranking.order, error, ranking.scores)
 
 
 @settings(max_examples=25, deadline=None)
@@ -116,7 +128,7 @@ def test_success_rates_spread_the_budget_and_it_is_met(
     widths: list[int], share: float, rates: list[float]
 ) -> None:
     ranking, structure, cost = prepared(widths)
-    spectrum = with_rates(*rates[: len(widths)])
+    spectrum = with_rates(structure, *rates[: len(widths)])
     plan = allocate(ranking, structure, cost, keep=share, method="sr", spectrum=spectrum)
     assert kept(plan).sum() == round(share * sum(widths))
     assert kept(plan).min() >= 1
@@ -125,15 +137,43 @@ def test_success_rates_spread_the_budget_and_it_is_met(
 def test_layers_with_no_success_rate_to_gain_give_way_first() -> None:
     ranking, structure, cost = prepared([30, 30, 30, 30])
     line = np.linspace(0, 1, 31)
-    told = Ranking("told", ranking.order, (line,) * 4, ranking.scores)
-    spectrum = with_rates(0.4, None, 0.7, 0.9)
+    even_errors = told(ranking, structure, *[line] * 4)
+    spectrum = with_rates(structure, 0.4, None, 0.7, 0.9)
     widths = kept(
-        allocate(told, structure, cost, params=0.5, method="sr", spectrum=spectrum)
+        allocate(even_errors, structure, cost, params=0.5, method="sr", spectrum=spectrum)
     ).tolist()
     assert widths[3] < widths[2]
-    even = kept(allocate(told, structure, cost, params=0.5, method="error")).tolist()
+    even = kept(allocate(even_errors, structure, cost, params=0.5, method="error")).tolist()
     assert widths[3] < even[3]
     assert widths[0] + widths[1] > even[0] + even[1]
+
+
+@pytest.mark.parametrize("method", ["sr", "error"])
+def test_a_stream_costs_what_every_layer_behind_it_loses(method: str) -> None:
+    """The same error at one reader or at three: three times the loss, so the wider one stays."""
+    torch.manual_seed(0)
+    model = zoo.build("resnet20", 10)
+    structure = trace(model, torch.randn(2, 3, 32, 32))
+    ranking, cost = rank("l1", model, structure), CostModel.of(model, structure)
+    stream, inner = structure.groups[0], structure.groups[1]
+    assert len(stream.readers) > 5
+    assert len(inner.readers) == 1
+    line = np.linspace(0, 1, 17)
+    few = {inner.readers[0]: line}
+    rest = [
+        dict.fromkeys(group.readers, np.zeros(len(group.units) + 1)) for group in structure.groups
+    ]
+    rates = [SimpleNamespace(reader=name, success_rate=0.5) for name in structure.readers]
+    spectrum = cast(Spectrum, SimpleNamespace(depth=rates))
+
+    def width_of_stream(error: dict[str, np.ndarray]) -> int:
+        errors = (error, few, *rest[2:])
+        told = Ranking("told", ranking.order, errors, ranking.scores)
+        plan = allocate(told, structure, cost, macs=0.1, method=method, spectrum=spectrum)
+        return len(plan.layers[0].kept)
+
+    one = width_of_stream({stream.readers[0]: line})
+    assert width_of_stream(dict.fromkeys(stream.readers, line)) > one
 
 
 def test_uniform_keeps_the_share_in_every_layer() -> None:
@@ -155,8 +195,8 @@ def test_the_cheapest_layer_gives_way_first() -> None:
     ranking, structure, cost = prepared([20, 20, 20])
     cheap = np.linspace(0, 1e-6, 21)
     dear = np.linspace(0, 1, 21)
-    told = Ranking("told", ranking.order, (dear, cheap, dear), ranking.scores)
-    plan = allocate(told, structure, cost, keep=0.7, method="error")
+    one_cheap = told(ranking, structure, dear, cheap, dear)
+    plan = allocate(one_cheap, structure, cost, keep=0.7, method="error")
     assert kept(plan).tolist() == [20, 2, 20]
 
 
@@ -195,8 +235,8 @@ def test_an_impossible_budget_says_what_is_possible() -> None:
 def test_no_layer_is_worn_down_to_spare_another_of_equal_worth() -> None:
     ranking, structure, cost = prepared([30, 30, 30])
     line = np.linspace(0, 1, 31)
-    told = Ranking("told", ranking.order, (line, line, line), ranking.scores)
-    widths = kept(allocate(told, structure, cost, keep=0.5, method="error"))
+    even = told(ranking, structure, line, line, line)
+    widths = kept(allocate(even, structure, cost, keep=0.5, method="error"))
     assert widths.min() >= 4
 
 

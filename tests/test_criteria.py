@@ -96,7 +96,8 @@ def test_every_criterion_gives_a_whole_order_and_a_rising_error(criterion: str) 
         )
         for _ in range(2)
     ]
-    for group, order, error in zip(structure.groups, again[0].order, again[0].error, strict=True):
+    for group, order, errors in zip(structure.groups, again[0].order, again[0].error, strict=True):
+        (error,) = (errors[reader] for reader in group.readers)
         assert sorted(order.tolist()) == list(range(len(group.units)))
         assert error[0] == 0
         assert (np.diff(error) >= -1e-9).all()
@@ -153,7 +154,7 @@ def test_a_filter_that_nobody_hears_goes_first() -> None:
     structure, statistics, _ = measured(model)
     ranking = rank("response", model, structure, statistics=statistics)
     assert ranking.order[0][0] == 5
-    assert ranking.error[0][1] < 1e-9
+    assert ranking.error[0]["3"][1] < 1e-9
 
 
 def test_a_callable_ranks_and_its_mistakes_are_told() -> None:

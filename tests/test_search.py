@@ -15,7 +15,7 @@ def plan_of_width(width: int) -> Plan:
 def rank_by(criterion: str) -> Ranking:
     if criterion == "bn-scale":
         raise InputError("no batch norm")
-    return Ranking(criterion, (np.arange(3),), (np.zeros(4),), (np.ones(3),))
+    return Ranking(criterion, (np.arange(3),), ({"fc": np.zeros(4)},), (np.ones(3),))
 
 
 def test_the_best_on_held_out_images_comes_first_and_losers_stay_in_the_list() -> None:

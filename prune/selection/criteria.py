@@ -22,13 +22,14 @@ x_u of unit u, with s_u = SNR_u / (1 + SNR_u): clean fields count, noisy ones ha
 l1, l2, fpgm, lamp and bn-scale look at the weights alone; package.module:callable is the user's
 own (see `custom`).
 
-A criterion decides the order; the error curve that allocation reads is always the least squared
-error of the next layers' response after removing in that order, so all arms share allocation and
+A criterion decides the order; the error curves that allocation reads are always the least squared
+error of each next layer's response after removing in that order, so all arms share allocation and
 repair. Without statistics the channels count as uncorrelated and of equal power.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypeVar
 
 import numpy as np
@@ -74,13 +75,15 @@ class Ranking:
     | attribute | shape per group | meaning                                                    |
     |-----------|-----------------|------------------------------------------------------------|
     | order     | (U,) int64      | positions in `Group.units`, first to go first              |
-    | error     | (U + 1,) float64 | relative squared error after the first m went           |
+    | error     | reader -> (U + 1,) float64 | relative squared error after the first m went   |
     | scores    | (U,) float64    | of each unit by the criterion, higher is better            |
+
+    A reader whose input never varies has no error.
     """
 
     criterion: str
     order: tuple[IntArray, ...]
-    error: tuple[FloatArray, ...]
+    error: tuple[Mapping[str, FloatArray], ...]
     scores: tuple[FloatArray, ...]
 
 
@@ -122,11 +125,12 @@ def rank(
 
 
 def _rank_group(
-    group: Group, index: int, scorer: "Scorer | _Eliminator", response: list[Problem]
-) -> tuple[IntArray, FloatArray, FloatArray]:
+    group: Group, index: int, scorer: "Scorer | _Eliminator", response: Mapping[str, list[Problem]]
+) -> tuple[IntArray, dict[str, FloatArray], FloatArray]:
     num_units = len(group.units)
     if isinstance(scorer, _Eliminator):
-        order, cost = eliminate(scorer.problems(group, index, response), num_units)
+        together = list(chain.from_iterable(response.values()))
+        order, cost = eliminate(scorer.problems(group, index, together), num_units)
         scores = np.empty(num_units)
         scores[order] = cost[1:]
     else:
@@ -137,20 +141,23 @@ def _rank_group(
                 "numbers, one per unit"
             )
         order = np.argsort(scores, kind="stable").astype(np.int64)
-    return order, error_curve(response, order), scores
+    error = {name: error_curve(own, order) for name, own in response.items()}
+    return order, error, scores
 
 
 def response_problems(
     model: nn.Module, structure: Structure, group: Group, statistics: Statistics | None
-) -> list[Problem]:
+) -> dict[str, list[Problem]]:
     """The least-squares problems of every reader of a group (without data: white channels)."""
     position_of = {int(unit): position for position, unit in enumerate(group.units)}
-    found: list[Problem] = []
+    found: dict[str, list[Problem]] = {}
     for name in group.readers:
         reader = structure.readers[name]
         moments = statistics.moments.get(name) if statistics else None
         cov = None if moments is None else covariance(moments)
-        found += problems(reader, weight_of(model, reader), cov, position_of)
+        own = problems(reader, weight_of(model, reader), cov, position_of)
+        if own:
+            found[name] = own
     return found
 
 

@@ -4,6 +4,7 @@ import contextlib
 from typing import Any
 
 import torch
+from torch import nn
 
 from ..errors import UsageError
 
@@ -39,11 +40,20 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     return False
 
 
-def autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """bfloat16 autocast where the hardware has it, else nothing."""
-    if has_fast_bfloat16(device):
+def autocast(device: torch.device, model: nn.Module) -> contextlib.AbstractContextManager[Any]:
+    """bfloat16 autocast where it makes this network faster, else nothing.
+
+    On CPUs depthwise convolutions are slower in bfloat16 than in float32, and their networks, too
+    (tests/benchmarks/training_precision.py).
+    """
+    slower = device.type == "cpu" and any(map(_is_depthwise, model.modules()))
+    if has_fast_bfloat16(device) and not slower:
         return torch.autocast(device.type, torch.bfloat16)
     return contextlib.nullcontext()
+
+
+def _is_depthwise(module: nn.Module) -> bool:
+    return isinstance(module, nn.Conv2d) and 1 < module.groups == module.in_channels
 
 
 def _num_devices(kind: str) -> int:

@@ -160,7 +160,7 @@ def measure_top1(model: nn.Module, split: Split, device: torch.device) -> float:
     was_training = model.training
     model.eval()
     correct = torch.zeros((), dtype=torch.int64, device=device)
-    with torch.inference_mode(), autocast(device):
+    with torch.inference_mode(), autocast(device, model):
         for images, labels_B in split.batches(256, device=device):
             images = images.contiguous(memory_format=torch.channels_last)
             correct += (model(images).argmax(1) == labels_B).sum()
@@ -267,13 +267,13 @@ def _step(
     others_B, share = labels_B, 1.0
     if training.mixup > 0:
         images, others_B, share = mix(images, labels_B, training.mixup, run.randomness)
-    with autocast(device):
+    with autocast(device, run.model):
         logits_BK = run.model(images)
     loss = share * label_loss(logits_BK, labels_B, training.label_smoothing)
     if share < 1:
         loss = loss + (1 - share) * label_loss(logits_BK, others_B, training.label_smoothing)
     if teacher is not None and training.distill > 0:
-        with torch.no_grad(), autocast(device):
+        with torch.no_grad(), autocast(device, teacher):
             answers_BK = teacher(images)
         imitation = distillation_loss(logits_BK, answers_BK, training.temperature)
         loss = (1 - training.distill) * loss + training.distill * imitation

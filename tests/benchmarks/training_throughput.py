@@ -29,7 +29,7 @@ def train_by_hand(model: nn.Module, data: DataSet, steps: int, device: torch.dev
     for step, (images, labels) in enumerate(batches):
         if step == steps:
             break
-        with autocast(device):
+        with autocast(device, model):
             outputs = model(images.contiguous(memory_format=torch.channels_last))
         loss = nn.functional.cross_entropy(outputs.float(), labels)
         optimizer.zero_grad()
