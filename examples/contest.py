@@ -21,45 +21,17 @@ same as a picture, OUT/0.4.json the rows.
 import argparse
 import copy
 import json
-import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
+from contest_arms import CPU, OURS, PEERS, Scene, few, ours, peer, prepare
 from contest_page import table, write_page
 from prune_dl.evaluate.accuracy import measure_accuracy
-from prune_dl.prune.inputs.checkpoint import load_checkpoint
-from prune_dl.prune.inputs.data import DataSet, open_data
-from prune_dl.prune.mechanism.files import load_spectrum, save_spectrum
-from prune_dl.prune.mechanism.spectrum import Spectrum, measure
-from prune_dl.prune.mechanism.statistics import Statistics
-from prune_dl.prune.mechanism.statistics import load as load_statistics
-from prune_dl.prune.mechanism.statistics import save as save_statistics
-from prune_dl.prune.mending import REFIT_IMAGES
-from prune_dl.prune.selection.allocate import allocate
-from prune_dl.prune.selection.criteria import rank
-from prune_dl.prune.selection.norms import find_norm_behind, reestimate_norms
-from prune_dl.prune.selection.refit import refit
-from prune_dl.prune.selection.repair import repair
-from prune_dl.prune.structure.cost import CostModel
-from prune_dl.prune.structure.plan import Plan
-from prune_dl.prune.structure.surgery import remove
-from prune_dl.prune.structure.trace import trace
-from prune_dl.prune.structure.units import Structure
+from prune_dl.prune.selection.norms import reestimate_norms
 from prune_dl.prune.training.device import autocast
 from prune_dl.prune.training.train import Training, fit, retraining
-from torch import Tensor, nn
-
-CPU = torch.device("cpu")
-OURS = (
-    *("mechanism", "mechanism-repaired", "mechanism-unrepaired"),
-    *("response", "label-loss", "snr", "sharpness"),
-    *("l1", "l2", "bn-scale", "taylor", "fpgm", "lamp", "random"),
-    *("l1-unrepaired", "l2-unrepaired", "bn-scale-unrepaired", "taylor-unrepaired"),
-    *("fpgm-unrepaired", "lamp-unrepaired", "random-unrepaired"),
-)
-PEERS = ("tp-l1", "tp-l2", "tp-bn-scale", "tp-taylor", "tp-fpgm", "tp-lamp", "tp-random")
+from torch import nn
 
 
 @dataclass(frozen=True)
@@ -93,128 +65,6 @@ class Row:
     trained_epochs: float | None
     ranking_seconds: float | None
     error: str = ""
-
-
-@dataclass(frozen=True)
-class Scene:
-    """What all arms share."""
-
-    model: nn.Module
-    data: DataSet
-    structure: Structure
-    cost: CostModel
-    statistics: Statistics
-    spectrum: Spectrum
-
-    @property
-    def widths(self) -> Tensor:
-        return torch.tensor([len(group.units) for group in self.structure.groups])
-
-
-def prepare(settings: Settings, out: Path) -> Scene:
-    """Load, trace and measure, once for all arms and budgets."""
-    data = open_data(settings.data)
-    model = load_checkpoint(settings.model, num_labels=len(data.labels)).model.eval()
-    model = model.to(memory_format=torch.channels_last)
-    structure = trace(model, torch.zeros(2, *data.input_size))
-    kept = [out / f"{what}-{settings.images}.safetensors" for what in ("statistics", "spectrum")]
-    if not all(path.exists() for path in kept):
-        statistics, spectrum = measure(
-            model,
-            structure,
-            data.train.batches(250, device=CPU, limit=settings.images),
-            data.held_out.batches(250, device=CPU, limit=settings.images // 2),
-            len(data.labels),
-            device=CPU,
-        )
-        save_statistics(statistics, kept[0])
-        save_spectrum(spectrum, kept[1])
-    statistics, spectrum = load_statistics(kept[0]), load_spectrum(kept[1])
-    return Scene(model, data, structure, CostModel.of(model, structure), statistics, spectrum)
-
-
-def few(scene: Scene, images: int) -> Iterator[tuple[Tensor, Tensor]]:
-    return scene.data.train.batches(128, device=CPU, limit=images, shuffle_seed=0)
-
-
-def ours(scene: Scene, arm: str, macs: float, seed: int) -> tuple[nn.Module, float, float]:
-    """The network of one of our arms, the share of MACs left, and the seconds of ranking."""
-    criterion = arm.removesuffix("-unrepaired").removesuffix("-repaired")
-    start = time.perf_counter()
-    ranking = rank(
-        criterion,
-        scene.model,
-        scene.structure,
-        statistics=scene.statistics,
-        spectrum=scene.spectrum,
-        batches=few(scene, 1280),
-        seed=seed,
-    )
-    seconds = time.perf_counter() - start
-    plan = allocate(ranking, scene.structure, scene.cost, macs=macs, spectrum=scene.spectrum)
-    smaller = remove(scene.model, scene.structure, plan)
-    widths = torch.tensor([len(layer.kept) for layer in plan.layers]).numpy()
-    share = scene.cost.macs(widths) / scene.cost.macs(scene.widths.numpy())
-    return _mended(scene, smaller, plan, arm), share, seconds
-
-
-def _mended(scene: Scene, smaller: nn.Module, plan: Plan, arm: str) -> nn.Module:
-    """Repaired and refitted, as far as the arm says."""
-    if arm.endswith("-unrepaired"):
-        return smaller
-    model, structure = scene.model, scene.structure
-    norms = find_norm_behind(model, torch.zeros(2, *scene.data.input_size))
-    smaller, _ = repair(smaller, model, structure, plan, scene.statistics, norm_behind=norms)
-    if arm.endswith("-repaired"):
-        return smaller
-    images = [x for x, _ in few(scene, REFIT_IMAGES)]
-    return refit(smaller, model, structure, plan, images, norm_behind=norms)[0]
-
-
-def peer(scene: Scene, arm: str, macs: float, seed: int) -> tuple[nn.Module, float, float]:
-    """The same for Torch-Pruning: its own dependency graph, global ranking, in small steps."""
-    import torch_pruning as tp
-
-    torch.manual_seed(seed)
-    model = copy.deepcopy(scene.model)
-    importance = {
-        "tp-l1": lambda: tp.importance.GroupMagnitudeImportance(p=1),
-        "tp-l2": lambda: tp.importance.GroupMagnitudeImportance(p=2),
-        "tp-bn-scale": lambda: tp.importance.BNScaleImportance(),
-        "tp-taylor": lambda: tp.importance.GroupTaylorImportance(),
-        "tp-fpgm": lambda: tp.importance.FPGMImportance(),
-        "tp-lamp": lambda: tp.importance.LAMPImportance(),
-        "tp-random": lambda: tp.importance.RandomImportance(),
-    }[arm]()
-    example = torch.zeros(1, *scene.data.input_size)
-    ignored = [m for m in model.modules() if isinstance(m, nn.Linear)][-1:]
-    pruner = tp.pruner.BasePruner(
-        model,
-        example,
-        importance,
-        global_pruning=arm != "tp-random",
-        pruning_ratio=0.95,
-        max_pruning_ratio=0.95,
-        iterative_steps=200,
-        ignored_layers=ignored,
-    )
-    whole = tp.utils.count_ops_and_params(model, example)[0]
-    start, share = time.perf_counter(), 1.0
-    while share > macs and pruner.current_step < pruner.iterative_steps:
-        if arm == "tp-taylor":
-            accumulate_gradients(model, few(scene, 1280))
-        pruner.step()
-        share = tp.utils.count_ops_and_params(model, example)[0] / whole
-    model.zero_grad()
-    return model, share, time.perf_counter() - start
-
-
-def accumulate_gradients(model: nn.Module, batches: Iterator[tuple[Tensor, Tensor]]) -> None:
-    """Taylor's first-order terms; kept after the first step, as Torch-Pruning's own scripts do."""
-    if all(parameter.grad is not None for parameter in model.parameters()):
-        return
-    for images, labels in batches:
-        nn.functional.cross_entropy(model(images), labels).backward()
 
 
 def measure_row(scene: Scene, settings: Settings, arm: str, seed: int) -> Row:
@@ -270,7 +120,7 @@ def run(settings: Settings, arms: list[str], seeds: list[int], out: Path) -> lis
     lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     rows = [Row(**x["row"]) for x in lines if x["settings"] == asdict(settings)]
     wanted = [(a, s) for a in arms for s in seeds if (a, s) not in {(r.arm, r.seed) for r in rows}]
-    scene = prepare(settings, out) if wanted else None
+    scene = prepare(settings.model, settings.data, settings.images, out) if wanted else None
     for arm, seed in wanted:
         assert scene is not None
         rows.append(measure_row(scene, settings, arm, seed))
