@@ -39,7 +39,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     arch = "vgg6:in_channels=1,width=0.25"
     model = fit(build(arch, 10), data.train, Training(epochs=1, lr=0.1), device=torch.device("cpu"))
     path = tmp_path_factory.mktemp("contest") / "digits.pt"
-    save_checkpoint(path, model, Origin(arch, 10, "digits", data.labels, data.input_size))
+    save_checkpoint(
+        path, model, Origin(arch, 10, "digits", data.labels, data.input_size, data.mean, data.std)
+    )
     return path
 
 
