@@ -1,7 +1,4 @@
-"""One dataclass tree per command: it is the flags, the TOML file (`--config`) and run.json.
-
-Only the standard library is imported here, so that `--help` needs no torch.
-"""
+"""One dataclass tree per command: the flags, the TOML file (`--config`) and run.json; no torch."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,10 +63,11 @@ class SelectOptions:
     package.module:callable: for each layer it gets those of group, filters (U, weights), fields,
     model, structure, statistics that its parameters name, and returns U scores, higher stays."""
     allocate: Literal["sr", "error", "uniform"] = "sr"
-    """How a budget is spread over layers; uniform keeps the same share in every layer."""
+    """How a budget is spread over layers: what costs least, weighted by the success rate still to
+    be gained behind a layer (sr) or not (error), or the same share in every layer (uniform)."""
     multiple: int = 1
     """Round the filters of every layer to a multiple of this."""
-    hardware_widths: str | None = None
+    hardware_widths: Provider | None = None
     """Give every layer a width that no larger one is faster than, as measured on this provider
     (cpu, cuda, ...) at batch 1; measured once per machine."""
     repair: bool = True
