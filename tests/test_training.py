@@ -9,7 +9,8 @@ import pytest
 import torch
 from prune_dl.prune.errors import GateError, InputError, UsageError
 from prune_dl.prune.inputs.arrays import ArraySplit, Images
-from prune_dl.prune.training.device import pick_device
+from prune_dl.prune.training import device as devices
+from prune_dl.prune.training.device import autocast, pick_device
 from prune_dl.prune.training.loss import distillation_loss, mix
 from prune_dl.prune.training.resume import update_average
 from prune_dl.prune.training.train import Training, fit, measure_top1, retraining
@@ -233,3 +234,16 @@ def test_a_device_that_is_not_there_is_an_error(name: str) -> None:
 def test_auto_always_finds_a_device() -> None:
     assert pick_device("auto").type in ("cuda", "mps", "cpu")
     assert pick_device("cpu") == CPU
+
+
+@pytest.mark.parametrize(
+    ("groups", "half"), [(1, True), (2, True), (4, False)], ids=["full", "grouped", "depthwise"]
+)
+def test_bfloat16_is_not_for_depthwise_networks_on_cpus(
+    groups: int, half: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "has_fast_bfloat16", lambda device: True)
+    network = nn.Sequential(nn.Conv2d(4, 4, 3, groups=groups), nn.Flatten(), nn.Linear(16, 2))
+    with autocast(CPU, network):
+        answers = network(torch.zeros(1, 4, 4, 4))
+    assert (answers.dtype == torch.bfloat16) is half
