@@ -139,7 +139,7 @@ def check_budget(select: SelectOptions) -> None:
 
 
 def _check_widths(select: SelectOptions) -> None:
-    if select.hardware_widths and (select.multiple > 1 or select.allocate == "uniform"):
+    if select.hardware_widths and ((select.multiple or 1) > 1 or select.allocate == "uniform"):
         raise UsageError(
             "--hardware-widths given with --multiple or --allocate uniform, which choose the "
             "widths too; leave one of them out"

@@ -65,8 +65,9 @@ class SelectOptions:
     allocate: Literal["sr", "error", "uniform"] = "sr"
     """How a budget is spread over layers: what costs least, weighted by the success rate still to
     be gained behind a layer (sr) or not (error), or the same share in every layer (uniform)."""
-    multiple: int = 1
-    """Round the filters of every layer to a multiple of this."""
+    multiple: int | None = None
+    """Give every layer a multiple of this; 1 for any width. Default: widths as round as layer and
+    budget allow (of 16 from 64 filters on), except with --allocate uniform."""
     hardware_widths: Provider | None = None
     """Give every layer a width that no larger one is faster than, as measured on this provider
     (cpu, cuda, ...) at batch 1; measured once per machine."""

@@ -5,6 +5,7 @@ provider; points of accuracy are measured on held-out images after repair.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +20,7 @@ from .mechanism.spectrum import Spectrum
 from .mechanism.statistics import Statistics
 from .selection.allocate import allocate
 from .selection.criteria import Ranking
+from .selection.round_widths import COARSEST, round_widths
 from .selection.search import thinnest
 from .structure.cost import CostModel
 from .structure.plan import Plan
@@ -77,15 +79,25 @@ class Trials:
 
 def searches_widths(select: SelectOptions) -> bool:
     """Whether the widths that are fast on the benchmark's provider are to be tried."""
-    return select.latency_ms is not None and select.multiple == 1 and select.allocate != "uniform"
+    chosen = select.multiple is not None or select.allocate == "uniform"
+    return select.latency_ms is not None and not chosen
 
 
 def plan_at(base: Measured, ranking: Ranking, select: SelectOptions) -> Plan:
-    """The plan for a budget that can be counted.
+    """The plan for a budget that can be counted, of widths as round as it allows by default.
 
     Raises:
         GateError: the budget cannot be met.
     """
+    if select.multiple is None and select.allocate != "uniform" and not base.efficient:
+        for coarsest in COARSEST:
+            round_only = replace(base, efficient=round_widths(base.structure, coarsest))
+            with suppress(GateError):
+                return _allocated(round_only, ranking, select)
+    return _allocated(base, ranking, select)
+
+
+def _allocated(base: Measured, ranking: Ranking, select: SelectOptions) -> Plan:
     return allocate(
         ranking,
         base.structure,
@@ -95,7 +107,7 @@ def plan_at(base: Measured, ranking: Ranking, select: SelectOptions) -> Plan:
         params=select.params,
         method=select.allocate,
         spectrum=base.spectrum,
-        multiple=select.multiple,
+        multiple=select.multiple or 1,
         efficient=base.efficient,
     )
 
@@ -128,6 +140,7 @@ def _within_latency(
     """
     found: dict[str, Found[Plan]] = {}
     kinds = _kinds(base, select)
+    select = replace(select, multiple=select.multiple or 1)
     with TemporaryDirectory(prefix="prune-dl-latency-") as folder:
         yardstick = Yardstick.of(trials.model, trials.input_size, trials.bench, Path(folder))
         for kind, on in kinds.items():
