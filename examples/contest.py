@@ -46,6 +46,7 @@ class Settings:
     epochs: int
     lr: float
     distill: float
+    allocate: str
     test_images: int | None
 
 
@@ -70,7 +71,8 @@ class Row:
 def measure_row(scene: Scene, settings: Settings, arm: str, seed: int) -> Row:
     """Make one arm's network and measure every column."""
     if not arm.startswith("tp-"):
-        return measure_network(scene, settings, arm, seed, *ours(scene, arm, settings.macs, seed))
+        made = ours(scene, arm, settings.macs, seed, settings.allocate)
+        return measure_network(scene, settings, arm, seed, *made)
     try:
         smaller, share, seconds = peer(scene, arm, settings.macs, seed)
         with torch.no_grad():
@@ -156,6 +158,9 @@ def main() -> None:
     parser.add_argument(
         "--distill", type=float, default=0.7, help="share of the original's answers in the loss"
     )
+    parser.add_argument(
+        "--allocate", default="sr", help="how our arms spread the budget: sr, error or uniform"
+    )
     parser.add_argument("--test-images", type=int, default=None, help="default: the whole part")
     parser.add_argument("--arms", nargs="+", default=[*OURS, *PEERS])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
@@ -170,6 +175,7 @@ def main() -> None:
         given.epochs,
         given.lr,
         given.distill,
+        given.allocate,
         given.test_images,
     )
     print(table(run(settings, given.arms, given.seeds, given.out)))

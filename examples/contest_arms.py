@@ -82,7 +82,9 @@ def few(scene: Scene, images: int) -> Iterator[tuple[Tensor, Tensor]]:
     return scene.data.train.batches(128, device=CPU, limit=images, shuffle_seed=0)
 
 
-def ours(scene: Scene, arm: str, macs: float, seed: int) -> tuple[nn.Module, float, float]:
+def ours(
+    scene: Scene, arm: str, macs: float, seed: int, method: str
+) -> tuple[nn.Module, float, float]:
     """The network of one of our arms, the share of MACs left, and the seconds of ranking."""
     criterion = arm.removesuffix("-unrepaired").removesuffix("-repaired")
     start = time.perf_counter()
@@ -96,7 +98,9 @@ def ours(scene: Scene, arm: str, macs: float, seed: int) -> tuple[nn.Module, flo
         seed=seed,
     )
     seconds = time.perf_counter() - start
-    plan = allocate(ranking, scene.structure, scene.cost, macs=macs, spectrum=scene.spectrum)
+    plan = allocate(
+        ranking, scene.structure, scene.cost, macs=macs, method=method, spectrum=scene.spectrum
+    )
     smaller = remove(scene.model, scene.structure, plan)
     widths = torch.tensor([len(layer.kept) for layer in plan.layers]).numpy()
     share = scene.cost.macs(widths) / scene.cost.macs(scene.widths.numpy())

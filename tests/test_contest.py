@@ -47,7 +47,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_arms_are_measured_once_and_the_table_ranks_them(checkpoint: Path, tmp_path: Path) -> None:
     contest = load_contest()
-    settings = contest.Settings(str(checkpoint), "digits", 0.5, 600, 2, 1, 0.02, 0.7, 100)
+    settings = contest.Settings(str(checkpoint), "digits", 0.5, 600, 2, 1, 0.02, 0.7, "sr", 100)
     arms = ["mechanism", "random-unrepaired"]
     rows = contest.run(settings, arms, [0], tmp_path)
     assert [row.arm for row in rows] == arms
@@ -72,7 +72,7 @@ def test_arms_are_measured_once_and_the_table_ranks_them(checkpoint: Path, tmp_p
 def test_a_peer_reaches_the_same_budget(checkpoint: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch_pruning")
     contest = load_contest()
-    settings = contest.Settings(str(checkpoint), "digits", 0.5, 600, 0, 0, 0.02, 0.7, 100)
+    settings = contest.Settings(str(checkpoint), "digits", 0.5, 600, 0, 0, 0.02, 0.7, "sr", 100)
     row = contest.run(settings, ["tp-l2"], [0], tmp_path)[0]
     assert row.macs_share == pytest.approx(0.5, abs=0.04)
     assert row.trained is None
@@ -87,7 +87,7 @@ def test_a_peer_that_fails_is_a_row_with_its_error(
         raise ZeroDivisionError("by no channels")
 
     monkeypatch.setattr(contest, "peer", broken)
-    settings = contest.Settings(str(checkpoint), "digits", 0.5, 600, 0, 0, 0.02, 0.7, 100)
+    settings = contest.Settings(str(checkpoint), "digits", 0.5, 600, 0, 0, 0.02, 0.7, "sr", 100)
     row = contest.run(settings, ["tp-l2"], [0], tmp_path)[0]
     assert (row.no_step, row.error) == (None, "ZeroDivisionError: by no channels")
     table = (tmp_path / "0.5.md").read_text()
