@@ -127,5 +127,8 @@ def _latency_warnings(report: "Report") -> list[str]:
     if report.benchmark and report.benchmark.noisy:
         found.append("The machine was noisy (over 10 % variation): take the latencies with care.")
     if report.latency_ratio.low <= 1:
-        found.append("The smaller network is not measurably faster on this machine.")
+        found.append(
+            "The smaller network is not measurably faster on this machine; --hardware-widths gives "
+            "its layers widths that are."
+        )
     return found
