@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from itertools import takewhile
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import tyro
 
@@ -175,7 +175,7 @@ def _is_value(part: str) -> bool:
 def _expected(kind: type[Any], flag: str) -> str:
     """What a flag takes, in words."""
     stated = _leaves(kind)[flag.removeprefix("--").replace("-", "_")]
-    if isinstance(stated, UnionType):  # with None
+    if get_origin(stated) in (Union, UnionType):  # with None
         stated = get_args(stated)[0]
     if get_origin(stated) is Literal:
         return f"one of {', '.join(get_args(stated))}"

@@ -50,6 +50,10 @@ def test_help_shows_examples_first_and_imports_no_torch() -> None:
             "--allocate best given; expected one of",
         ),
         (
+            ("--model", "x.pt", "--hardware-widths", "gpu"),
+            "--hardware-widths gpu given; expected one of cpu, cuda",
+        ),
+        (
             ("sweep", "--model", "x", "--distributed", "dask"),
             "--distributed dask given; exp",
         ),
