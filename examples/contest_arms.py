@@ -53,6 +53,7 @@ class Scene:
 
     @property
     def widths(self) -> Tensor:
+        """Units of every group of the whole network."""
         return torch.tensor([len(group.units) for group in self.structure.groups])
 
 
@@ -79,6 +80,7 @@ def prepare(checkpoint: str, data_set: str, num_images: int, out: Path) -> Scene
 
 
 def few(scene: Scene, images: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of so many training images, the same ones for every arm."""
     return scene.data.train.batches(128, device=CPU, limit=images, shuffle_seed=0)
 
 

@@ -29,8 +29,8 @@ TOLERANCE = 0.02
 LEAST_GAIN = 1e-4
 """Success rate that counts as still to be gained behind the last layers."""
 ROOT = 0.25
-"""Power of the success rate to be gained. A half is as good on VGG-16, but on residual networks it
-takes too much from the last blocks, whose inner filters know little that the stream does not."""
+"""Power of the success rate to be gained: a larger one takes more from the last blocks of residual
+networks, whose inner filters know little that the stream does not."""
 
 LEAST_SIGNAL = 1e-6
 """Share of a response that counts as still there when all of it is lost."""
