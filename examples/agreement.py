@@ -15,17 +15,17 @@ from dataclasses import dataclass
 
 import torch
 import tyro
-from prune_dl.prune.console import stage
+from compare_spectra import compare_spectra
 from prune_dl.prune.inputs.checkpoint import load_checkpoint
 from prune_dl.prune.inputs.data import open_data
-from prune_dl.prune.mechanism.agreement import compare_spectra
 from prune_dl.prune.mechanism.held_out import evaluate_probes
 from prune_dl.prune.mechanism.paper import Sgd, cached, measure_by_sgd
 from prune_dl.prune.mechanism.probe import solve
 from prune_dl.prune.mechanism.softmax import EPOCHS, spectrum_by_softmax
 from prune_dl.prune.mechanism.spectrum import Spectrum, spectrum_of
 from prune_dl.prune.mechanism.statistics import Statistics, collect
-from prune_dl.prune.structure.trace import trace
+from prune_dl.prune.progress import stage
+from prune_dl.prune.structure.tracing.trace import trace
 from prune_dl.prune.structure.units import Structure
 from torch import Tensor, nn
 

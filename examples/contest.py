@@ -27,8 +27,8 @@ from pathlib import Path
 import torch
 from contest_arms import CPU, OURS, PEERS, Scene, few, ours, peer, prepare
 from contest_page import table, write_page
-from prune_dl.evaluate.accuracy import measure_accuracy
-from prune_dl.prune.selection.norms import reestimate_norms
+from prune_dl.evaluate.measure.accuracy import measure_accuracy
+from prune_dl.prune.repair.norms import reestimate_norms
 from prune_dl.prune.training.device import autocast
 from prune_dl.prune.training.train import Training, fit, retraining
 from torch import nn

@@ -7,25 +7,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from prune_dl.prune.config import DataOptions, NetworkOptions, RunOptions
+from prune_dl.prune.command.prune import open_inputs
+from prune_dl.prune.folder import Diary
 from prune_dl.prune.inputs.split import DataSet
-from prune_dl.prune.job import open_inputs
+from prune_dl.prune.job.repair_and_check import REFIT_IMAGES
 from prune_dl.prune.mechanism.files import load_spectrum, save_spectrum
 from prune_dl.prune.mechanism.spectrum import Spectrum, measure
 from prune_dl.prune.mechanism.statistics import Statistics
 from prune_dl.prune.mechanism.statistics import load as load_statistics
 from prune_dl.prune.mechanism.statistics import save as save_statistics
-from prune_dl.prune.mending import REFIT_IMAGES
-from prune_dl.prune.output import Diary
+from prune_dl.prune.options import DataOptions, NetworkOptions, RunOptions
+from prune_dl.prune.repair.norms import find_norm_behind
+from prune_dl.prune.repair.refit import refit
+from prune_dl.prune.repair.repair import repair
 from prune_dl.prune.selection.allocate import allocate
 from prune_dl.prune.selection.criteria import rank
-from prune_dl.prune.selection.norms import find_norm_behind
-from prune_dl.prune.selection.refit import refit
-from prune_dl.prune.selection.repair import repair
 from prune_dl.prune.structure.cost import CostModel
 from prune_dl.prune.structure.plan import Plan
 from prune_dl.prune.structure.surgery import remove
-from prune_dl.prune.structure.trace import trace
+from prune_dl.prune.structure.tracing.trace import trace
 from prune_dl.prune.structure.units import Structure
 from torch import Tensor, nn
 

@@ -16,7 +16,7 @@ from prune_dl.prune.inputs.data import open_data
 from prune_dl.prune.inputs.zoo import build
 from prune_dl.prune.mechanism.probe import solve
 from prune_dl.prune.mechanism.statistics import Statistics, collect, load, merge, save
-from prune_dl.prune.structure.trace import trace
+from prune_dl.prune.structure.tracing.trace import trace
 from torch import Tensor
 
 CPU = torch.device("cpu")

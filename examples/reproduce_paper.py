@@ -23,19 +23,19 @@ from typing import Literal
 
 import torch
 import tyro
+from compare_spectra import Agreement, compare_spectra
 from paper_claims import Claim, Row, check, rows_of, table
-from prune_dl.prune.console import stage
 from prune_dl.prune.inputs.checkpoint import load_checkpoint, save_checkpoint
 from prune_dl.prune.inputs.data import DataSet, open_data
 from prune_dl.prune.inputs.origin import Origin
 from prune_dl.prune.inputs.split import Split
 from prune_dl.prune.inputs.zoo import build
-from prune_dl.prune.mechanism.agreement import Agreement, compare_spectra
 from prune_dl.prune.mechanism.paper import Sgd, cached, frozen, measure_by_sgd
 from prune_dl.prune.mechanism.softmax import EPOCHS, spectrum_by_softmax
 from prune_dl.prune.mechanism.spectrum import Spectrum, measure
 from prune_dl.prune.mechanism.statistics import collect
-from prune_dl.prune.structure.trace import trace
+from prune_dl.prune.progress import stage
+from prune_dl.prune.structure.tracing.trace import trace
 from prune_dl.prune.structure.units import Structure
 from prune_dl.prune.training.device import pick_device
 from prune_dl.prune.training.train import Training, fit

@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..prune.console import Progress, silent
 from ..prune.errors import InputError, UsageError
 from ..prune.inputs.split import DataSet
+from ..prune.progress import Progress, silent
 from .metadata import accuracy_entry, add_metadata
 from .parity import Parity, compare_outputs
 from .quantise import Quantised, quantise

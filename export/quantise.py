@@ -16,8 +16,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from ..prune.console import Progress, silent
 from ..prune.errors import GateError
+from ..prune.progress import Progress, silent
 from .graph import write_checked
 from .qdq import Recipe, Workbench, layer_names
 from .session import count_correct, open_session, predict

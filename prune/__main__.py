@@ -1,5 +1,5 @@
 """`python -m prune_dl.prune` is `prune-dl`."""
 
-from .cli import main
+from .command.cli import main
 
 main()

@@ -9,26 +9,26 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
-from .config import BenchOptions, RetrainOptions, SelectOptions
 from .errors import InputError, UsageError
+from .folder import Diary
 from .inputs.loaders import LoaderSplit
 from .inputs.origin import Origin
-from .inputs.recipe import load as load_recipe
-from .inputs.recipe import save as save_recipe
+from .inputs.pruned_file import load as load_recipe
+from .inputs.pruned_file import save as save_recipe
 from .inputs.split import DataSet, hold_out
+from .job.plan import Planned
+from .job.stages import Outcome
+from .job.steps import plan_and_carry_out
 from .mechanism.spectrum import Spectrum, measure
-from .output import Diary
-from .pipeline import Outcome
-from .planning import Planned
+from .options import BenchOptions, RetrainOptions, SelectOptions
 from .selection.allocate import allocate
 from .selection.criteria import rank as rank_units
 from .selection.custom import name_of
-from .steps import plan_and_carry_out
 from .structure.certificate import Certificate, certify
 from .structure.cost import CostModel
 from .structure.plan import Plan
 from .structure.surgery import remove
-from .structure.trace import trace
+from .structure.tracing.trace import trace
 from .structure.units import Structure
 from .training.device import pick_device
 

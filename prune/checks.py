@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from .config import RANKS, Job, SelectOptions
 from .errors import UsageError
+from .options import RANKS, Job, SelectOptions
 
 Test = Callable[[float], bool]
 

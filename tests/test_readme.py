@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from prune_dl.prune import cli
+from prune_dl.prune.command import cli
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 COMMANDS = [

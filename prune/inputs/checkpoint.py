@@ -12,9 +12,9 @@ from ..errors import InputError, UsageError
 from ..structure.units import AxisKey, IntArray
 from . import pretrained, zoo
 from .callables import is_callable_name
-from .files import check_file, read_weights, sha256_of, write_torch
 from .infer import IGNORED, Match, infer
 from .origin import Origin
+from .weights import check_file, read_weights, sha256_of, write_torch
 
 RESULT = "model.safetensors"
 """The network in an output folder of this tool."""
@@ -114,7 +114,7 @@ def count_outputs(model: nn.Module) -> int:
 
 
 def _from_file(path: Path, arch: str | None, trust_pickle: bool) -> Checkpoint:
-    from . import recipe
+    from . import pruned_file as recipe
 
     check_file(path)
     if path.suffix == ".safetensors" and recipe.is_recipe(path):

@@ -8,8 +8,8 @@ package.module:callable    returns (train, test) torch data sets, or a DataSet
 
 from pathlib import Path
 
-from ..console import Progress, silent
 from ..errors import UsageError
+from ..progress import Progress, silent
 from .callables import call_with, import_callable, is_callable_name
 from .datasets import unpack, wrap_datasets
 from .folders import open_folder

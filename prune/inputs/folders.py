@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torchvision.datasets import ImageFolder
 
-from ..console import Progress, silent
 from ..errors import InputError
+from ..progress import Progress, silent
 from .arrays import ArraySplit, Augmentation, Images, measure_mean_std
 from .decode import SMALL, FileDecoder, read_size
 from .origin import IMAGENET_MEAN, IMAGENET_STD

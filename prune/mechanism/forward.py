@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ..console import Progress, silent
 from ..errors import InputError
+from ..progress import Progress, silent
 from ..structure.units import Reader
 from .taps import as_map
 

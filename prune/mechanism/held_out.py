@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..console import Progress, silent
+from ..progress import Progress, silent
 from ..structure.units import Reader
 from .forward import Batches, observe
 from .probe import Probe

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..console import Progress, silent
 from ..errors import InputError, UsageError
+from ..progress import Progress, silent
 from ..structure.units import Reader, Structure
 from .forward import Batches, observe
 from .held_out import evaluate_probes

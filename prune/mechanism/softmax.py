@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from ..console import Progress, silent
+from ..progress import Progress, silent
 from ..structure.units import Structure
 from .forward import Batches
 from .held_out import evaluate_probes

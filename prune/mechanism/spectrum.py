@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..console import Progress, silent
+from ..progress import Progress, silent
 from ..structure.units import Group, Reader, Structure
 from .clusters import Clusters, FloatArray
 from .fields import output_fields

@@ -19,8 +19,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..console import Progress, silent
 from ..errors import InputError
+from ..progress import Progress, silent
 from ..structure.units import Reader
 from .accumulate import Accumulator, mirror
 from .budget import macs_per_position, max_features, sample_grids

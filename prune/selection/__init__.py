@@ -1,1 +1,1 @@
-"""Which filters go, how many of each layer, and how the ones that stay make up for them."""
+"""Which filters go, and how many of each layer."""

@@ -43,7 +43,7 @@ from ..structure.units import Group, IntArray, Structure
 from . import classic
 from .classic import Batches
 from .custom import import_scorer
-from .labels import field_targets, probe_problem
+from .fields import field_targets, probe_problem
 from .readers import FloatArray, Problem, covariance, problems, weight_of
 from .response import eliminate, error_curve
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils._pytree import tree_map
 
-from .shadow import tensors_of, undisturbed
 from .surgery import kept_indices
+from .tracing.shadow import tensors_of, undisturbed
 from .units import Removal, Structure
 
 TOLERANCE = 1e-5

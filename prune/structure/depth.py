@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from ..errors import InputError
-from .shadow import call, undisturbed
+from .tracing.shadow import call, undisturbed
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from ..atomic import write_torch
 from ..errors import InputError
+from ..files import write_torch
 
 
 class Run(Protocol):

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
 from ..checks import check_ranges
-from ..console import Progress, silent
 from ..errors import GateError, UsageError
 from ..inputs.split import Split, generator
+from ..progress import Progress, silent
 from . import resume as resuming
 from .device import autocast
 from .loss import distillation_loss, label_loss, mix

@@ -14,15 +14,15 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from prune_dl.evaluate.environment import describe_environment
-from prune_dl.evaluate.latency import compare
+from prune_dl.evaluate.measure.environment import describe_environment
+from prune_dl.evaluate.measure.latency import compare
 from prune_dl.export.graph import export_onnx
 from prune_dl.prune.inputs import zoo
 from prune_dl.prune.selection.allocate import allocate
 from prune_dl.prune.selection.criteria import rank
 from prune_dl.prune.structure.cost import CostModel
 from prune_dl.prune.structure.surgery import remove
-from prune_dl.prune.structure.trace import trace
+from prune_dl.prune.structure.tracing.trace import trace
 
 NUM_LABELS = {"vgg16": 10}
 SIZES = {"vgg16": (3, 32, 32)}

@@ -31,7 +31,7 @@ from prune_dl.prune.mechanism.sample import LayerSample
 from prune_dl.prune.mechanism.softmax import EPOCHS, fit_probes
 from prune_dl.prune.mechanism.spectrum import spectrum_of
 from prune_dl.prune.mechanism.statistics import Statistics, collect
-from prune_dl.prune.structure.trace import trace
+from prune_dl.prune.structure.tracing.trace import trace
 from prune_dl.prune.structure.units import Structure
 from torch import Tensor, nn
 

@@ -75,7 +75,7 @@ def _timed(function: Callable[[], Any]) -> tuple[Any, float]:
 def _ours(name: str, options: argparse.Namespace) -> Row:
     import torch
     from prune_dl.prune.structure.surgery import kept_indices, remove
-    from prune_dl.prune.structure.trace import trace
+    from prune_dl.prune.structure.tracing.trace import trace
 
     model, images = _network(name, options.size)
     with torch.no_grad():
@@ -140,7 +140,7 @@ def _checked(model: Any, smaller: Any, structure: Any, plan: Any, images: Any) -
 def _memory(model: Any, images: Any) -> Row:
     """How much the process grows by; nothing where Linux does not say."""
     import torch
-    from prune_dl.prune.structure.trace import trace
+    from prune_dl.prune.structure.tracing.trace import trace
 
     if not Path("/proc/self/clear_refs").exists():
         return {}
@@ -167,7 +167,7 @@ def _status_mib(key: str) -> float:
 def _reload(name: str, smaller: Any, kept: Any, images: Any) -> None:
     """Save, build again from the name alone, and compare bit for bit."""
     import torch
-    from prune_dl.prune.inputs import recipe
+    from prune_dl.prune.inputs import pruned_file as recipe
     from prune_dl.prune.inputs.origin import Origin
 
     # The file names the architecture with the auxiliary heads, as it was pruned.

@@ -1,0 +1,134 @@
+"""Top-1 accuracy of a classifier, with the interval that the number of images allows.
+
+Shapes: N images of a batch, K labels.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import sqrt
+from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from ...prune.errors import InputError
+from ...prune.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from ...prune.inputs.data import Split
+
+CONFIDENCE = 0.95
+BATCH_SIZE = 250
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Top-1 accuracy as a count, so that nothing is lost to rounding.
+
+    Attributes:
+        correct: images whose highest output is their label.
+        total: images looked at, at least one.
+
+    >>> accuracy = Accuracy(correct=90, total=100)
+    >>> f"{accuracy.top1:.2f} ({accuracy.low:.3f} to {accuracy.high:.3f})"
+    '0.90 (0.826 to 0.945)'
+    """
+
+    correct: int
+    total: int
+
+    def __post_init__(self) -> None:
+        assert 0 <= self.correct <= self.total, "more correct images than images"
+        assert self.total > 0, "an accuracy needs at least one image"
+
+    @property
+    def top1(self) -> float:
+        """Fraction of the images that are correct."""
+        return self.correct / self.total
+
+    @property
+    def low(self) -> float:
+        """Lower end of the 95 % Wilson interval, a fraction."""
+        return wilson_interval(self.correct, self.total)[0]
+
+    @property
+    def high(self) -> float:
+        """Upper end of the 95 % Wilson interval, a fraction."""
+        return wilson_interval(self.correct, self.total)[1]
+
+
+def wilson_interval(
+    correct: int, total: int, confidence: float = CONFIDENCE
+) -> tuple[float, float]:
+    """Score interval of a proportion p = correct / total, as fractions (low, high).
+
+    (p + z^2/2n +- z sqrt(p (1 - p) / n + z^2/4n^2)) / (1 + z^2/n), with n = total and z the
+    normal quantile of (1 + confidence) / 2. Source: Wilson, J. Am. Stat. Assoc. 22, 209 (1927).
+    Unlike the normal interval it stays inside 0..1 and is sound near both ends.
+    """
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    p, n = correct / total, total
+    centre = p + z * z / (2 * n)
+    half = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    # At the ends the formula is exact, but its rounding may leave the unit interval by 1e-17.
+    low = 0.0 if correct == 0 else (centre - half) / scale
+    high = 1.0 if correct == total else (centre + half) / scale
+    return low, high
+
+
+def measure_accuracy(
+    model: nn.Module,
+    split: "Split",
+    *,
+    device: torch.device,
+    progress: Progress = silent,
+    limit: int | None = None,
+) -> Accuracy:
+    """Count the images of a part of the data that the network classifies correctly.
+
+    Runs in evaluation mode without gradients, in the network's own precision; every module's
+    mode is restored afterwards, also after an error.
+
+    Args:
+        model: classifier (N, channels, height, width) -> (N, K), already on `device`.
+        split: the part of the data to look at.
+        limit: look at this many images only (a seeded, shuffled choice of the split).
+
+    Raises:
+        InputError: the split is empty, or an output is NaN or infinite.
+    """
+    correct, total = 0, 0
+    expected = split.num_images if limit is None else min(limit, split.num_images)
+    with evaluating(model), torch.inference_mode():
+        for images, labels_N in split.batches(BATCH_SIZE, device=device, limit=limit):
+            correct += _count_correct(model(images), labels_N)
+            total += len(labels_N)
+            progress(total, expected)
+    if not total:
+        raise InputError("accuracy of an empty part of the data; give it at least one image")
+    return Accuracy(correct, total)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode for the length of the block; every module gets its own mode back."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def _count_correct(outputs_NK: torch.Tensor, labels_N: torch.Tensor) -> int:
+    """Images whose highest output is their label; the first of equal outputs counts."""
+    if not bool(torch.isfinite(outputs_NK).all()):
+        raise InputError(
+            "the network's outputs hold NaN or infinity, so its accuracy means nothing; "
+            "check the checkpoint, or retrain with a smaller learning rate"
+        )
+    return int((outputs_NK.argmax(dim=1) == labels_N).sum())

@@ -1,0 +1,167 @@
+"""The latency staircase: a layer's time does not fall smoothly with its width.
+
+Processors work on filters in blocks, so a width just above a step costs as much as the whole next
+step. A width is efficient when every larger efficient one is slower by more than `MARGIN`; any
+other width can be rounded up to an efficient one, which gives filters back for next to nothing.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from ...prune.progress import Progress, silent
+from .environment import available_cores, describe_environment
+from .latency import time_interleaved
+from .subjects import prepare
+
+OPSET, IR_VERSION = 18, 9
+MARGIN = 0.03
+"""Share of a latency that counts as nothing. Two widths of one block differ by 1 % from noise; two
+neighbours of sixteen steps, the most that `widths` measures, by 6 % where latency follows width."""
+
+
+@dataclass(frozen=True)
+class LayerShape:
+    """A convolution with a ReLU behind it, everything but its width (number of filters)."""
+
+    in_channels: int
+    height: int
+    width: int
+    kernel: int = 3
+    stride: int = 1
+
+
+@dataclass(frozen=True)
+class Staircase:
+    """Median latency of a layer at several widths, on one machine.
+
+    Attributes:
+        widths: numbers of filters, ascending.
+        latency_ms: median milliseconds at each width.
+    """
+
+    widths: tuple[int, ...]
+    latency_ms: tuple[float, ...]
+
+    @property
+    def efficient(self) -> tuple[int, ...]:
+        """Widths that save time against every larger one, ascending; the largest is always one.
+
+        >>> Staircase((8, 12, 16, 24, 32), (1.0, 1.99, 2.0, 3.0, 4.0)).efficient
+        (8, 16, 24, 32)
+        """
+        best, found = float("inf"), []
+        for width, latency in zip(reversed(self.widths), reversed(self.latency_ms), strict=True):
+            if latency < best * (1 - MARGIN):
+                best = latency
+                found.append(width)
+        return tuple(reversed(found))
+
+    def snap(self, width: int) -> int:
+        """The smallest efficient width that is not below `width`: never fewer filters.
+
+        A width above all that were measured is returned as it is.
+
+        >>> Staircase((8, 12, 16, 24), (1.0, 2.1, 2.0, 3.0)).snap(9)
+        16
+        """
+        return next((step for step in self.efficient if step >= width), width)
+
+
+def measure_staircase(
+    shape: LayerShape,
+    widths: Sequence[int],
+    *,
+    provider: str = "cpu",
+    batch_size: int = 1,
+    threads: int | None = None,
+    seconds: float = 0.2,
+    cache: Path | None = None,
+    progress: Progress = silent,
+) -> Staircase:
+    """Time the layer at every width, in turns, on random weights.
+
+    Args:
+        widths: numbers of filters; sorted, each counted once.
+        seconds: least time for each width.
+        cache: folder of earlier measurements; None is `cache_folder()`. The key holds the
+            processor, the versions, the provider, the threads, the batch and the shape.
+
+    Raises:
+        UsageError: the provider would not really be used.
+    """
+    widths = sorted(set(widths))
+    threads = threads or available_cores()
+    setting = {"provider": provider, "batch_size": batch_size, "threads": threads}
+    file = (cache or cache_folder()) / f"{_key(shape, widths, setting)}.json"
+    if (known := _read(file)) is not None:
+        return known
+    with TemporaryDirectory(prefix="prune-dl-staircase-") as folder:
+        files = {str(w): _write_layer(shape, w, Path(folder) / f"{w}.onnx") for w in widths}
+        subjects = prepare(files, provider, threads, batch_size, None)
+        runs = {s.name: s.run for s in subjects if s.name in files}
+        times = time_interleaved(runs, seconds=seconds, min_runs=50, progress=progress)
+    staircase = Staircase(
+        tuple(widths), tuple(float(np.median(times[str(width)])) for width in widths)
+    )
+    _write(file, staircase, setting)
+    return staircase
+
+
+def cache_folder() -> Path:
+    """Where measurements of this machine are kept: under XDG_CACHE_HOME or ~/.cache."""
+    root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(root) / "prune-dl" / "staircase"
+
+
+def _key(shape: LayerShape, widths: Sequence[int], setting: Mapping[str, Any]) -> str:
+    facts = [asdict(shape), list(widths), dict(setting), describe_environment()]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _read(file: Path) -> Staircase | None:
+    """A damaged file counts as none: it is measured again and replaced."""
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        return Staircase(tuple(values["widths"]), tuple(values["latency_ms"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write(file: Path, staircase: Staircase, setting: Mapping[str, Any]) -> None:
+    document = asdict(staircase) | dict(setting) | {"environment": describe_environment()}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(f".{os.getpid()}.partial")
+    partial.write_text(json.dumps(document, indent=1), encoding="utf-8")
+    partial.replace(file)
+
+
+def _write_layer(shape: LayerShape, width: int, path: Path) -> Path:
+    """One convolution and its ReLU as an ONNX file with a free batch size."""
+    size = (width, shape.in_channels, shape.kernel, shape.kernel)
+    weight_ = np.random.default_rng(0).standard_normal(size).astype(np.float32)
+    dims: list[Any] = ["batch", shape.in_channels, shape.height, shape.width]
+    pad = shape.kernel // 2
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["y"], pads=[pad] * 4, strides=[shape.stride] * 2),
+        helper.make_node("Relu", ["y"], ["z"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "layer",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, dims)],
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, ["batch", width, None, None])],
+        [numpy_helper.from_array(weight_, "w")],
+    )
+    opset = [helper.make_opsetid("", OPSET)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION), path)
+    return path

@@ -1,0 +1,133 @@
+"""Hardware widths of a network: those of every layer that save time against every larger one."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ...prune.progress import Progress, silent
+from ...prune.structure.units import Structure
+from .staircase import LayerShape, Staircase, measure_staircase
+
+MAX_STEPS = 16
+STEP = 8
+"""No processor in use works on float32 filters in blocks that 8 does not divide."""
+
+
+def layer_shapes(model: nn.Module, structure: Structure, example: Tensor) -> dict[str, LayerShape]:
+    """Group -> shape of its first writer, where that is an ungrouped convolution of its own.
+
+    A group whose units are not one filter each (shared with another layer's channels, grouped
+    convolutions) is left out: its width is not the width of one layer.
+    """
+    shapes: dict[str, LayerShape] = {}
+    hooks = []
+    for group in structure.groups:
+        layer = model.get_submodule(group.writers[0])
+        if _stands_alone(layer, len(group.units)):
+            hooks.append(layer.register_forward_pre_hook(_recorder(shapes, group.name)))
+    try:
+        with torch.no_grad():
+            model(example)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return shapes
+
+
+def _stands_alone(layer: nn.Module, num_units: int) -> bool:
+    return isinstance(layer, nn.Conv2d) and layer.groups == 1 and layer.out_channels == num_units
+
+
+def _recorder(
+    shapes: dict[str, LayerShape], name: str
+) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+    def record(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(layer, nn.Conv2d)
+        _, channels, height, width = inputs[0].shape
+        kernel, stride = int(layer.kernel_size[0]), int(layer.stride[0])
+        shapes[name] = LayerShape(channels, height, width, kernel, stride)
+
+    return record
+
+
+def efficient_widths(
+    model: nn.Module,
+    structure: Structure,
+    example: Tensor,
+    *,
+    provider: str = "cpu",
+    batch_size: int = 1,
+    threads: int | None = None,
+    cache: Path | None = None,
+    progress: Progress = silent,
+) -> dict[str, tuple[int, ...]]:
+    """Group -> the widths that save time against every larger one, ascending, the whole one last.
+
+    Every layer is timed alone and with all input channels; groups that are not one
+    convolution of their own are left out. Nothing in the network changes.
+
+    Args:
+        example: images (N, C, H, W) on the device of the network.
+        provider: execution provider of ONNX Runtime: cpu, cuda, tensorrt, ...
+        batch_size, threads: as the network will be run; None takes every core.
+        cache: folder of earlier measurements; None is that of the user.
+
+    Raises:
+        UsageError: the provider would not really be used.
+    """
+    shapes = layer_shapes(model, structure, example)
+    full = {group.name: len(group.units) for group in structure.groups}
+    stairs = measure_widths(
+        shapes,
+        full,
+        provider=provider,
+        batch_size=batch_size,
+        threads=threads,
+        cache=cache,
+        progress=progress,
+    )
+    return {name: stair.efficient for name, stair in stairs.items()}
+
+
+def measure_widths(
+    shapes: Mapping[str, LayerShape],
+    full: Mapping[str, int],
+    *,
+    provider: str = "cpu",
+    batch_size: int = 1,
+    threads: int | None = None,
+    cache: Path | None = None,
+    progress: Progress = silent,
+) -> dict[str, Staircase]:
+    """The staircase of every layer; layers of the same shape are measured once.
+
+    Args:
+        full: number of filters of each layer before pruning.
+    """
+    stairs: dict[str, Staircase] = {}
+    for done, (name, shape) in enumerate(shapes.items()):
+        stairs[name] = measure_staircase(
+            shape,
+            steps(full[name]),
+            provider=provider,
+            batch_size=batch_size,
+            threads=threads,
+            seconds=0.05,
+            cache=cache,
+        )
+        progress(done + 1, len(shapes))
+    return stairs
+
+
+def steps(full: int) -> list[int]:
+    """At most `MAX_STEPS` widths to measure up to `full`, multiples of 8 where possible.
+
+    >>> steps(64)
+    [8, 16, 24, 32, 40, 48, 56, 64]
+    >>> len(steps(512)), steps(512)[:3], steps(10)
+    (16, [32, 64, 96], [8, 10])
+    """
+    stride = STEP * -(-full // (STEP * MAX_STEPS))
+    return sorted({*range(stride, full, stride), full})

@@ -1,0 +1,1 @@
+"""Reports and pages: what was measured, in words and charts."""

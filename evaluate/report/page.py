@@ -1,0 +1,228 @@
+"""The report as one self-contained page: what `report.html` shows, and in which words."""
+
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from . import charts, words
+from .accuracy_chart import accuracy_against_cost
+from .html import Figure, render
+from .matrix_chart import label_matrix
+
+if TYPE_CHECKING:
+    from .report import Change, Report
+
+STAGE_MEANING = {
+    "original": "the network as it came in",
+    "removed": "filters removed, nothing else",
+    "repaired": "repaired in closed form, no gradient step",
+    "final": "what was exported",
+}
+
+
+def render_page(report: "Report") -> str:
+    """The page's HTML; everything on it is also in `report.json`."""
+    return render(
+        "report.html",
+        report=report,
+        headline=words.headline(report),
+        allocation=words.allocation_name(report.allocation),
+        created=report.created.replace("T", " ").replace("+00:00", " UTC"),
+        also_kept=also_kept(report),
+        tiles=tiles(report),
+        stages=stage_rows(report),
+        layers=layer_rows(report),
+        figures=figures(report),
+        matrices=matrices(report),
+        facts=facts(report),
+    )
+
+
+def tiles(report: "Report") -> list[dict[str, str]]:
+    """The figures that matter most: name, what it was, what it is, and a note below."""
+    found = [*_accuracy_tile(report), _cost_tile("MACs", report.macs)]
+    found.append(_cost_tile("Parameters", report.params))
+    if report.size_bytes:
+        before, after = report.size_bytes.original, report.size_bytes.final
+        note = f"{words.times(before / max(after, 1))} smaller" if after < before else "not smaller"
+        found.append(_tile("ONNX file", words.size(before), words.size(after), note))
+    return found + _latency_tile(report)
+
+
+def _tile(name: str, before: str, after: str, note: str) -> dict[str, str]:
+    return {"name": name, "before": before, "after": after, "note": note}
+
+
+def _accuracy_tile(report: "Report") -> list[dict[str, str]]:
+    before, after = report.accuracy.original, report.accuracy.final
+    if before is None or after is None:
+        return []
+    note = f"95 %: {words.percent(after.low)} to {words.percent(after.high)}"
+    return [_tile("Top-1", words.percent(before.top1), words.percent(after.top1), note)]
+
+
+def _cost_tile(name: str, change: "Change[int]") -> dict[str, str]:
+    note = words.fewer(change)
+    return _tile(name, words.count(change.original), words.count(change.final), note)
+
+
+def _latency_tile(report: "Report") -> list[dict[str, str]]:
+    latency, ratio = report.latency_ms, report.latency_ratio
+    if latency is None or ratio is None:
+        return []
+    note = f"{words.speed(ratio)} (95 %: {ratio.low:.2f} to {ratio.high:.2f})"
+    before, after = f"{latency.original.p50:.3g} ms", f"{latency.final.p50:.3g} ms"
+    return [_tile("Latency p50", before, after, note)]
+
+
+def stage_rows(report: "Report") -> list[dict[str, str]]:
+    """One row per stage that was measured, on the test part or on held-out images."""
+    rows = []
+    for stage in words.STAGES:
+        test, held_out = getattr(report.accuracy, stage), getattr(report.held_out, stage)
+        if test is None and held_out is None:
+            continue
+        row = {"stage": stage, "meaning": STAGE_MEANING[stage], "interval": "–", "images": "–"}
+        if test is not None:
+            row["interval"] = f"{words.percent(test.low)} to {words.percent(test.high)}"
+            row["images"] = f"{test.total:,}"
+        row["test"] = words.percent(test.top1 if test else None, 2)
+        row["held_out"] = words.percent(held_out.top1 if held_out else None, 2)
+        rows.append(row)
+    return rows
+
+
+def layer_rows(report: "Report") -> list[dict[str, Any]]:
+    """The table of layers, every cell as text; `share` is the part of the filters kept, in %."""
+    return [
+        {
+            "name": line.name,
+            "num_filters": line.num_filters,
+            "num_kept": line.num_kept,
+            "share": round(100 * line.num_kept / max(line.num_filters, 1)),
+            "macs": _pair(line.macs),
+            "params": _pair(line.params),
+            "success_rate": words.percent(line.success_rate),
+            "snr": _number(line.snr),
+            "cluster_size": _number(line.cluster_size),
+            "clusters_per_filter": _number(line.clusters_per_filter),
+            "noise": _number(line.noise),
+            "reason": line.reason,
+        }
+        for line in report.layers
+    ]
+
+
+def also_kept(report: "Report") -> dict[str, str]:
+    """Reasons of layers that the table of layers does not show already."""
+    shown = {line.name for line in report.layers if line.reason}
+    return {name: why for name, why in report.kept_whole.items() if name not in shown}
+
+
+def _pair(change: "Change[int] | None") -> str:
+    return " → ".join(words.count(n, 3) for n in (change.original, change.final)) if change else "–"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def figures(report: "Report") -> dict[str, Figure]:
+    """Charts by the name under which the template places them."""
+    found = {"filters": charts.filters_by_layer(report)}
+    if report.accuracy.original is not None or report.accuracy.final is not None:
+        found["accuracy"] = accuracy_against_cost(report)
+    depth = charts.selection_along_depth(report)
+    if depth is not None:
+        found["depth"] = depth
+    if report.seconds:
+        found["seconds"] = charts.stage_times(report)
+    return found
+
+
+def matrices(report: "Report") -> list[dict[str, Any]]:
+    """Label matrices by layer, in the order of the report."""
+    return [
+        {
+            "layer": layer,
+            "pictures": [{"picture": p, "figure": label_matrix(p)} for p in pictures],
+        }
+        for layer, pictures in groupby(report.pictures, key=lambda p: p.layer)
+    ]
+
+
+def facts(report: "Report") -> list[dict[str, Any]]:
+    """Small two-column tables at the foot of the page."""
+    tables: dict[str, dict[str, Any]] = {
+        "Network": _network_facts(report),
+        "Checks": _check_facts(report),
+        "Latency": _latency_facts(report),
+        "Repair": dict(report.repair),
+        "Criteria tried (held-out top-1)": {
+            name: words.percent(top1, 2) for name, top1 in report.contest.items()
+        },
+        "Environment": dict(report.environment),
+    }
+    return [
+        {"title": title, "rows": {name: words.value(cell) for name, cell in rows.items()}}
+        for title, rows in tables.items()
+        if rows
+    ]
+
+
+def _network_facts(report: "Report") -> dict[str, object]:
+    model = report.model
+    size = " × ".join(str(side) for side in model.input_size)
+    rows = {
+        "model": model.name,
+        "architecture": model.arch,
+        "data": model.data,
+        "labels": model.num_labels,
+        "input size": size,
+        "SHA-256": model.sha256,
+        "ranking": report.criterion,
+        "allocation": words.allocation_name(report.allocation),
+        "plan": report.plan_digest,
+    }
+    return {name: value for name, value in rows.items() if value}
+
+
+def _check_facts(report: "Report") -> dict[str, object]:
+    certificate, parity = report.certificate, report.parity
+    if not certificate.applies:
+        verdict = f"does not apply: {certificate.reason}"
+    elif certificate.max_relative_error is None:
+        verdict = "passed" if certificate.ok else f"failed: {certificate.reason}"
+    else:
+        verdict = "passed" if certificate.ok else "failed"
+        error, tolerance = certificate.max_relative_error, certificate.tolerance
+        verdict += f": relative error {error:.1e}, tolerance {tolerance:.0e}"
+    rows: dict[str, object] = {"removed equals masked": verdict}
+    if parity:
+        rows["ONNX against torch"] = (
+            f"largest difference {parity.max_abs_difference:.1e}, same answer on "
+            f"{words.percent(parity.top1_agreement, 2)} of {parity.num_images} images"
+        )
+        if parity.held_out:
+            rows["held-out top-1 of the file"] = (
+                f"{words.percent(parity.held_out.top1, 2)} of {parity.held_out.total} images"
+            )
+    if report.peak_memory_bytes:
+        rows["peak memory"] = words.size(report.peak_memory_bytes)
+    return rows
+
+
+def _latency_facts(report: "Report") -> dict[str, object]:
+    latency, bench, rate = report.latency_ms, report.benchmark, report.images_per_second
+    if latency is None or bench is None:
+        return {}
+    rows: dict[str, object] = {
+        "provider": bench.provider,
+        "batch size": bench.batch_size,
+        "threads": bench.threads,
+    }
+    for name in ("p50", "p90", "p99", "mean", "std"):
+        before, after = getattr(latency.original, name), getattr(latency.final, name)
+        rows[name] = f"{before:.3g} → {after:.3g} ms"
+    if rate:
+        rows["images per second"] = f"{rate.original:.4g} → {rate.final:.4g}"
+    return rows

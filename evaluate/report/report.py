@@ -1,0 +1,244 @@
+"""The report of one run: `report.json`, whose schema is the dataclass `Report`.
+
+    accuracy        {original, removed, repaired, final}: {top1, low, high, correct, total} on
+                    the test part; top1 and its 95 % Wilson interval are fractions. `removed` is
+                    measured right after the filters went (on 2,000 of the test images at most),
+                    `repaired` after closed-form repair, `final` is the network that was exported.
+                    null: that stage was not run.
+    held_out        the same, on the held-out part of the training data (where decisions are made)
+    filters         {original, final}: removable filters of the whole network
+    macs, params    {original, final}: multiply-adds of one image (one each); parameters
+    size_bytes      {original, final}: size of the ONNX files
+    latency_ms      {original, final}: {p50, p90, p99, mean, std} milliseconds of one call
+    images_per_second {original, final}
+    latency_ratio   {value, low, high}: original over final, above 1 is faster; 95 % bootstrap
+    benchmark       {provider, batch_size, threads, noisy}: how the latencies were measured;
+                    reference_ms: latency of the original that --latency-ms was searched with
+    parity          {max_abs_difference, max_relative_difference, top1_agreement, num_images}:
+                    the exported file against the network it came from; held_out: accuracy of the
+                    file itself, on held-out images
+    certificate     {applies, ok, max_relative_error, tolerance, reason}: removed == masked
+    layers          list of {name, num_filters, num_kept, macs, params, success_rate, snr,
+                    cluster_size, clusters_per_filter, noise, reason}, in execution order;
+                    `reason` says why some or all of its filters had to stay, else empty
+    depth           list of {layer, success_rate, reader}: accuracy of the probe behind each layer
+    pictures        list of label matrices (see `pictures`): strongest and weakest filters
+    kept_whole      {layer: reason}
+    criterion, allocation, contest  how filters were ranked, how the cut was spread over layers,
+                    and the held-out accuracy of every criterion that was tried
+    repair          {note: text or number}
+    target          what was asked for, in words ("keep 0.6 of the filters")
+    seconds         {stage: seconds}
+    peak_memory_bytes  highest resident memory of the process
+    model           {name, sha256, arch, num_labels, data, labels, input_size, mean, std}
+    plan_digest, command, created, environment, warnings, schema_version
+
+Every number is finite; a number that could not be measured is null, never a guess.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from math import isfinite
+from typing import Any, Generic, TypeVar
+
+from ..measure.accuracy import Accuracy
+from .pictures import FilterPicture
+
+SCHEMA_VERSION = 1
+T = TypeVar("T")
+Value = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class Change(Generic[T]):
+    """One quantity of the network that came in and of the one that goes out."""
+
+    original: T
+    final: T
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Accuracy after each stage of the job; None where a stage was not run."""
+
+    original: Accuracy | None
+    removed: Accuracy | None
+    repaired: Accuracy | None
+    final: Accuracy | None
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds of one call with one batch."""
+
+    p50: float
+    p90: float
+    p99: float
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A ratio and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """How the latencies were measured; `noisy`: the runs varied by more than 10 %."""
+
+    provider: str
+    batch_size: int
+    threads: int
+    noisy: bool = False
+    reference_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class ParityLine:
+    """The exported file against the network it came from, on real images."""
+
+    max_abs_difference: float
+    max_relative_difference: float
+    top1_agreement: float
+    num_images: int
+    held_out: Accuracy | None = None
+
+
+@dataclass(frozen=True)
+class CertificateLine:
+    """Whether removing the filters equals masking them; `reason` where that cannot be asked."""
+
+    applies: bool
+    ok: bool
+    max_relative_error: float | None
+    tolerance: float
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class LayerLine:
+    """One layer of the network before and after, and what the mechanism found in it.
+
+    Attributes:
+        success_rate: accuracy of the probe behind this layer, a fraction; None if not measured.
+        snr: signal-to-noise ratio of its fields; cluster_size: mean labels of a cluster;
+        clusters_per_filter, noise: means over its filters (see mechanism/spectrum).
+        reason: why some or all of its filters had to stay; empty if all could go.
+    """
+
+    name: str
+    num_filters: int
+    num_kept: int
+    macs: Change[int] | None = None
+    params: Change[int] | None = None
+    success_rate: float | None = None
+    snr: float | None = None
+    cluster_size: float | None = None
+    clusters_per_filter: float | None = None
+    noise: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class DepthLine:
+    """Accuracy of the linear probe behind one layer, a fraction of the held-out images.
+
+    The probe sees the input of `reader`; in a residual network several readers see the stream
+    that `layer` was the first to write.
+    """
+
+    layer: str | None
+    success_rate: float
+    reader: str = ""
+
+
+@dataclass(frozen=True)
+class ModelLine:
+    """The network that came in: how it was named, its file's hash, and its `Origin`'s fields."""
+
+    name: str
+    num_labels: int
+    sha256: str | None = None
+    arch: str | None = None
+    data: str | None = None
+    labels: tuple[str, ...] = ()
+    input_size: tuple[int, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything one run measured; the module's docstring is the schema of its JSON."""
+
+    command: str
+    created: str
+    target: str
+    model: ModelLine
+    accuracy: Stages
+    filters: Change[int]
+    macs: Change[int]
+    params: Change[int]
+    certificate: CertificateLine
+    layers: tuple[LayerLine, ...]
+    criterion: str
+    allocation: str
+    seconds: Mapping[str, float]
+    environment: Mapping[str, Value]
+    plan_digest: str = ""
+    held_out: Stages = Stages(None, None, None, None)
+    size_bytes: Change[int] | None = None
+    latency_ms: Change[Latency] | None = None
+    images_per_second: Change[float] | None = None
+    latency_ratio: Ratio | None = None
+    benchmark: Benchmark | None = None
+    parity: ParityLine | None = None
+    depth: tuple[DepthLine, ...] = ()
+    pictures: tuple[FilterPicture, ...] = ()
+    kept_whole: Mapping[str, str] = field(default_factory=dict)
+    contest: Mapping[str, float] = field(default_factory=dict)
+    repair: Mapping[str, Value] = field(default_factory=dict)
+    peak_memory_bytes: int | None = None
+    warnings: tuple[str, ...] = ()
+    schema_version: int = SCHEMA_VERSION
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values only, ready for JSON.
+
+        Raises:
+            ValueError: a number is NaN or infinite; the message names its place.
+        """
+        plain = _plain(self, "report")
+        assert isinstance(plain, dict)
+        return plain
+
+
+def _plain(value: Any, place: str) -> Any:
+    """Dataclasses, mappings and sequences as dicts and lists; every number checked."""
+    if isinstance(value, Accuracy):
+        names = ("top1", "low", "high", "correct", "total")
+        return {name: getattr(value, name) for name in names}
+    if is_dataclass(value):
+        names_ = [f.name for f in fields(value)]
+        return {name: _plain(getattr(value, name), f"{place}.{name}") for name in names_}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, f"{place}.{key}") for key, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(item, f"{place}[{i}]") for i, item in enumerate(value)]
+    return _checked(value, place)
+
+
+def _checked(value: Any, place: str) -> Value:
+    """A plain JSON value; numpy's scalars become Python's."""
+    if hasattr(value, "item"):
+        value = value.item()
+    if value is not None and not isinstance(value, (str, int, float)):
+        raise ValueError(f"{place} is a {type(value).__name__}; a report holds plain values only")
+    if isinstance(value, float) and not isfinite(value):
+        raise ValueError(f"{place} is {value}; every number of a report must be finite")
+    return value

@@ -1,0 +1,1 @@
+"""The command line: every sub-command, its options, its tables, and its output folder."""

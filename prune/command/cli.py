@@ -1,0 +1,183 @@
+"""The command line: parse, run, and end with the right exit code.
+
+0 ok, 1 bug, 2 usage, 3 bad file or model, 4 a stated gate was missed, 130 interrupted.
+`--help` imports no torch: commands are imported when they run.
+"""
+
+import contextlib
+import io
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import is_dataclass
+from difflib import get_close_matches
+from itertools import takewhile
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import tyro
+
+from ..errors import PruneError, UsageError
+from ..options import Bench, Demo, Doctor, Evaluate, Export, Job, Rank, Sweep, Train
+from .options_file import from_tables, read_config
+
+COMMANDS: dict[str, type[Any]] = {
+    "train": Train,
+    "rank": Rank,
+    "sweep": Sweep,
+    "export": Export,
+    "bench": Bench,
+    "evaluate": Evaluate,
+    "demo": Demo,
+    "doctor": Doctor,
+}
+
+EXAMPLES = """Examples:
+  prune-dl demo                                   the whole job on handwritten digits, no download
+  prune-dl --model vgg16.pt --keep 0.6            the whole job; the file names its data
+  prune-dl --model vgg16.pt --data images/ --macs 0.4 --epochs 0      repair only, no training
+  prune-dl --model torchvision:resnet18 --data images/ --keep 0.5 --dry-run
+  prune-dl train --arch vgg16 --data cifar10 --epochs 60 --out vgg16.pt
+  prune-dl rank --model vgg16.pt                  what every layer and filter selects
+  prune-dl sweep --model vgg16.pt --keep 0.9 0.7 0.5 0.3   which sizes are worth having
+  prune-dl bench original.onnx model.onnx         latency of ONNX files, interleaved
+
+Other commands: export, evaluate, doctor; each has its own --help.
+
+"""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run `prune-dl` with these arguments (default: the process's own) and exit."""
+    sys.exit(run(sys.argv[1:] if argv is None else argv))
+
+
+def run(argv: list[str]) -> int:
+    """Run one command; the exit code."""
+    try:
+        options = parse(argv)
+        from . import dispatch as commands
+
+        commands.run(options, command="prune-dl " + " ".join(argv))
+    except PruneError as error:
+        print(f"prune-dl: {' '.join(str(error).split())}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("prune-dl: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def parse(argv: list[str]) -> Any:
+    """Options of one command line: flags over `--config` over defaults."""
+    name = argv[0] if argv and argv[0] in COMMANDS else ""
+    if argv and not name and not argv[0].startswith("-"):
+        known = ", ".join(COMMANDS)
+        raise UsageError(f"{argv[0]!r} is no command; give one of {known}, or --model FILE")
+    kind = COMMANDS.get(name, Job)
+    rest = argv[1:] if name else argv
+    tables = _config_tables(rest)
+    default = from_tables(kind, tables, tyro.MISSING) if tables else None
+    prog = f"prune-dl {name}".strip()
+    about = (EXAMPLES if not name else "") + (kind.__doc__ or "")
+    return _parse_flags(kind, rest, prog, about, default)
+
+
+def _config_tables(argv: list[str]) -> dict[str, Any]:
+    for flag, value in zip(argv, [*argv[1:], ""], strict=False):
+        if flag == "--config":
+            return read_config(Path(value))
+        if flag.startswith("--config="):
+            return read_config(Path(flag.removeprefix("--config=")))
+    return {}
+
+
+def _parse_flags(kind: type[Any], argv: list[str], prog: str, about: str, default: Any) -> Any:
+    """tyro's parser, with its boxed complaints turned into one line."""
+    complaints = io.StringIO()
+    keywords = {} if default is None else {"default": default}
+    try:
+        with contextlib.redirect_stderr(complaints):
+            return tyro.cli(
+                kind,
+                prog=prog,
+                args=argv,
+                description=about,
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.PositionalRequiredArgs)
+                if kind is Bench
+                else (tyro.conf.OmitArgPrefixes,),
+                **keywords,
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        said = in_our_words(one_line(complaints.getvalue()), kind, argv)
+        raise UsageError(f"{said}; see {prog} --help") from None
+
+
+def one_line(boxed: str) -> str:
+    """First paragraph of a boxed terminal message: from its first rule to the next, or a gap."""
+    lines = [re.sub(r"^[│╭╰]\s?|\s*[│╮╯]$", "", line).strip() for line in boxed.splitlines()]
+    paragraph: list[str] = []
+    for line in lines[1:]:
+        is_rule = not line.strip("─-")  # hyphens where the terminal has no box characters
+        if paragraph and is_rule:
+            break
+        if not is_rule:
+            paragraph.append(line)
+    return " ".join(paragraph)
+
+
+def in_our_words(said: str, kind: type[Any], argv: Sequence[str]) -> str:
+    """tyro's complaint as what was given and what was expected; others as they are."""
+    if found := re.match(r"Error parsing (--\S+):", said):
+        return f"{_as_given(found[1], argv)} given; expected {_expected(kind, found[1])}"
+    if found := re.match(r"[Mm]issing value for argument '(--[^\s']+)'", said):
+        return f"{found[1]} given without a value; expected {_expected(kind, found[1])}"
+    if found := re.match(r"invalid choice '.*' for argument '(--[^\s']+)'", said):
+        return f"{_as_given(found[1], argv)} given; expected {_expected(kind, found[1])}"
+    if found := re.match(r"Missing from [^:]*: (--\S+) \S+ (.*) \(required\)$", said):
+        return f"{found[1]} is missing; give it: {found[2]}"
+    if found := re.match(r"Unrecognized options: (.*)", said):
+        unknown = found[1].replace(",", "").split()
+        near = get_close_matches(unknown[0], [f"--{name}" for name in _leaves(kind)], n=1)
+        return f"{' '.join(unknown)} given, which is unknown" + (
+            f"; did you mean {near[0]}?" if near else ""
+        )
+    return said
+
+
+def _as_given(flag: str, argv: Sequence[str]) -> str:
+    """A flag with what followed it on the command line."""
+    for place, part in enumerate(argv):
+        name, equals, value = part.partition("=")
+        if name.replace("_", "-") == flag:
+            values = [value] if equals else takewhile(_is_value, argv[place + 1 :])
+            return " ".join([flag, *values])
+    return flag
+
+
+def _is_value(part: str) -> bool:
+    return not part.startswith("--")
+
+
+def _expected(kind: type[Any], flag: str) -> str:
+    """What a flag takes, in words."""
+    stated = _leaves(kind)[flag.removeprefix("--").replace("-", "_")]
+    if get_origin(stated) in (Union, UnionType):  # with None
+        stated = get_args(stated)[0]
+    if get_origin(stated) is Literal:
+        return f"one of {', '.join(get_args(stated))}"
+    if get_origin(stated) is tuple:
+        return "numbers, separated by spaces"
+    return {int: "a whole number", float: "a number", str: "a name"}.get(stated, "a path")
+
+
+def _leaves(kind: type[Any]) -> dict[str, Any]:
+    """Type of every option in a tree, by its last name: the flags of a command."""
+    found: dict[str, Any] = {}
+    for name, stated in get_type_hints(kind).items():
+        nested = isinstance(stated, type) and is_dataclass(stated)
+        found |= _leaves(stated) if nested else {name: stated}
+    return found

@@ -1,0 +1,206 @@
+"""What each sub-command does, once its options are known."""
+
+from dataclasses import asdict
+from typing import Any
+
+from ..checks import check_job, check_ranges
+from ..options import (
+    Bench,
+    Demo,
+    Doctor,
+    Evaluate,
+    Export,
+    Job,
+    NetworkOptions,
+    Rank,
+    RetrainOptions,
+    RunOptions,
+    SelectOptions,
+    Sweep,
+    Train,
+)
+from .tables import show_comparison, show_document, show_layers, show_report, show_table
+
+
+def run(options: Any, command: str) -> None:
+    """Run the command that these options belong to."""
+    check_ranges(options)
+    if isinstance(options, Job):
+        check_job(options)
+        _dry_run(options) if options.dry_run else _job(options, command)
+    elif isinstance(options, Train):
+        _train(options)
+    elif isinstance(options, Rank):
+        _rank(options, command)
+    elif isinstance(options, Sweep):
+        _sweep(options, command)
+    elif isinstance(options, Export):
+        _export(options)
+    elif isinstance(options, Bench):
+        _bench(options)
+    elif isinstance(options, Evaluate):
+        _evaluate(options)
+    elif isinstance(options, Demo):
+        _demo(options, command)
+    elif isinstance(options, Doctor):
+        _doctor(options)
+
+
+def _job(options: Job, command: str) -> None:
+    from .prune import check_drop, check_latency, run_job
+
+    report, outcome = run_job(options, command)
+    show_document(report.to_dict()) if options.run.json else show_report(report)
+    check_drop(options, outcome)
+    check_latency(options, report)
+
+
+def _dry_run(options: Job) -> None:
+    from ..folder import Diary
+    from ..job.account import layer_lines
+    from ..job.plan import make_plan
+    from .prune import open_inputs
+
+    diary = Diary(show=True)
+    checkpoint, data, device = open_inputs(options.network, options.data, options.run, diary)
+    planned = make_plan(
+        checkpoint.model,
+        data,
+        options.select,
+        device=device,
+        seed=options.run.seed,
+        diary=diary,
+        bench=options.bench,
+    )
+    lines = layer_lines(checkpoint.model, planned)
+    if options.run.json:
+        show_document({"layers": [asdict(line) for line in lines]})
+    else:
+        show_layers(lines)
+
+
+def _train(options: Train) -> None:
+    from .train import run_train
+
+    result = run_train(options)
+    if options.run.json:
+        show_document(result)
+    else:
+        plain = {k: _cell(v) for k, v in result.items() if not isinstance(v, (dict, list))}
+        show_table("trained", tuple(plain), [tuple(plain.values())])
+
+
+def _rank(options: Rank, command: str) -> None:
+    from .rank import layer_rows, run_rank
+
+    spectrum = run_rank(options, command)
+    rows = layer_rows(spectrum)
+    if options.run.json:
+        show_document({"probe": spectrum.probe, "layers": rows})
+    else:
+        cells = [[_cell(value) for value in row.values()] for row in rows]
+        show_table("what each layer selects", tuple(rows[0]), cells)
+
+
+def _sweep(options: Sweep, command: str) -> None:
+    from ...evaluate.report.tradeoff import rows
+    from .sweep.points import run_sweep
+
+    found = rows(run_sweep(options, command))
+    if options.run.json:
+        show_document({"points": found})
+        return
+    shown = ("name", "format", "on_front", "top1", "latency_ms", "size_bytes", "error")
+    show_table("trade-off", shown, [[_cell(row[name]) for name in shown] for row in found])
+
+
+def _export(options: Export) -> None:
+    from .export import export_file, export_hub_folder
+
+    result = export_hub_folder(options) if options.hub_folder else export_file(options)
+    if options.run.json:
+        show_document(result)
+    else:
+        show_table("exported", ("", ""), [(key, _cell(value)) for key, value in result.items()])
+
+
+def _bench(options: Bench) -> None:
+    from ...evaluate.measure.latency import compare
+    from ..progress import stage
+
+    with stage("benchmark") as progress:
+        comparison = compare(
+            {str(path): path for path in options.files},
+            provider=options.bench.provider,
+            batch_size=options.bench.latency_batch,
+            threads=options.bench.threads,
+            input_size=options.input_size,
+            seconds=options.bench.bench_seconds,
+            progress=progress,
+        )
+    if options.json:
+        show_document(asdict(comparison))
+        return
+    show_comparison(comparison)
+
+
+def _evaluate(options: Evaluate) -> None:
+    from ...evaluate.measure.accuracy import measure_accuracy
+    from ..folder import Diary
+    from .prune import open_inputs
+
+    diary = Diary(show=True)
+    checkpoint, data, device = open_inputs(options.network, options.data, options.run, diary)
+    with diary.stage("evaluate") as progress:
+        accuracy = measure_accuracy(checkpoint.model, data.test, device=device, progress=progress)
+    result = {
+        "top1": accuracy.top1,
+        "low": accuracy.low,
+        "high": accuracy.high,
+        "correct": accuracy.correct,
+        "total": accuracy.total,
+    }
+    if options.run.json:
+        show_document(result)
+    else:
+        show_table("test part", tuple(result), [[_cell(value) for value in result.values()]])
+
+
+def _demo(options: Demo, command: str) -> None:
+    from .train import run_train
+
+    weights = options.out / "vgg6_digits.pt"
+    run_train(
+        Train(
+            arch="vgg6",
+            train=RetrainOptions(epochs=DEMO_TRAINING_EPOCHS, lr=0.02, batch_size=64),
+            run=RunOptions(out=weights),
+        )
+    )
+    job = Job(
+        network=NetworkOptions(model=str(weights)),
+        select=SelectOptions(keep=options.keep),
+        retrain=RetrainOptions(epochs=DEMO_RETRAINING_EPOCHS, batch_size=64),
+        run=RunOptions(out=options.out / "pruned", json=options.json),
+    )
+    _job(job, command)
+    if not options.json:
+        print(f"report: {options.out / 'pruned' / 'report.html'}")
+
+
+DEMO_TRAINING_EPOCHS = 6
+DEMO_RETRAINING_EPOCHS = 3
+
+
+def _doctor(options: Doctor) -> None:
+    from .doctor import examine
+
+    facts = examine()
+    if options.json:
+        show_document(facts)
+    else:
+        show_table("this machine", ("", ""), [(key, str(value)) for key, value in facts.items()])
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

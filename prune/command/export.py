@@ -1,0 +1,114 @@
+"""`prune-dl export`: one checked ONNX file of a network, or a run made ready for the Hub."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from ...evaluate.measure.accuracy import Accuracy
+from ...export.deliver import Exported, deliver
+from ...export.hub import write_hub_folder
+from ...export.metadata import accuracy_entry, add_metadata, describe
+from ...export.session import count_correct, open_session
+from ...export.variants import Variant, to_pixels
+from ..errors import UsageError
+from ..folder import Diary, check_writable
+from ..inputs import pruned_file as recipe
+from ..inputs.checkpoint import Checkpoint
+from ..inputs.split import DataSet
+from ..options import Export, RunOptions
+from .prune import default_out, model_file, open_inputs
+
+TEST_BATCH = 500
+
+
+def export_file(options: Export) -> dict[str, Any]:
+    """`prune-dl export`: one checked ONNX file, and what the check found."""
+    out = options.run.out or default_out(options.network.model).with_suffix(".onnx")
+    check_writable(out)
+    diary = Diary(show=True)
+    checkpoint, data, _ = open_inputs(options.network, options.data, options.run, diary)
+    variant = Variant(
+        opset=options.opset,
+        batch_size=options.static_batch,
+        embed_preprocess=options.embed_preprocess,
+        half=options.fp16,
+    )
+    with diary.stage("export") as progress:
+        exported = deliver(
+            checkpoint.model.cpu(),
+            data,
+            out,
+            variant,
+            metadata=describe(data, **_history(options.network.model, checkpoint)),
+            int8=options.int8,
+            max_drop=options.max_drop / 100,
+            progress=progress,
+        )
+    result = _result(exported)
+    if options.test:
+        with diary.stage("test"):
+            result |= _test(exported, data, variant)
+    return result
+
+
+def _history(model: str, checkpoint: Checkpoint) -> dict[str, str]:
+    """Hashes of the plan and of the checkpoint that was pruned, as far as the file knows them."""
+    path = Path(model_file(model))
+    notes = recipe.read(path).notes if path.is_file() and recipe.is_recipe(path) else {}
+    source = notes.get("source") or checkpoint.sha256 or ""
+    return {"plan": notes.get("plan", ""), "source": source}
+
+
+def _result(exported: Exported) -> dict[str, Any]:
+    """One flat row for each thing that was found out, INT8 layers in float with their reason."""
+    parity = asdict(exported.parity)
+    if exported.quantised is not None:
+        del parity["tolerance"]
+    result = {
+        "file": str(exported.path),
+        "size_bytes": exported.size_bytes,
+        "held_out_top1": exported.top1,
+        "held_out_images": exported.total,
+        **parity,
+    }
+    if (int8 := exported.quantised) is not None:
+        result |= {"int8_recipe": int8.recipe, "float_top1": int8.float_top1}
+        result |= {f"held_out_top1 of {name}": top1 for name, top1 in int8.tried.items()}
+        result |= {"int8_layers": int8.num_layers - len(int8.kept_float)}
+        result |= {f"float: {layer}": why for layer, why in int8.kept_float.items()}
+    return result
+
+
+def _test(exported: Exported, data: DataSet, variant: Variant) -> dict[str, Any]:
+    """Hits of the finished file on the test part; also added to the file's metadata."""
+    session = open_session(exported.path)
+    correct = total = 0
+    for images, labels in data.test.batches(TEST_BATCH, device="cpu"):
+        inputs = to_pixels(images, data.mean, data.std) if variant.embed_preprocess else images
+        hits, seen = count_correct(session, [(inputs.numpy(), labels.numpy())])
+        correct, total = correct + hits, total + seen
+    held_out = (exported.correct, exported.total)
+    counts = {"held_out": held_out, "test": (correct, total)}
+    add_metadata(exported.path, accuracy_entry(counts))
+    accuracy = Accuracy(correct, total)
+    ends = {"test_low": accuracy.low, "test_high": accuracy.high}
+    size = {"size_bytes": exported.path.stat().st_size}
+    return {"test_top1": accuracy.top1, **ends, "test_images": total, **size}
+
+
+def export_hub_folder(options: Export) -> dict[str, Any]:
+    """`prune-dl export --hub-folder`: a finished run, ready to be uploaded by its owner.
+
+    Raises:
+        UsageError: the folder is in use, or flags were given that only one new file can follow.
+        InputError: `--model` is not the folder of a finished run.
+    """
+    assert options.hub_folder is not None
+    plain = Export(network=options.network, data=options.data, hub_folder=options.hub_folder)
+    if replace(options, run=RunOptions()) != plain or options.run.out:
+        raise UsageError(
+            "--hub-folder copies the files of a run as they are; give it without --out and "
+            "without the flags of a new file"
+        )
+    folder = write_hub_folder(Path(options.network.model), options.hub_folder)
+    return {"folder": str(folder), "files": ", ".join(sorted(p.name for p in folder.iterdir()))}

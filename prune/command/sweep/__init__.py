@@ -1,0 +1,1 @@
+"""`prune-dl sweep`: one network at several budgets."""

@@ -1,0 +1,85 @@
+"""The folder of a sweep: one folder a point, whose figures are written when it is done.
+
+sweep.json            the options that all points share
+POINT/point.json      the rows of a point that is done, whether it could be made or not
+POINT/failed.json     the rows of one that broke off; `--resume` makes it again
+tradeoff.{json,csv,html}
+"""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from ....evaluate.measure.accuracy import Accuracy
+from ....evaluate.report.tradeoff import TradeoffPoint
+from ...errors import InputError, UsageError
+from ...files import write_bytes
+from ...options import Sweep
+from ..options_file import to_tables
+
+SETTINGS, DONE, FAILED = "sweep.json", "point.json", "failed.json"
+
+
+def open_folder(out: Path, options: Sweep) -> None:
+    """Make the output folder, or check that it holds an earlier part of the same sweep.
+
+    A folder without any point, of a sweep that stopped before the first one, counts as new.
+    """
+    settings = to_tables(replace(options, keep=(), macs=(), latency_ms=()))
+    for name in ("run", "bench", "distributed"):
+        settings.pop(name, None)
+    text = json.dumps(settings, indent=1, sort_keys=True)
+    file = out / SETTINGS
+    if options.run.resume and file.exists():
+        if file.read_text(encoding="utf-8") != text:
+            raise UsageError(
+                f"--resume: --out {out} holds a sweep with other options; give another folder"
+            )
+        return
+    if out.exists() and (not out.is_dir() or any(f.name != SETTINGS for f in out.iterdir())):
+        raise UsageError(
+            f"--out {out} holds something already; give another folder, or --resume its sweep"
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"--out {out} cannot be written ({error.strerror}); give another"
+        ) from None
+    write_bytes(file, text.encode())
+
+
+def folder_of(out: Path, name: str) -> Path:
+    """Where the files of one point are."""
+    return out / name.replace(" ", "-")
+
+
+def is_done(out: Path, name: str) -> bool:
+    """Whether there is nothing left to do for a point: its rows and all its files are there."""
+    file = folder_of(out, name) / DONE
+    return file.exists() and all(
+        (out / point.file).is_file() for point in _read(file) if not point.error
+    )
+
+
+def write_points(out: Path, name: str, points: list[TradeoffPoint], *, done: bool = True) -> None:
+    """Keep the rows of one point; `done` says whether to leave it at that."""
+    folder = folder_of(out, name)
+    folder.mkdir(exist_ok=True)
+    text = json.dumps([asdict(point) for point in points], indent=1)
+    write_bytes(folder / (DONE if done else FAILED), text.encode())
+    if done:
+        (folder / FAILED).unlink(missing_ok=True)
+
+
+def read_points(out: Path, name: str) -> list[TradeoffPoint]:
+    """Read back what `write_points` wrote."""
+    return _read(folder_of(out, name) / (DONE if is_done(out, name) else FAILED))
+
+
+def _read(file: Path) -> list[TradeoffPoint]:
+    rows = json.loads(file.read_text(encoding="utf-8"))
+    return [
+        TradeoffPoint(**{**row, "accuracy": row["accuracy"] and Accuracy(**row["accuracy"])})
+        for row in rows
+    ]

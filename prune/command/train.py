@@ -1,0 +1,85 @@
+"""`prune-dl train`: phase 1 of the mechanism, a network trained to its best success rate."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from ...evaluate.measure.accuracy import measure_accuracy
+from ..folder import Diary, check_writable
+from ..inputs.checkpoint import save_checkpoint
+from ..inputs.data import open_data
+from ..inputs.origin import Origin
+from ..inputs.zoo import build, with_channels
+from ..job.stages import recipe_changes
+from ..options import Train
+from ..training.device import pick_device
+from ..training.train import Training, fit
+
+
+def run_train(options: Train) -> dict[str, Any]:
+    """Train, save the checkpoint with its data's name, and measure the test part once.
+
+    An interrupted training leaves `OUT.resume`, from which `--resume` goes on.
+    """
+    out = options.run.out or Path(f"{options.arch.replace(':', '-')}.pt")
+    check_writable(out)
+    resume = out.with_name(out.name + ".resume")
+    if not options.run.resume:
+        resume.unlink(missing_ok=True)
+    device = pick_device(options.run.device)
+    diary = Diary(show=True)
+    with diary.stage("load"):
+        data = _open(options)
+        arch = with_channels(options.arch, data.input_size[0])
+        model = build(arch, len(data.labels))
+    training = replace(
+        Training(epochs=options.train.epochs), **recipe_changes(options.train, options.run.seed)
+    )
+    rows: list[dict[str, Any]] = []
+    with diary.stage("train") as progress:
+        model = fit(
+            model,
+            data.train,
+            training,
+            device=device,
+            held_out=data.held_out,
+            resume=resume,
+            progress=progress,
+            log=rows.append,
+        )
+    accuracy = measure_accuracy(model, data.test, device=device)
+    origin = Origin(
+        arch=arch,
+        num_labels=len(data.labels),
+        data=data.name,
+        labels=data.labels,
+        input_size=data.input_size,
+        mean=data.mean,
+        std=data.std,
+    )
+    save_checkpoint(out, model, origin)
+    resume.unlink(missing_ok=True)
+    return {
+        "file": str(out),
+        "arch": arch,
+        "data": data.name,
+        "epochs": training.epochs,
+        "test_top1": accuracy.top1,
+        "low": accuracy.low,
+        "high": accuracy.high,
+        "seconds": round(diary.seconds["train"], 1),
+        "recipe": asdict(training),
+        "history": rows,
+    }
+
+
+def _open(options: Train) -> Any:
+    size = options.data.input_size
+    return open_data(
+        options.data.data or "digits",
+        input_size=(3, size, size) if size else None,
+        mean=options.data.mean,
+        std=options.data.std,
+        held_out=options.data.held_out,
+        seed=options.run.seed,
+    )

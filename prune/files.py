@@ -1,0 +1,137 @@
+"""Files and folders that are either whole or not there; and safetensors, read and written.
+
+Everything is first written beside its place, under a hidden name that ends in `.partial`, and then
+renamed: a reader, a crash or a full disk never sees half of it. Only the standard library is
+imported at the top, so that `--help` needs no torch.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A hidden neighbour to write to; it becomes `path` when the block ends well, else it goes.
+
+    Folders that lead to `path` are made. Two writers never share a neighbour; the last one wins.
+
+    Raises:
+        InputError: the place cannot be written to.
+    """
+    partial = hidden_neighbour(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        os.replace(partial, path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """The same for a folder, which must not exist yet, or be empty."""
+    partial = hidden_neighbour(folder)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        if folder.exists():
+            folder.rmdir()
+        os.replace(partial, folder)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def hidden_neighbour(path: Path) -> Path:
+    """Where this process writes what becomes `path`."""
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+
+
+def unwritable(path: Path, error: OSError) -> InputError:
+    """The error of a place that cannot be written to."""
+    reason = error.strerror or type(error).__name__
+    return InputError(f"{path} cannot be written ({reason}); give another place")
+
+
+def write_bytes(path: Path, contents: bytes) -> Path:
+    """Write a file whole; gives back its path. Raises InputError as `whole_file`."""
+    with whole_file(path) as partial:
+        partial.write_bytes(contents)
+    return path
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a text file whole, in UTF-8; gives back its path. Raises InputError."""
+    return write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, document: Any) -> Path:
+    """Write plain values as JSON, whole; gives back its path. Raises InputError.
+
+    Raises:
+        ValueError: a number is NaN or infinite.
+    """
+    return write_text(path, json.dumps(document, indent=1, allow_nan=False))
+
+
+def write_torch(path: Path, values: Any) -> Path:
+    """Write what `torch.save` writes, whole; gives back its path. Raises InputError."""
+    import io
+
+    import torch
+
+    buffer = io.BytesIO()  # a name of its own inside the archive would make equal files differ
+    torch.save(values, buffer)
+    return write_bytes(path, buffer.getvalue())
+
+
+def write_safetensors(
+    path: Path, tensors: Mapping[str, "Tensor"], metadata: Mapping[str, str]
+) -> Path:
+    """Write tensors (contiguous, on the CPU) whole; gives back the path. Raises InputError."""
+    from safetensors.torch import save
+
+    return write_bytes(path, save(dict(tensors), dict(metadata)))
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, "Tensor"], dict[str, str]]:
+    """Tensors, on the CPU, and metadata of a safetensors file. No code is run.
+
+    Raises:
+        InputError: it cannot be read, or is no safetensors file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = list(file.keys())
+            return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{path} is not a whole safetensors file ({reason}); copy or download it again"
+        ) from error
+
+
+def read_safetensors_metadata(path: Path) -> dict[str, str]:
+    """Metadata of a safetensors file alone; empty for any other file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError):
+        return {}

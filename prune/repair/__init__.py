@@ -1,0 +1,1 @@
+"""How the filters that stay make up for those that went: repair, refit, batch-norm statistics."""

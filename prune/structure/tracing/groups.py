@@ -1,0 +1,256 @@
+"""From components of labels to units, groups and readers: the `Structure` of a recording."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from scipy.sparse import csr_array
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from ..units import AxisKey, Group, IntArray, Reader, Structure
+from .recording import Recording
+from .tags import Components, axes_of
+
+NO_REASON = "nothing in the network lets its filters go"
+ALONE = "its filters can only go all together, and a layer is never emptied"
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A convolution or linear module that ran, with the axes of its weight."""
+
+    name: str
+    module: nn.Module
+    weight: str
+    out_axis: int
+    in_axis: int
+
+
+def structure_of(
+    model: nn.Module, recording: Recording, components: Components, num_images: int
+) -> Structure:
+    """What can be removed, in execution order; pure given the recording."""
+    component_of = _component_axes(recording, components)
+    layers = _layers(model, recording)
+    unit_of = _number(component_of, components, layers)
+    axes = _unit_axes(component_of, unit_of)
+    groups, renumbered = _groups(axes, layers, recording)
+    axes = {key: renumbered[units] for key, units in axes.items()}
+    axes = {key: units for key, units in axes.items() if (units >= 0).any()}
+    num_filters = {x.name: int(_channels(x)) for x in layers}
+    return Structure(
+        axes=axes,
+        groups=groups,
+        readers=_readers(axes, layers, recording),
+        kept_whole=_kept_whole(axes, component_of, components, layers),
+        num_filters=num_filters,
+        macs_per_element={
+            name: round(count / num_images) for name, count in recording.positions.items()
+        },
+        mixing=_mixing(recording, components, axes),
+    )
+
+
+def _component_axes(recording: Recording, components: Components) -> dict[AxisKey, IntArray]:
+    """Component of each position of each labelled axis of parameters and buffers."""
+    return {
+        (name, axis): components.of(field)
+        for name, fields in recording.tensors.items()
+        for field in fields
+        for axis in axes_of(field)
+    }
+
+
+def _layers(model: nn.Module, recording: Recording) -> list[_Layer]:
+    """Convolution and linear modules whose weight took part, in execution order."""
+    canonical = {id(p): name for name, p in model.named_parameters()}
+    order = {name: index for index, name in enumerate(recording.modules)}
+    found = []
+    for name, module in model.named_modules():
+        weight = module._parameters.get("weight")
+        if weight is None or canonical[id(weight)] not in recording.tensors:
+            continue
+        if isinstance(module, _ConvNd | nn.Linear):
+            out = 1 if isinstance(module, _ConvNd) and module.transposed else 0
+            found.append(_Layer(name, module, canonical[id(weight)], out, 1 - out))
+    first_use = {name: index for index, name in enumerate(recording.tensors)}
+    return sorted(found, key=lambda x: (order.get(x.name, 10**9), first_use[x.weight]))
+
+
+def _channels(layer: _Layer) -> int:
+    module = layer.module
+    if isinstance(module, _ConvNd):
+        return module.out_channels
+    assert isinstance(module, nn.Linear)
+    return module.out_features
+
+
+def _number(
+    component_of: Mapping[AxisKey, IntArray], components: Components, layers: list[_Layer]
+) -> IntArray:
+    """Provisional unit of each component, -1 for those that stay; by first writer, then filter."""
+    count = int(components.component_L.max(initial=-1)) + 1
+    unit_of = np.full(count, -1, dtype=np.int64)
+    written = [
+        component_of.get((x.weight, x.out_axis), np.empty(0, dtype=np.int64)) for x in layers
+    ]
+    ordered = np.concatenate([*written, np.empty(0, dtype=np.int64)])
+    place = np.arange(len(ordered))
+    first_C = np.full(count, -1, dtype=np.int64)
+    first_C[ordered[::-1]] = place[::-1]  # the last assignment, the first place
+    free = ordered[(first_C[ordered] == place) & (components.pin_C[ordered] < 0)]
+    unit_of[free] = np.arange(len(free))
+    return unit_of
+
+
+def _unit_axes(
+    component_of: Mapping[AxisKey, IntArray], unit_of: IntArray
+) -> dict[AxisKey, IntArray]:
+    """Axes that hold at least one unit."""
+    found = {key: unit_of[components] for key, components in component_of.items()}
+    return {key: units for key, units in found.items() if (units >= 0).any()}
+
+
+def _groups(
+    axes: Mapping[AxisKey, IntArray], layers: list[_Layer], recording: Recording
+) -> tuple[tuple[Group, ...], IntArray]:
+    """Units that appear equally often in the same axes, and the final number of each unit."""
+    num_units = 1 + max((int(units.max()) for units in axes.values()), default=-1)
+    table = _appearances(axes, num_units)
+    members = _alike(table)
+    keys = list(axes)
+    renumbered = np.full(num_units + 1, -1, dtype=np.int64)
+    groups: list[Group] = []
+    names: dict[str, int] = {}
+    taken = 0
+    for units in (x for x in members if len(x) > 1):
+        renumbered[units] = np.arange(taken, taken + len(units))
+        first = slice(table.indptr[units[0]], table.indptr[units[0] + 1])
+        holds = {keys[column] for column in table.indices[first]}
+        groups.append(_group(holds, layers, recording, renumbered[units], names))
+        taken += len(units)
+    return tuple(groups), renumbered
+
+
+def _alike(table: csr_array) -> list[IntArray]:
+    """Rows that are equal, by first row; runs of equal rows are compared at once."""
+    length = np.diff(table.indptr)
+    row = np.repeat(np.arange(len(length)), length)
+    before = np.maximum(np.arange(len(row)) - length[row], 0)
+    differs = (table.indices != table.indices[before]) | (table.data != table.data[before])
+    same = np.bincount(row[differs], minlength=len(length)) == 0
+    same[:1] = False
+    same[1:] &= length[1:] == length[:-1]
+    starts = np.flatnonzero(~same)
+    runs: dict[bytes, list[IntArray]] = {}
+    for start, stop in pairwise([*starts, len(length)]):
+        span = slice(table.indptr[start], table.indptr[start + 1])
+        signature = table.indices[span].tobytes() + table.data[span].tobytes()
+        runs.setdefault(signature, []).append(np.arange(start, stop))
+    return [np.concatenate(found) for found in runs.values()]
+
+
+def _appearances(axes: Mapping[AxisKey, IntArray], num_units: int) -> csr_array:
+    """How often each unit (row) is in each axis (column), columns ascending."""
+    movable = [units[units >= 0] for units in axes.values()]
+    row = np.concatenate([*movable, np.empty(0, dtype=np.int64)])
+    column = np.repeat(np.arange(len(axes)), [len(units) for units in movable])
+    ones = np.ones(len(row), dtype=np.int64)
+    table = csr_array((ones, (row, column)), shape=(num_units, len(axes)))
+    table.sum_duplicates()
+    return table
+
+
+def _group(
+    holds: set[AxisKey],
+    layers: list[_Layer],
+    recording: Recording,
+    units: IntArray,
+    names: dict[str, int],
+) -> Group:
+    """The group of units that are in these axes; its name is unique."""
+    writers = tuple(x.name for x in layers if (x.weight, x.out_axis) in holds)
+    readers = tuple(
+        x.name for x in layers if (x.weight, x.in_axis) in holds and x.name in recording.modules
+    )
+    names[writers[0]] = names.get(writers[0], 0) + 1
+    repeat = names[writers[0]]
+    return Group(writers[0] if repeat == 1 else f"{writers[0]}#{repeat}", writers, readers, units)
+
+
+def _readers(
+    axes: Mapping[AxisKey, IntArray], layers: list[_Layer], recording: Recording
+) -> dict[str, Reader]:
+    """Modules that sum over removable channels and whose forward ran."""
+    found: dict[str, Reader] = {}
+    features = recording.features
+    for layer in layers:
+        units = axes.get((layer.weight, layer.in_axis))
+        if units is not None and layer.name in recording.modules:
+            found[layer.name] = _reader(layer, units, features.get(layer.name))
+    return found
+
+
+def _reader(layer: _Layer, units: IntArray, features: Tensor | None) -> Reader:
+    module = layer.module
+    if isinstance(module, _ConvNd):
+        times = 1 if module.transposed else module.groups
+        unit_C = np.tile(units, times)
+        kind = "transposed" if module.transposed else "conv"
+        return Reader(layer.name, unit_C, np.arange(len(unit_C)), kind, module.groups)
+    channel_F = _channel_of_feature(features, len(units))
+    first = np.unique(channel_F, return_index=True)[1]
+    return Reader(layer.name, units[first], channel_F, "linear", 1)
+
+
+def _channel_of_feature(labels: Tensor | None, num_features: int) -> IntArray:
+    """Channel of each input feature, by the labels it came with; each its own if they differ."""
+    if labels is None or labels.numel() != num_features:
+        return np.arange(num_features, dtype=np.int64)
+    _, first, channel, counts = np.unique(
+        labels.numpy(), return_index=True, return_inverse=True, return_counts=True
+    )
+    if len(set(counts.tolist())) > 1:
+        return np.arange(num_features, dtype=np.int64)
+    rank = np.empty(len(first), dtype=np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    by_appearance: IntArray = rank[channel]
+    return by_appearance
+
+
+def _mixing(
+    recording: Recording, components: Components, axes: Mapping[AxisKey, IntArray]
+) -> tuple[str, ...]:
+    """Places that mix channels of which some can be removed."""
+    live = np.zeros(int(components.component_L.max(initial=-1)) + 1, dtype=np.bool_)
+    for name, fields in recording.tensors.items():
+        for labels in fields:
+            for axis in axes_of(labels):
+                if (name, axis) in axes:
+                    live[components.of(labels)[axes[name, axis] >= 0]] = True
+    places = (p for p, labels in recording.mixing if live[components.of(labels)].any())
+    return tuple(dict.fromkeys(places))
+
+
+def _kept_whole(
+    axes: Mapping[AxisKey, IntArray],
+    component_of: Mapping[AxisKey, IntArray],
+    components: Components,
+    layers: list[_Layer],
+) -> dict[str, str]:
+    """Why some or all filters of a layer stay."""
+    reasons: dict[str, str] = {}
+    for layer in layers:
+        key = (layer.weight, layer.out_axis)
+        own = component_of.get(key, np.empty(0, dtype=np.int64))
+        units = axes.get(key, np.full(len(own), -1, dtype=np.int64))
+        stay = own[units < 0]
+        if len(own) == 0:
+            reasons[layer.name] = "it has a single filter"
+        elif len(stay):
+            reason = components.reason(int(stay[0])) or ALONE
+            share = "" if len(stay) == len(own) else f"{len(stay)} of {len(own)} filters: "
+            reasons[layer.name] = share + reason
+    return reasons

@@ -1,0 +1,145 @@
+"""One operation of a traced forward pass, as the label rules see it."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+from torch._ops import OpOverload, OpOverloadPacket
+
+from .tags import Fields, Labels, axes_of, lift, same_fields
+
+Rule = Callable[["Op"], "Fields | list[Fields]"]
+RULES: dict[OpOverloadPacket, Rule] = {}
+
+
+@dataclass
+class Op:
+    """An operation with its arguments and result; rules unite labels and give the result's fields.
+
+    Attributes:
+        func, args, kwargs, out: the call.
+        labels: where unions and pins go.
+        get: the fields of a tensor, empty when it carries none.
+        path, module: the innermost running module.
+        ties: makes an integer attribute of the module at a path follow these labels, one for each
+            unit of its value.
+        choice: which of the `num_choices` readings of the operation a rule should take (a split
+            axis can shrink in one factor or in another).
+        mixing: filled when a removed channel changes the channels that stay.
+    """
+
+    func: OpOverload
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    out: Any
+    labels: Labels
+    get: Callable[[Tensor], Fields]
+    path: str
+    module: nn.Module
+    ties: Callable[[str, str, Tensor], None]
+    choice: int = 0
+    num_choices: int = 1
+    mixing: list[tuple[str, Tensor]] = field(default_factory=list)
+    contracted: list[tuple[Tensor, Tensor, Fields, int]] = field(default_factory=list)
+
+    def begin(self, choice: int) -> None:
+        """Nothing was read yet; the rule is to take this reading."""
+        self.choice, self.num_choices = choice, 1
+        self.mixing, self.contracted = [], []
+
+    def arg(self, index: int, name: str, default: Any = None) -> Any:
+        """An argument by position or name."""
+        if index < len(self.args):
+            return self.args[index]
+        return self.kwargs.get(name, default)
+
+    def fields(self, index: int = 0) -> Fields:
+        """Fields of a tensor argument."""
+        return self.get(self.args[index])
+
+    def stated(self, size: int) -> tuple[str, ...]:
+        """Integer attributes of the running module that have this value."""
+        own = vars(self.module).items()
+        return tuple(key for key, value in own if type(value) is int and value == size)
+
+    @property
+    def name(self) -> str:
+        """Name of the operation without its overload."""
+        return str(self.func.overloadpacket.__name__)
+
+    @property
+    def where(self) -> str:
+        """The running module, for reasons."""
+        return self.path or "the network itself"
+
+    def tie(self, attribute: str, labels: Tensor) -> None:
+        """An integer attribute of the running module follows these labels."""
+        self.ties(self.path, attribute, labels)
+
+    def pin(self, labels: Tensor, reason: str) -> None:
+        """Keep these labels for ever, saying where and why."""
+        self.labels.pin(labels, f"{reason} ({self.name} in {self.where})")
+
+    def mix(self, labels: Tensor) -> None:
+        """Record that removing these labels and silencing them differ behind this operation."""
+        self.mixing.append((f"{self.where}: {self.name}", labels))
+
+    def merge(self, *operands: Tensor) -> Fields:
+        """Unite the fields of operands that are broadcast against each other."""
+        ndim = max(tensor.ndim for tensor in operands)
+        merged: Fields = ()
+        for tensor in operands:
+            merged = self._meet(merged, tuple(lift(x, ndim) for x in self.get(tensor)))
+        for tensor in operands:
+            self._pin_constants(tensor, merged, ndim)
+        return merged
+
+    def _meet(self, merged: Fields, fields: Fields) -> Fields:
+        """Add the fields of one more operand; those of one tensor say different things."""
+        before = merged
+        for new in (x for x in fields if axes_of(x)):
+            partners = [x for x in before if axes_of(x) & axes_of(new)]
+            twin = next((x for x in partners if same_fields((x,), (new,))), None)
+            if twin is None:
+                merged = self._join(merged, new) if partners else (*merged, new)
+        return merged
+
+    def _join(self, merged: Fields, new: Tensor) -> Fields:
+        """Add a field, uniting it with those that run along the same axes."""
+        for position, old in enumerate(merged):
+            if axes_of(old) & axes_of(new):
+                self.labels.unite(old, new)
+                smaller = new if len(axes_of(new)) < len(axes_of(old)) else old
+                return (*merged[:position], smaller, *merged[position + 1 :])
+        return (*merged, new) if axes_of(new) else merged
+
+    def _pin_constants(self, tensor: Tensor, merged: Fields, ndim: int) -> None:
+        """What meets an axis that cannot shrink cannot shrink either."""
+        own = frozenset[int]().union(*(axes_of(x) for x in self.get(tensor)))
+        lead = ndim - tensor.ndim
+        fixed = {a + lead for a, n in enumerate(tensor.shape) if n > 1 and a not in own}
+        for found in merged:
+            if axes_of(found) & fixed:
+                self.pin(found, "it meets a tensor of fixed size")
+
+
+def tensors_in(values: Iterable[Any]) -> list[Tensor]:
+    """The tensors among arguments or results, also those in lists of them."""
+    found: list[Tensor] = []
+    for value in values:
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, list | tuple):
+            found += tensors_in(value)
+    return found
+
+
+def rule(*packets: OpOverloadPacket) -> Callable[[Rule], Rule]:
+    """Register how labels pass through these operations."""
+
+    def register(function: Rule) -> Rule:
+        RULES.update(dict.fromkeys(packets, function))
+        return function
+
+    return register

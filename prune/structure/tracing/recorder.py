@@ -1,0 +1,235 @@
+"""One real forward pass, seen operation by operation, with labels riding along.
+
+A `TorchDispatchMode` sees every ATen call, whatever Python does between them. Each tensor is
+stood for by one without numbers, so that what was recorded costs no memory and can be read again:
+where a trial asked for another reading of a line of code, only that line and what follows from it
+is. Parameters and buffers start with one fresh field per axis.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from . import compute, meta, movement, views  # noqa: F401 (movement registers its rules)
+from .op import RULES, Op, Rule, tensors_in
+from .recording import Outputs, Record, Recording
+from .stack import ModuleStack, Place
+from .tags import Fields, axes_of, find, on_axis, same_fields
+
+STAND_IN = "_prune_dl_stand_in"
+OUTPUTS = -1
+"""What the outputs of the network say about labels comes from no operation."""
+
+
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Passes labels through every operation of a forward pass."""
+
+    def __init__(self, model: nn.Module, stack: ModuleStack) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        named = [*model.named_parameters(), *model.named_buffers()]
+        self._choices: dict[int, int] = {}
+        self._kept: dict[int, str] = {}
+        self.stack, self.recording = stack, Recording(modules=stack.ran)
+        self._own = {id(stand_in(tensor)): name for name, tensor in named}
+        self._sizes = {name: tensor.numel() for name, tensor in named}
+        self._fields: dict[int, Fields] = {}
+        self._origin: dict[int, str] = {}
+        self._outputs: list[Tensor] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run the operation, then its label rule."""
+        kwargs = kwargs or {}
+        place, module = self.stack.place(str(func.overloadpacket.__name__))
+        given, named = _stood_in(args), {key: _stood_in(x) for key, x in kwargs.items()}
+        out = meta.run(func, args, kwargs)
+        numbers = meta.numbers(args, out)
+        labels, results = self.recording.labels, _stood_in(out)
+        op = Op(
+            func, given, named, results, labels, self.fields, place.running.path, module, self._tie
+        )
+        record = self._read(len(self.recording.records), place, op, numbers)
+        self._trace_origin(op)
+        self._count(op)
+        self.recording.records.append(record)
+        return out
+
+    def put_out(self, tensors: list[Tensor]) -> None:
+        """These are outputs of the network: they keep their size."""
+        self._outputs += [stand_in(x) for x in tensors]
+        self._pin_outputs()
+
+    def choice(self, index: int) -> int:
+        """Which reading of an operation was taken."""
+        return self._choices.get(index, 0)
+
+    def read_again(self, indices: Sequence[int], choice: int, reason: str) -> None:
+        """Take another reading of operations; what follows from them is read anew.
+
+        Where an operation has no such reading, what it touches is pinned for the reason.
+        """
+        records, again = self.recording.records, set(indices)
+        self._choices.update(dict.fromkeys(indices, choice))
+        self._kept.update({i: reason for i in indices if choice >= records[i].num_choices})
+        self._fields.clear()
+        for index, old in enumerate(records):
+            if index in again or not same_fields(self._incoming(old.op), old.inputs):
+                records[index] = self._read(index, old.place, old.op, old.numbers, old.outputs)
+            else:
+                self._carry(old)
+        self._pin_outputs()
+
+    def keep(self, indices: Sequence[int], reason: str) -> None:
+        """Pin all that operations touch."""
+        self._kept.update(dict.fromkeys(indices, reason))
+        for index in indices:
+            self.recording.labels.add_to(index)
+            self._pin(self.recording.records[index].inputs, reason)
+
+    def fields(self, tensor: Tensor) -> Fields:
+        """The fields a tensor carries; fresh ones for a parameter or buffer seen first."""
+        name = self._own.get(id(tensor))
+        if name is None:
+            return self._fields.get(id(tensor), ())
+        if name not in self.recording.tensors:
+            sizes = [(axis, size) for axis, size in enumerate(tensor.shape) if size > 1]
+            self.recording.tensors[name] = tuple(
+                on_axis(self.recording.labels.fresh(size), axis, tensor.ndim)
+                for axis, size in sizes
+            )
+        return self.recording.tensors[name]
+
+    def _incoming(self, op: Op) -> Fields:
+        """Fields of everything that an operation takes."""
+        found = [f for x in tensors_in((*op.args, *op.kwargs.values())) for f in self.fields(x)]
+        return tuple(dict.fromkeys(found))
+
+    def _read(
+        self, index: int, place: Place, op: Op, numbers: tuple[float, ...], before: Outputs = ()
+    ) -> Record:
+        """Run the label rule of an operation; what it said before is forgotten."""
+        op.begin(self.choice(index))
+        self.recording.labels.turn_to(index)
+        inputs = self._incoming(op)
+        outputs = _as_before(_outputs(op, self._apply(op, inputs)), before)
+        features, mixing = self._features(op), tuple(op.mixing)
+        record = Record(place, op, numbers, inputs, outputs, features, op.num_choices, mixing)
+        if index in self._kept:
+            self._pin(inputs, self._kept[index])
+        self._carry(record)
+        return record
+
+    def _carry(self, record: Record) -> None:
+        """Give the results of an operation their fields."""
+        results = tensors_in((record.op.out,))
+        for tensor in results:
+            self._fields.pop(id(tensor), None)
+        for tensor, (_, fields) in zip(results, record.outputs, strict=False):
+            self._fields[id(tensor)] = fields
+
+    def _apply(self, op: Op, inputs: Fields) -> list[Fields]:
+        """Fields of each result; an operation without a rule pins all it touches."""
+        found = rule_of(op.func)
+        reason = f"operation {op.name} in {op.where} is not understood"
+        if found is None:
+            self._pin(inputs, reason)
+            return []
+        try:
+            passed = found(op)
+        except (RuntimeError, IndexError, TypeError, ValueError, AttributeError):
+            self._pin(inputs, reason)
+            return []
+        return passed if isinstance(passed, list) else [passed]
+
+    def _pin(self, fields: Fields, reason: str) -> None:
+        for labels in fields:
+            self.recording.labels.pin(labels, reason)
+
+    def _pin_outputs(self) -> None:
+        self.recording.labels.turn_to(OUTPUTS)
+        for tensor in self._outputs:
+            self._pin(self.fields(tensor), "it is the output of the network")
+
+    def _tie(self, path: str, attribute: str, labels: Tensor) -> None:
+        """An integer attribute of a module follows these labels, like a tensor's axis."""
+        name = f"{path}.{attribute}".lstrip(".")
+        if name not in self.recording.tensors:
+            self.recording.tensors[name] = (self.recording.labels.fresh(labels.numel()),)
+        self.recording.labels.unite(self.recording.tensors[name][0], labels.reshape(-1))
+
+    def _origin_of(self, tensor: Tensor) -> str | None:
+        """The parameter a tensor is a view, cast or rescaling of."""
+        return self._own.get(id(tensor)) or self._origin.get(id(tensor))
+
+    def _trace_origin(self, op: Op) -> None:
+        """A view, cast or rescaling of a weight is still that weight when MACs are counted."""
+        first = op.args[0] if op.args and isinstance(op.args[0], Tensor) else None
+        name = None if first is None else self._origin_of(first)
+        if first is None or name is None:
+            return
+        for tensor in tensors_in((op.out,)):
+            scaled = torch.Tag.pointwise in op.func.tags and tensor.shape == first.shape
+            if op.name in views.KEEPS_ORIGIN or scaled:
+                self._origin[id(tensor)] = name
+
+    def _count(self, op: Op) -> None:
+        """Multiply-adds of each weight element."""
+        for weight, _, _, positions in op.contracted:
+            name = self._origin_of(weight)
+            if name is not None:
+                share = weight.numel() / self._sizes[name]
+                counted = self.recording.positions.get(name, 0.0)
+                self.recording.positions[name] = counted + positions * share
+
+    def _features(self, op: Op) -> tuple[str, Tensor] | None:
+        """What a linear module reads."""
+        for weight, x, fields, _ in op.contracted:
+            features = find(fields, x.ndim - 1)
+            if features is not None and self._origin_of(weight) == f"{op.path}.weight".lstrip("."):
+                return op.path, features.reshape(-1)
+        return None
+
+
+def _outputs(op: Op, passed: list[Fields]) -> Outputs:
+    """Shape and fields of the results that a rule spoke of."""
+    pairs = zip(tensors_in((op.out,)), passed, strict=False)
+    return tuple((tuple(x.shape), tuple(f for f in found if axes_of(f))) for x, found in pairs)
+
+
+def _as_before(outputs: Outputs, before: Outputs) -> Outputs:
+    """The fields that a result had before, where it has the same again."""
+    same = zip(outputs, before, strict=False)
+    kept = tuple(old if same_fields(new[1], old[1]) else new for new, old in same)
+    return (*kept, *outputs[len(kept) :])
+
+
+def stand_in(tensor: Tensor) -> Tensor:
+    """A tensor without numbers that stands for this one in the records, as it is now."""
+    found: Tensor | None = getattr(tensor, STAND_IN, None)
+    if found is None or found.shape != tensor.shape:
+        found = torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
+        setattr(tensor, STAND_IN, found)
+    return found
+
+
+def _stood_in(value: Any) -> Any:
+    """Arguments or results with every tensor stood for."""
+    if isinstance(value, Tensor):
+        return stand_in(value)
+    if type(value) in (list, tuple):
+        return type(value)([_stood_in(x) for x in value])
+    return value
+
+
+def rule_of(func: Any) -> Rule | None:
+    """The rule of an operation, of its out-of-place twin, or of pointwise operations."""
+    packet = func.overloadpacket
+    name = str(packet.__name__)
+    found = RULES.get(packet)
+    if found is None and name.endswith("_") and hasattr(torch.ops.aten, name[:-1]):
+        found = RULES.get(getattr(torch.ops.aten, name[:-1]))
+    if found is None and torch.Tag.pointwise in func.tags:
+        return compute.pointwise
+    return found

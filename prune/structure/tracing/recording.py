@@ -1,0 +1,71 @@
+"""What a forward pass taught about channels: every operation, and the labels it passed on."""
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from .op import Op
+from .stack import Place
+from .tags import Fields, Labels
+
+Outputs = tuple[tuple[tuple[int, ...], Fields], ...]
+"""Shape and fields of each result of an operation."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One operation: what it was, what it touched, and the fields it gave its results.
+
+    Attributes:
+        place: where it was issued.
+        op: the operation, on tensors without numbers, so that its rule can be read again.
+        numbers: floats that the code handed to it (the scale of attention).
+        inputs: fields it touched.
+        outputs: of the results that its rule spoke of.
+        features: path of a linear module and the labels of its input features, if it is one.
+        num_choices: how many readings its rule has.
+        mixing: places where a removed channel changes the others, and the labels of its channels.
+    """
+
+    place: Place
+    op: Op
+    numbers: tuple[float, ...]
+    inputs: Fields
+    outputs: Outputs
+    features: tuple[str, Tensor] | None
+    num_choices: int
+    mixing: tuple[tuple[str, Tensor], ...]
+
+
+@dataclass
+class Recording:
+    """Everything a forward pass taught about channels.
+
+    Attributes:
+        labels: unions and pins.
+        records: operations in order.
+        tensors: parameter or buffer name -> its fields, one per axis of more than one position; an
+            integer attribute that states a size (`num_heads`) has one field of that many labels.
+        modules: module paths in order of their first run.
+        positions: weight name -> how often each element is used, over the whole batch.
+    """
+
+    labels: Labels = field(default_factory=Labels)
+    records: list[Record] = field(default_factory=list)
+    tensors: dict[str, Fields] = field(default_factory=dict)
+    modules: dict[str, None] = field(default_factory=dict)
+    positions: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def features(self) -> dict[str, Tensor]:
+        """Module path -> labels of its input features at its first run (linear layers)."""
+        found: dict[str, Tensor] = {}
+        for record in self.records:
+            if record.features is not None:
+                found.setdefault(*record.features)
+        return found
+
+    @property
+    def mixing(self) -> list[tuple[str, Tensor]]:
+        """Places where a removed channel changes the others, in execution order."""
+        return [place for record in self.records for place in record.mixing]

@@ -1,0 +1,187 @@
+"""Channel labels: which positions of which tensors must stay or go together.
+
+A label is an integer; labels that meet are united, and the connected components of all unions are
+the candidates for removal. A field is an int64 tensor of labels that broadcasts to the tensor it
+describes, with size 1 on every axis that it says nothing about: the output of a convolution
+carries one field of shape (1, C, 1, 1), its weight two, (O, 1, 1, 1) and (1, I, 1, 1). An element
+disappears when one of its labels is removed. An axis that no field covers stays as it is.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+
+from ..units import IntArray
+
+Fields = tuple[Tensor, ...]
+NONE = np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Components:
+    """Labels after all unions.
+
+    Attributes:
+        component_L: component of each label.
+        pin_C: of each component, the first of `reasons` why it must stay; -1 where it may go.
+    """
+
+    component_L: IntArray
+    pin_C: IntArray
+    reasons: tuple[str, ...]
+
+    def of(self, labels: Tensor) -> IntArray:
+        """Component of each label, flattened."""
+        component: IntArray = self.component_L[flat(labels)]
+        return component
+
+    def reason(self, component: int) -> str | None:
+        """Why a component must stay, None where it may go."""
+        pin = int(self.pin_C[component])
+        return None if pin < 0 else self.reasons[pin]
+
+
+class Labels:
+    """A growing set of labels, with unions and pins; `solve` turns them into components.
+
+    Unions and pins belong to the operation that was turned to last; one that is turned to again
+    forgets what it said before.
+    """
+
+    def __init__(self) -> None:
+        self._size = 0
+        self._unions: dict[int, list[tuple[IntArray, IntArray]]] = {}
+        self._pins: dict[int, list[tuple[Tensor, str]]] = {}
+        self._component_L: IntArray | None = None
+        self.turn_to(0)
+
+    def turn_to(self, operation: int) -> None:
+        """What follows is said by this operation."""
+        if self._unions.get(operation):
+            self._component_L = None
+        self._unions[operation], self._pins[operation] = [], []
+        self.add_to(operation)
+
+    def add_to(self, operation: int) -> None:
+        """What follows is said by this operation too."""
+        self._said, self._pinned = self._unions[operation], self._pins[operation]
+
+    def fresh(self, count: int) -> Tensor:
+        """`count` labels that nothing else carries."""
+        self._size += count
+        self._component_L = None
+        return torch.arange(self._size - count, self._size)
+
+    def unite(self, a: Tensor, b: Tensor) -> None:
+        """From now on the labels of `a` and `b`, broadcast against each other, are the same."""
+        if a is not b:
+            if a.shape != b.shape:
+                a, b = torch.broadcast_tensors(a, b)  # type: ignore[no-untyped-call]
+            self._said.append((flat(a), flat(b)))
+            self._component_L = None
+
+    def couple(self, labels: Tensor, axis: int) -> Tensor:
+        """Unite labels along one axis; what is left has size 1 there."""
+        first = labels.narrow(axis, 0, 1)
+        self.unite(labels, first)
+        return first
+
+    def pin(self, labels: Tensor, reason: str) -> None:
+        """Nothing that carries these labels can be removed."""
+        self._pinned.append((labels, reason))
+
+    def solve(self) -> Components:
+        """Connected components of all unions so far; the first pin gives the reason."""
+        if self._component_L is None:
+            self._component_L = self._connected()
+        pins = [pin for pinned in self._pins.values() for pin in pinned]
+        pin_C = np.full(int(self._component_L.max(initial=-1)) + 1, -1, dtype=np.int64)
+        labels = np.concatenate([*(flat(x) for x, _ in pins), NONE])
+        order = np.repeat(np.arange(len(pins)), [x.numel() for x, _ in pins])
+        pin_C[self._component_L[labels[::-1]]] = order[::-1]  # the last assignment, the first pin
+        return Components(self._component_L, pin_C, tuple(reason for _, reason in pins))
+
+    def _connected(self) -> IntArray:
+        """Component of each label."""
+        unions = [union for said in self._unions.values() for union in said]
+        left = np.concatenate([*(a for a, _ in unions), NONE])
+        right = np.concatenate([*(b for _, b in unions), NONE])
+        ones = np.ones(len(left), dtype=np.int8)
+        graph = coo_array((ones, (left, right)), shape=(self._size, self._size))
+        component_L: IntArray = connected_components(graph, directed=False)[1].astype(np.int64)
+        return component_L
+
+
+def flat(labels: Tensor) -> IntArray:
+    """The labels of a field in a row."""
+    row: IntArray = labels.reshape(-1).numpy()
+    return row
+
+
+def same_fields(a: Fields, b: Fields) -> bool:
+    """Whether fields carry the same labels."""
+    return a is b or (
+        len(a) == len(b) and all(x is y or torch.equal(x, y) for x, y in zip(a, b, strict=True))
+    )
+
+
+def axes_of(field: Tensor) -> frozenset[int]:
+    """Axes along which a field has more than one label."""
+    return frozenset(axis for axis, size in enumerate(field.shape) if size > 1)
+
+
+def narrow_expanded(field: Tensor) -> Tensor:
+    """Back to size 1 on every axis that is only expanded (stride 0)."""
+    for axis, (size, stride) in enumerate(zip(field.shape, field.stride(), strict=True)):
+        if size > 1 and stride == 0:
+            field = field.narrow(axis, 0, 1)
+    return field
+
+
+def narrow_constant(field: Tensor) -> Tensor:
+    """Back to size 1 on every axis along which the labels do not change."""
+    for axis in axes_of(field):
+        first = field.narrow(axis, 0, 1)
+        if bool((field == first).all()):
+            field = first
+    return field
+
+
+def find(fields: Fields, axis: int) -> Tensor | None:
+    """The field that covers an axis, None when the axis is unlabelled."""
+    return next((field for field in fields if field.shape[axis] > 1), None)
+
+
+def lift(field: Tensor, ndim: int) -> Tensor:
+    """The field with leading axes of size 1, as broadcasting sees it."""
+    return field.reshape((1,) * (ndim - field.ndim) + tuple(field.shape))
+
+
+def on_axis(labels: Tensor, axis: int, ndim: int) -> Tensor:
+    """A field that carries `labels` along one axis."""
+    shape = [1] * ndim
+    shape[axis] = -1
+    return labels.reshape(shape)
+
+
+def blocks(source: Sequence[int], target: Sequence[int]) -> list[tuple[range, range]]:
+    """How a view regroups axes: runs of source and target axes with equal products."""
+    found: list[tuple[range, range]] = []
+    i = j = 0
+    while i < len(source) or j < len(target):
+        start, i_end, j_end = (i, j), i + 1, j + 1
+        a = source[i] if i < len(source) else 1
+        b = target[j] if j < len(target) else 1
+        while a != b:
+            if a < b:
+                a, i_end = a * source[i_end], i_end + 1
+            else:
+                b, j_end = b * target[j_end], j_end + 1
+        i, j = min(i_end, len(source)), min(j_end, len(target))
+        found.append((range(start[0], i), range(start[1], j)))
+    return found

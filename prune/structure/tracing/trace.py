@@ -1,0 +1,186 @@
+"""Tracing: one forward pass with labels riding along, then a trial of a smaller network.
+
+The pass runs on a shadow of the network (meta tensors: real Python control flow, no compute) and
+on the network itself where its code needs numbers. The trial cuts a third of every group and runs
+again; where the code fixes a size the trial shows it, what it touched is read differently or kept
+whole, and the trial is repeated until it passes.
+"""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_iter, tree_map
+
+from ...errors import InputError
+from ..surgery import cut, kept_indices
+from ..units import Structure
+from .groups import structure_of
+from .recorder import Recorder
+from .recording import Record
+from .shadow import (
+    call,
+    containers_training,
+    restored,
+    shadow,
+    shadow_inputs,
+    tensors_of,
+    uncollected,
+    undisturbed,
+)
+from .stack import ModuleStack, common_owner
+from .tags import Fields
+from .trial import Fate, Thinned, first_difference
+
+MAX_TRIALS = 200
+
+
+def trace(model: nn.Module, example_inputs: Any) -> Structure:
+    """Find out which filters can be removed, and what goes with them.
+
+    `example_inputs` is a tensor, a tuple of arguments or a dictionary of named arguments; the
+    first axis of the first tensor counts images. The network is left as it was: mode, gradients,
+    hooks.
+
+    Raises:
+        InputError: the network does not run on these inputs, or hides its layers (TorchScript).
+    """
+    if isinstance(model, torch.jit.ScriptModule | nn.DataParallel):
+        raise InputError(
+            f"{type(model).__name__} hides its layers: give the network that it was made from"
+        )
+    with undisturbed(model), uncollected():
+        try:
+            return _traced(shadow(model), shadow_inputs(example_inputs))
+        except Exception:  # its code needs numbers: run it for real
+            pass
+        try:
+            return _traced(*_copies(model, example_inputs))
+        except (RuntimeError, TypeError, ValueError, IndexError, AssertionError) as error:
+            raise InputError(
+                f"{type(model).__name__} does not run on the example inputs ({error}): "
+                "give inputs of the size that the network was made for"
+            ) from error
+
+
+def _traced(model: nn.Module, inputs: Any) -> Structure:
+    """The structure; what was recorded on the way is let go at once."""
+    tracer = _Tracer(model, inputs)
+    try:
+        return tracer.run()
+    finally:
+        tracer.recording.records.clear()
+
+
+def _copies(model: nn.Module, inputs: Any) -> tuple[nn.Module, Any]:
+    """What may be run: code that writes into its buffers or inputs does not reach the user's."""
+    copied = copy.deepcopy(model).eval()
+    return copied, tree_map(lambda x: x.clone() if isinstance(x, Tensor) else x, inputs)
+
+
+class _Tracer:
+    """Records, tries, and reads differently or pins what the trial showed, until it passes."""
+
+    def __init__(self, model: nn.Module, inputs: Any) -> None:
+        self.model, self.inputs = model, inputs
+        with restored(model):
+            self.recorder = Recorder(model, ModuleStack(model))
+            self.auxiliary = self._record()
+        self.recording = self.recorder.recording
+
+    def run(self) -> Structure:
+        """The structure that passes its trial."""
+        for _ in range(MAX_TRIALS):
+            components = self.recording.labels.solve()
+            structure = structure_of(self.model, self.recording, components, self._num_images())
+            if not structure.groups:
+                return structure
+            gone = Thinned().removed_units(structure)
+            fate = Fate(self.recording, components, structure, gone)
+            culprit = self._try(structure, fate)
+            if culprit is None:
+                return structure
+            self._settle(fate, culprit)
+        raise InputError(
+            f"{type(self.model).__name__} fixes too many sizes in its code: "
+            f"{MAX_TRIALS} smaller versions of it failed to run"
+        )
+
+    def _num_images(self) -> int:
+        first = next(x for x in tree_iter(self.inputs) if isinstance(x, Tensor))
+        return int(first.shape[0])
+
+    def _record(self) -> bool:
+        """Labels of a forward pass; a second one where training has branches of its own."""
+        self._forward()
+        seen = self.recorder.recording.tensors.keys()
+        unseen = {name for name, _ in self.model.named_parameters()} - seen
+        auxiliary = bool(unseen) and self._training_runs()
+        if auxiliary:
+            containers_training(self.model)
+            self._forward()
+            self.model.eval()
+        return auxiliary
+
+    def _forward(self) -> None:
+        """Run once; the outputs of the network keep their size."""
+        with self.recorder.stack.following(), self.recorder:
+            outputs = call(self.model, self.inputs)
+        self.recorder.put_out(tensors_of(outputs))
+
+    def _training_runs(self) -> bool:
+        """Whether the network runs with its containers in training mode."""
+        containers_training(self.model)
+        try:
+            call(self.model, self.inputs)
+        except Exception:
+            return False
+        finally:
+            self.model.eval()
+        return True
+
+    def _try(self, structure: Structure, fate: Fate) -> int | None:
+        """Remove a part of every group and run again; the first surprise, if there is one."""
+        with restored(self.model):
+            cut(self.model, kept_indices(structure, Thinned()))
+            return first_difference(self.recording, fate, self._run)
+
+    def _run(self) -> None:
+        """Run as it was recorded."""
+        call(self.model, self.inputs)
+        if self.auxiliary:
+            containers_training(self.model)
+            call(self.model, self.inputs)
+
+    def _settle(self, fate: Fate, culprit: int) -> None:
+        """Read the last operation that can shrink in another way, or pin what it touched.
+
+        Where none before the culprit can shrink (the code took a size from a layer that runs
+        later), the first behind it.
+        """
+        records = self.recording.records
+        last = records[min(culprit, len(records) - 1)].place
+        for index in (*range(culprit, -1, -1), *range(culprit + 1, len(records))):
+            if index < len(records) and any(fate.is_live(x) for x in _touched(records[index])):
+                height, owner = common_owner(records[index].place, last)
+                alike = self._alike(records[index], height)
+                name, choice = records[index].op.name, self.recorder.choice(index) + 1
+                where = owner.path or "the network itself"
+                reason = f"the code of {owner.kind} ({where}) fixes its size: {name}"
+                if choice < records[index].num_choices:
+                    self.recorder.read_again(alike, choice, reason)
+                else:
+                    self.recorder.keep(alike, reason)
+                return
+        raise AssertionError("a trial failed although nothing can be removed")
+
+    def _alike(self, record: Record, height: int) -> list[int]:
+        """The operations of the same line of code, seen from a module so far up."""
+        line = record.place.seen_from(height)
+        records = enumerate(self.recording.records)
+        return [i for i, x in records if x.place.seen_from(height) == line]
+
+
+def _touched(record: Record) -> Fields:
+    return (*record.inputs, *(x for _, fields in record.outputs for x in fields))

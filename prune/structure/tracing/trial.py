@@ -1,0 +1,131 @@
+"""The trial of a smaller network: does every operation get the shape that the labels predict?"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ..units import IntArray, Structure
+from . import meta
+from .op import tensors_in
+from .recording import Recording
+from .tags import Components, Fields, axes_of
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Thinned:
+    """A removal of about a third of every group, spread out, never all of it."""
+
+    seed: int = 0
+
+    def removed_units(self, structure: Structure) -> IntArray:
+        """Unit ids that go, ascending."""
+        rng = np.random.default_rng(self.seed)
+        gone = [np.empty(0, dtype=np.int64)]
+        for index, group in enumerate(structure.groups):
+            count = max(1, round(len(group.units) * (0.25 + 0.02 * (index % 11))))
+            gone.append(rng.permutation(group.units)[:count])
+        return np.sort(np.concatenate(gone))
+
+
+class Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Writes down the name, the result shapes and the numbers of every operation."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.seen: list[tuple[str, tuple[Shape, ...], tuple[float, ...]]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run it, then note it: an operation that fails is not noted."""
+        out = meta.run(func, args, kwargs or {})
+        results = tensors_in((out,))
+        shapes = tuple(tuple(x.shape) for x in results)
+        name = str(func.overloadpacket.__name__)
+        self.seen.append((name, shapes, meta.numbers(args, out)))
+        return out
+
+
+class Fate:
+    """Which labels go under a removal, and which could go at all."""
+
+    def __init__(
+        self, recording: Recording, components: Components, structure: Structure, gone: IntArray
+    ) -> None:
+        count = int(components.component_L.max(initial=-1)) + 1
+        self._components = components
+        self._gone_C = np.zeros(count, dtype=np.bool_)
+        self._live_C = np.zeros(count, dtype=np.bool_)
+        self._memo: dict[tuple[int, ...], tuple[Fields, int]] = {}
+        goes = np.zeros(structure.num_units + 1, dtype=np.bool_)
+        goes[gone] = True
+        for name, fields in recording.tensors.items():
+            for field in fields:
+                for axis in axes_of(field):
+                    if (name, axis) in structure.axes:
+                        self._mark(components.of(field), structure.axes[name, axis], goes)
+
+    def _mark(self, component: IntArray, units: IntArray, goes: NDArray[np.bool_]) -> None:
+        self._live_C[component[units >= 0]] = True
+        self._gone_C[component[goes[units]]] = True
+
+    def is_live(self, field: Tensor) -> bool:
+        """Whether some of these labels could be removed."""
+        return bool(self._live_C[self._components.of(field)].any())
+
+    def predict(self, shape: Shape, fields: Fields) -> Shape:
+        """Shape of a result after the removal; a position goes with any of its labels."""
+        along: dict[int, list[Tensor]] = {}
+        for field in fields:
+            axes = axes_of(field)
+            if len(axes) == 1:
+                (axis,) = axes
+                along.setdefault(axis, []).append(field)
+        sizes = list(shape)
+        for axis, found in along.items():
+            sizes[axis] = self._kept(tuple(found))
+        return tuple(sizes)
+
+    def _kept(self, fields: Fields) -> int:
+        """Positions that stay on an axis."""
+        key = tuple(map(id, fields))
+        if key not in self._memo:
+            gone = [self._gone_C[self._components.of(field)] for field in fields]
+            self._memo[key] = (fields, int((~np.any(gone, axis=0)).sum()))
+        return self._memo[key][1]
+
+
+def first_difference(recording: Recording, fate: Fate, run: Callable[[], None]) -> int | None:
+    """Index of the first operation that fails, is another or gets another shape; None if none.
+
+    A number that follows from a size (the scale of attention) must be the same too: with another
+    number, removing would not equal silencing.
+    """
+    watcher = Watcher()
+    failed = False
+    try:
+        with watcher:
+            run()
+    except Exception:
+        failed = True
+    for index, (record, (name, shapes, numbers)) in enumerate(
+        zip(recording.records, watcher.seen, strict=False)
+    ):
+        predicted = tuple(fate.predict(shape, fields) for shape, fields in record.outputs)
+        same = record.op.name == name and record.numbers == numbers
+        if not same or predicted != shapes[: len(predicted)]:
+            return index
+    if failed:
+        return _refused(recording, len(watcher.seen))
+    return None if len(watcher.seen) == len(recording.records) else len(watcher.seen)
+
+
+def _refused(recording: Recording, index: int) -> int:
+    """The operation that failed; `reshape` refuses a size before it makes its copy."""
+    names = [record.op.name for record in recording.records[index : index + 2]]
+    return index + 1 if names == ["clone", "_unsafe_view"] else index

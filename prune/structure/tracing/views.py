@@ -1,0 +1,145 @@
+"""Label rules of operations that see the same positions in another shape.
+
+Index maps are exact by construction: the operation is executed on the labels themselves. Where an
+axis is split, its parts are coupled so that what remains is still rectangular.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .op import Op, rule
+from .tags import Fields, axes_of, blocks, lift, narrow_constant, narrow_expanded, on_axis
+
+aten = torch.ops.aten
+
+# A weight that passes through these is still that weight.
+KEEPS_ORIGIN = {
+    *("t", "transpose", "permute", "view", "_unsafe_view", "reshape", "_reshape_alias", "expand"),
+    *("detach", "alias", "clone", "_to_copy", "split", "split_with_sizes", "chunk", "slice"),
+    *("select", "unsqueeze", "squeeze"),
+}
+
+# Words in the names of attributes that state how wide something is.
+WIDTHS = ("dim", "width", "head", "channel", "feature", "hidden", "planes")
+
+
+@rule(aten.permute, aten.transpose, aten.t, aten.unsqueeze, aten.squeeze, aten.numpy_T, aten.t_)
+@rule(aten.transpose_, aten.unsqueeze_, aten.squeeze_, aten.movedim)
+def as_view(op: Op) -> Fields:
+    """Run the operation on each field, expanded to the tensor's shape (no memory)."""
+    shape = op.args[0].shape
+    moved = (op.func(x.expand(shape), *op.args[1:], **op.kwargs) for x in op.fields())
+    return tuple(narrow_expanded(x) for x in moved)
+
+
+@rule(aten.alias, aten.detach, aten.detach_, aten.flip)
+def same_axes(op: Op) -> Fields:
+    """Nothing moves between axes; a flip turns the labels round."""
+    if op.name != "flip":
+        return op.fields()
+    return tuple(op.func(x, *op.args[1:]) for x in op.fields())
+
+
+@rule(aten.as_strided, aten.as_strided_)
+def restride(op: Op) -> Fields:
+    """Another memory format of the same shape; any other use of strides is not understood."""
+    if tuple(op.args[0].shape) == tuple(op.out.shape) and not op.arg(3, "storage_offset"):
+        return op.fields()
+    for field in op.fields():
+        op.pin(field, "its memory is read in another shape")
+    return ()
+
+
+@rule(aten.expand)
+def expand(op: Op) -> Fields:
+    """Copies along an axis of size 1 take any size: fresh labels there."""
+    x, out = op.args[0], op.out
+    before = (1,) * (out.ndim - x.ndim) + tuple(x.shape)
+    grown = [a for a, size in enumerate(out.shape) if size > 1 and before[a] == 1]
+    fresh = [on_axis(op.labels.fresh(out.shape[a]), a, out.ndim) for a in grown]
+    return (*(lift(x, out.ndim) for x in op.fields()), *fresh)
+
+
+@rule(aten.view, aten._unsafe_view, aten.reshape, aten._reshape_alias, aten.unflatten, aten.flatten)
+def view(op: Op) -> Fields:
+    """Merge axes by expanding labels; split an axis by coupling what must stay rectangular."""
+    source, target = tuple(op.args[0].shape), tuple(op.out.shape)
+    asked = op.arg(1, "size")
+    return tuple(x for field in op.fields() for x in _regroup(op, field, source, target, asked))
+
+
+def _regroup(
+    op: Op, field: Tensor, source: tuple[int, ...], target: tuple[int, ...], asked: Any
+) -> Fields:
+    """One field seen through a view: at most one axis of each split block keeps labels."""
+    sizes_in, sizes_out = list(field.shape), [1] * len(target)
+    touched: list[range] = []
+    for from_axes, to_axes in blocks(source, target):
+        if any(field.shape[axis] > 1 for axis in from_axes):
+            touched.append(to_axes)
+            for axis in from_axes:
+                sizes_in[axis] = source[axis]
+            for axis in to_axes:
+                sizes_out[axis] = target[axis]
+    regrouped = narrow_constant(field.expand(sizes_in).reshape(sizes_out))
+    for to_axes in touched:
+        regrouped = _keep_rectangular(op, regrouped, to_axes, asked)
+        if axes_of(regrouped) <= set(to_axes):
+            _tie_stated(op, regrouped, to_axes, asked)
+    return (regrouped,) if axes_of(regrouped) else ()
+
+
+def _keep_rectangular(op: Op, field: Tensor, to_axes: range, asked: Any) -> Tensor:
+    """Couple all axes of a split but one: counting heads, or of open size (-1), or the largest."""
+    varying = [axis for axis in to_axes if field.shape[axis] > 1]
+    if len(varying) < 2:
+        return field
+    open_size = {a for a in varying if isinstance(asked, list | tuple) and asked[a] == -1}
+    heads = {a: name for a in varying for name in op.stated(field.shape[a]) if _counts_heads(name)}
+    ranked = sorted(
+        varying, key=lambda a: (a in heads, a in open_size, field.shape[a], a), reverse=True
+    )
+    op.num_choices = max(op.num_choices, len(ranked))
+    survivor = ranked[min(op.choice, len(ranked) - 1)]
+    for axis in varying:
+        if axis != survivor:
+            field = op.labels.couple(field, axis)
+    if survivor in heads and survivor not in open_size:
+        op.tie(heads[survivor], field)
+    return field
+
+
+def _counts_heads(attribute: str) -> bool:
+    """`num_heads`, `heads`, `num_attention_heads`; not `head_dim` or `attention_head_size`."""
+    return "head" in attribute and not any(x in attribute for x in ("dim", "size", "per"))
+
+
+def _tie_stated(op: Op, field: Tensor, to_axes: range, asked: Any) -> None:
+    """A size asked for that is an attribute of the module: read as that when a trial failed."""
+    varying = [axis for axis in to_axes if field.shape[axis] > 1]
+    if len(varying) != 1 or not isinstance(asked, list | tuple) or asked[varying[0]] == -1:
+        return
+    names = [x for x in op.stated(field.shape[varying[0]]) if any(word in x for word in WIDTHS)]
+    op.num_choices = max(op.num_choices, 1 + len(names))
+    if 1 <= op.choice <= len(names):
+        op.tie(names[op.choice - 1], field)
+
+
+@rule(aten.pixel_shuffle, aten.pixel_unshuffle)
+def pixel_shuffle(op: Op) -> Fields:
+    """Blocks of r * r channels become one: they go together."""
+    factor = int(op.args[1]) ** 2
+    moved = []
+    for field in op.fields():
+        if axes_of(field) != {field.ndim - 3}:
+            op.pin(field, "it is a spatial axis of a pixel shuffle")
+        elif op.name == "pixel_shuffle":
+            blocked = field.reshape(*field.shape[:-3], -1, factor, 1)
+            moved.append(
+                op.labels.couple(blocked, field.ndim - 2).reshape(*field.shape[:-3], -1, 1, 1)
+            )
+        else:
+            moved.append(field.repeat_interleave(factor, dim=field.ndim - 3))
+    return tuple(moved)

@@ -1,0 +1,104 @@
+"""Repair, refit, new norm statistics: each is applied only where held-out images are for it."""
+
+import copy
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from prune_dl.prune.inputs.data import open_data
+from prune_dl.prune.inputs.split import DataSet
+from prune_dl.prune.inputs.zoo import build
+from prune_dl.prune.job import repair_and_check as mending
+from prune_dl.prune.job.budget import Measured
+from prune_dl.prune.job.judge import held_out_accuracy
+from prune_dl.prune.job.plan import trial_top1
+from prune_dl.prune.job.repair_and_check import Mended, mend
+from prune_dl.prune.mechanism.spectrum import measure
+from prune_dl.prune.selection.allocate import allocate
+from prune_dl.prune.selection.criteria import rank
+from prune_dl.prune.structure.cost import CostModel
+from prune_dl.prune.structure.plan import Plan
+from prune_dl.prune.structure.surgery import remove
+from prune_dl.prune.structure.tracing.trace import trace
+from prune_dl.prune.training.train import Training, fit
+from torch import nn
+
+CPU = torch.device("cpu")
+Scene = tuple[nn.Module, DataSet, Measured, Plan]
+
+
+@pytest.fixture(scope="module")
+def scene() -> Scene:
+    """A small network trained on digits, what was measured on it, and a plan."""
+    data = open_data("digits")
+    torch.manual_seed(0)
+    model = build("vgg6:in_channels=1,width=0.125", 10)
+    model = fit(model, data.train, Training(epochs=4, batch_size=64, lr=0.05), device=CPU)
+    structure = trace(model, torch.zeros(2, *data.input_size))
+    parts = [split.batches(250, device=CPU) for split in (data.train, data.held_out)]
+    measured = measure(model, structure, *parts, 10, device=CPU)
+    base = Measured(structure, CostModel.of(model, structure), *measured)
+    ranking = rank("response", model, structure, statistics=base.statistics)
+    return model, data, base, allocate(ranking, structure, base.cost, macs=0.3, method="error")
+
+
+def mended(scene: Scene, **options: Any) -> tuple[nn.Module, Mended]:
+    model, data, base, plan = scene
+    removed = remove(model, base.structure, plan)
+    return removed, mend(model, removed, data, base, plan, device=CPU, **options)
+
+
+def test_the_best_on_held_out_images_is_taken_and_the_others_are_told(scene: Scene) -> None:
+    removed, found = mended(scene)
+    assert found.before == held_out_accuracy(removed, scene[1], CPU)
+    assert found.accuracy == held_out_accuracy(found.network, scene[1], CPU)
+    assert found.accuracy.top1 == max(found.top1.values()) == found.top1[found.applied]
+    assert {"nothing", "repair", "repair + refit"} <= found.top1.keys()
+    assert found.applied.startswith("repair")
+    assert found.accuracy.correct > found.before.correct
+
+
+def test_a_trial_is_what_a_job_would_make_of_the_plan(scene: Scene) -> None:
+    model, data, base, plan = scene
+    for with_repair in (True, False):
+        _, found = mended(scene, with_repair=with_repair)
+        trial = trial_top1(model, data, base, plan, CPU, with_repair=with_repair)
+        assert trial == found.accuracy.top1
+
+
+def test_without_repair_only_new_statistics_are_tried(scene: Scene) -> None:
+    _, found = mended(scene, with_repair=False)
+    assert found.top1.keys() == {"nothing", "nothing + BN re-estimated"}
+    assert found.left == ()
+
+
+def damaged(network: nn.Module, *args: Any, given: Any, **options: Any) -> tuple[nn.Module, Any]:
+    """What repair and refit return, with the answers turned round."""
+    fixed, notes = given(network, *args, **options)
+    fixed = copy.deepcopy(fixed)
+    with torch.no_grad():
+        fixed.classifier.weight.neg_()
+        fixed.classifier.bias.neg_()
+    return fixed, notes
+
+
+def test_a_repair_that_harms_is_dropped_and_the_report_says_so(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("repair", "refit"):
+        monkeypatch.setattr(mending, name, partial(damaged, given=getattr(mending, name)))
+    removed, found = mended(scene)
+    assert found.applied.startswith("nothing")
+    assert found.accuracy.correct >= found.before.correct
+    assert any("repair was dropped" in line for line in found.left)
+    assert set(found.network.state_dict()) == set(removed.state_dict())
+
+
+def test_a_layer_that_a_change_harms_is_named(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Solved on four images, a layer fits them and answers held-out images worse."""
+    monkeypatch.setattr(mending, "REFIT_IMAGES", 4)
+    _, found = mended(scene)
+    assert any(line.startswith("not refitted: ") and "held-out" in line for line in found.left)

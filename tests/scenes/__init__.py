@@ -1,0 +1,1 @@
+"""Networks, data and reports that several tests share."""

@@ -1,0 +1,112 @@
+"""A report of a made-up run, for the tests of the report and its page."""
+
+from dataclasses import replace
+
+import numpy as np
+from prune_dl.evaluate.measure.accuracy import Accuracy
+from prune_dl.evaluate.report.pictures import FilterPicture, draw_filter
+from prune_dl.evaluate.report.report import (
+    Benchmark,
+    CertificateLine,
+    Change,
+    DepthLine,
+    Latency,
+    LayerLine,
+    ModelLine,
+    ParityLine,
+    Ratio,
+    Report,
+    Stages,
+)
+
+ANIMALS = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+WIDTHS = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
+
+
+def sample_report(num_layers: int = 13, labels: tuple[str, ...] = ANIMALS) -> Report:
+    layers = tuple(_layer(i, WIDTHS[i % len(WIDTHS)]) for i in range(num_layers))
+    return Report(
+        command="prune-dl --model vgg16_cifar10.pt --data cifar10/ --keep 0.6",
+        created="2026-11-23T22:40:00+00:00",
+        target="keep 0.6 of the filters",
+        model=ModelLine(
+            name="vgg16_cifar10.pt",
+            num_labels=len(labels),
+            sha256="9f" * 32,
+            arch="vgg16",
+            data="cifar10/",
+            labels=labels,
+            input_size=(3, 32, 32),
+            mean=(0.49, 0.48, 0.45),
+            std=(0.25, 0.24, 0.26),
+        ),
+        accuracy=Stages(
+            Accuracy(8763, 10000),
+            Accuracy(1050, 10000),
+            Accuracy(8601, 10000),
+            Accuracy(8690, 10000),
+        ),
+        held_out=Stages(Accuracy(4401, 5000), None, Accuracy(4301, 5000), Accuracy(4360, 5000)),
+        filters=Change(sum(x.num_filters for x in layers), sum(x.num_kept for x in layers)),
+        macs=Change(313_200_000, 101_000_000),
+        params=Change(14_720_000, 3_900_000),
+        certificate=CertificateLine(True, True, 3.2e-7, 1e-4),
+        layers=layers,
+        criterion="response",
+        allocation="sr",
+        seconds={"load": 1.2, "measure": 28.4, "rank": 6.1, "remove": 0.8, "benchmark": 9.0},
+        environment={"python": "3.11.2", "torch": "2.15.0", "cpu": "two cores", "threads": 2},
+        plan_digest="0123456789abcdef",
+        size_bytes=Change(58_900_000, 15_700_000),
+        latency_ms=Change(Latency(9.8, 10.9, 12.1, 9.9, 0.5), Latency(4.1, 4.4, 5.0, 4.1, 0.2)),
+        images_per_second=Change(102.0, 243.9),
+        latency_ratio=Ratio(2.39, 2.31, 2.46),
+        benchmark=Benchmark("CPUExecutionProvider", 1, 2),
+        parity=ParityLine(2e-6, 3e-7, 1.0, 256),
+        depth=tuple(DepthLine(x.name, x.success_rate or 0.0) for x in layers),
+        pictures=tuple(
+            sample_picture(layers[i].name, seed, labels)
+            for i in sorted({0, num_layers // 2, num_layers - 1})
+            for seed in range(4)
+        ),
+        kept_whole={"classifier": "writes the output of the network"},
+        contest={"response": 0.871, "l1": 0.852},
+        repair={"ridge": 1e-3, "layers repaired": 13},
+        peak_memory_bytes=2_100_000_000,
+        warnings=("Retraining was switched off (--epochs 0).",),
+    )
+
+
+def sample_picture(layer: str, seed: int, labels: tuple[str, ...]) -> FilterPicture:
+    """A field with one cluster of two or three labels, drawn from the seed."""
+    rng = np.random.default_rng(seed)
+    field_KK = rng.normal(0, 0.2, (len(labels), len(labels)))
+    cluster = np.sort(rng.choice(len(labels), 2 + seed % 2, replace=False))
+    field_KK[np.ix_(cluster, cluster)] = rng.uniform(0.6, 1.0, (len(cluster), len(cluster)))
+    pair = [tuple(int(label) for label in cluster)]
+    return draw_filter(
+        layer, seed, field_KK, pair, labels, sharpness=0.8, snr=1.5 - seed / 8, kept=seed < 3
+    )
+
+
+def _layer(index: int, num_filters: int) -> LayerLine:
+    kept = max(1, int(num_filters * (0.9 - 0.05 * (index % 13))))
+    return LayerLine(
+        name=f"features.{3 * index}",
+        num_filters=num_filters,
+        num_kept=kept,
+        macs=Change(1000 * num_filters, 1000 * kept),
+        params=Change(9 * num_filters, 9 * kept),
+        success_rate=0.88 - 0.27 / (1 + index),
+        snr=1.0 + 0.04 * index,
+        cluster_size=2.3 - 0.05 * index,
+        clusters_per_filter=1.1,
+        noise=20.0 - index,
+        reason="",
+    )
+
+
+def without_latency(report: Report) -> Report:
+    return replace(
+        report, latency_ms=None, latency_ratio=None, benchmark=None, images_per_second=None
+    )
