@@ -24,7 +24,7 @@ from prune_dl.prune.mechanism.probe import solve
 from prune_dl.prune.mechanism.softmax import EPOCHS, spectrum_by_softmax
 from prune_dl.prune.mechanism.spectrum import Spectrum, spectrum_of
 from prune_dl.prune.mechanism.statistics import Statistics, collect
-from prune_dl.prune.progress import stage
+from prune_dl.prune.progress import show_bar
 from prune_dl.prune.structure.tracing.trace import trace
 from prune_dl.prune.structure.units import Structure
 from torch import Tensor, nn
@@ -67,7 +67,7 @@ def main(options: Options) -> None:
     source = cached(model, structure.readers, train, num_labels, device=CPU)
 
     def published(seed: int) -> Spectrum:
-        with stage(f"published procedure, seed {seed}") as progress:
+        with show_bar(f"published procedure, seed {seed}") as progress:
             return measure_by_sgd(
                 model,
                 structure,
@@ -82,7 +82,7 @@ def main(options: Options) -> None:
 
     slow = published(0)
     show("published, another seed", published(1), slow)
-    with stage("one pass") as progress:
+    with show_bar("one pass") as progress:
         statistics = collect(
             model,
             structure.readers,
@@ -92,7 +92,7 @@ def main(options: Options) -> None:
             sampled=True,
             progress=progress,
         )
-    with stage("softmax probes") as progress:
+    with show_bar("softmax probes") as progress:
         fast = spectrum_by_softmax(
             model,
             structure,

@@ -23,6 +23,7 @@ from prune_dl.prune.repair.repair import repair
 from prune_dl.prune.selection.allocate import allocate
 from prune_dl.prune.selection.criteria import rank
 from prune_dl.prune.structure.cost import CostModel
+from prune_dl.prune.structure.cut import Cut
 from prune_dl.prune.structure.plan import Plan
 from prune_dl.prune.structure.surgery import remove
 from prune_dl.prune.structure.tracing.trace import trace
@@ -103,7 +104,7 @@ def ours(
     plan = allocate(
         ranking, scene.structure, scene.cost, macs=macs, method=method, spectrum=scene.spectrum
     )
-    smaller = remove(scene.model, scene.structure, plan)
+    smaller = remove(scene.model, Cut(scene.structure, plan))
     widths = torch.tensor([len(layer.kept) for layer in plan.layers]).numpy()
     share = scene.cost.macs(widths) / scene.cost.macs(scene.widths.numpy())
     return _mended(scene, smaller, plan, arm), share, seconds
@@ -115,11 +116,11 @@ def _mended(scene: Scene, smaller: nn.Module, plan: Plan, arm: str) -> nn.Module
         return smaller
     model, structure = scene.model, scene.structure
     norms = find_norm_behind(model, torch.zeros(2, *scene.data.input_size))
-    smaller, _ = repair(smaller, model, structure, plan, scene.statistics, norm_behind=norms)
+    smaller, _ = repair(smaller, model, Cut(structure, plan), scene.statistics, norm_behind=norms)
     if arm.endswith("-repaired"):
         return smaller
     images = [x for x, _ in few(scene, REFIT_IMAGES)]
-    return refit(smaller, model, structure, plan, images, norm_behind=norms)[0]
+    return refit(smaller, model, Cut(structure, plan), images, norm_behind=norms)[0]
 
 
 def peer(scene: Scene, arm: str, macs: float, seed: int) -> tuple[nn.Module, float, float]:

@@ -34,7 +34,7 @@ from prune_dl.prune.mechanism.paper import Sgd, cached, frozen, measure_by_sgd
 from prune_dl.prune.mechanism.softmax import EPOCHS, spectrum_by_softmax
 from prune_dl.prune.mechanism.spectrum import Spectrum, measure
 from prune_dl.prune.mechanism.statistics import collect
-from prune_dl.prune.progress import stage
+from prune_dl.prune.progress import show_bar
 from prune_dl.prune.structure.tracing.trace import trace
 from prune_dl.prune.structure.units import Structure
 from prune_dl.prune.training.device import pick_device
@@ -120,7 +120,7 @@ def trained(what: Reproduction, data: DataSet, device: torch.device) -> nn.Modul
     torch.manual_seed(what.seed)
     model = build(what.arch, len(data.labels))
     training = Training(epochs=what.epochs, max_batches=what.max_batches, seed=what.seed)
-    with stage(f"train {what.arch}") as progress:
+    with show_bar(f"train {what.arch}") as progress:
         fit(model, data.train, training, device=device, progress=progress)
     if what.keep is not None:
         origin = Origin(
@@ -166,7 +166,7 @@ def one_pass(
         for part, limit in ((data.train, what.images), (data.test, what.test_images))
     )
     num_labels = len(data.labels)
-    with stage("one pass") as progress:
+    with show_bar("one pass") as progress:
         if what.probe == "ridge":
             return measure(
                 model, structure, train, test, num_labels, device=device, progress=progress
@@ -181,7 +181,7 @@ def one_pass(
             progress=progress,
         )
     sgd = Sgd.of(EPOCHS if what.probe_epochs is None else what.probe_epochs)
-    with stage("softmax probes") as progress:
+    with show_bar("softmax probes") as progress:
         return spectrum_by_softmax(
             model, structure, statistics, test, device=device, sgd=sgd, progress=progress
         )
@@ -210,7 +210,7 @@ def literal(
         if what.cache
         else frozen(model, structure.readers, augmented, num_labels, device=device)
     )
-    with stage("published procedure") as progress:
+    with show_bar("published procedure") as progress:
         return measure_by_sgd(
             model,
             structure,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..prune.errors import GateError, InputError
+from ..prune.forward import evaluating
 from .session import open_session, predict
 
 TOLERANCE = 1e-3
@@ -91,16 +92,10 @@ def compare_outputs(
 
 
 def _outputs(model: nn.Module, images: Tensor) -> NDArray[Any]:
-    """Outputs of the network in eval mode; its mode is put back."""
-    modes = {module: module.training for module in model.modules()}
+    """Outputs of the network in evaluation mode."""
     tensors = [*model.parameters(), *model.buffers()]
     device = tensors[0].device if tensors else torch.device("cpu")
-    model.eval()
-    try:
-        with torch.inference_mode():
-            batches = [model(batch.to(device)).float().cpu() for batch in torch.split(images, 64)]
-    finally:
-        for module, training in modes.items():
-            module.training = training
+    with evaluating(model):
+        batches = [model(batch.to(device)).float().cpu() for batch in torch.split(images, 64)]
     outputs: NDArray[Any] = torch.cat(batches).numpy()
     return outputs

@@ -26,6 +26,7 @@ from .selection.criteria import rank as rank_units
 from .selection.custom import name_of
 from .structure.certificate import Certificate, certify
 from .structure.cost import CostModel
+from .structure.cut import Cut
 from .structure.plan import Plan
 from .structure.surgery import remove
 from .structure.tracing.trace import trace
@@ -90,8 +91,8 @@ def shrink(
     structure = trace(model, example_inputs)
     ranking = rank_units(criterion, model, structure, seed=seed)
     plan = allocate(ranking, structure, CostModel.of(model, structure), keep=keep, method="uniform")
-    smaller = remove(model, structure, plan)
-    certificate = certify(model, smaller, structure, plan, example_inputs)
+    smaller = remove(model, Cut(structure, plan))
+    certificate = certify(model, smaller, Cut(structure, plan), example_inputs)
     return Shrunk(smaller, plan, certificate, dict(structure.kept_whole), structure)
 
 
@@ -143,12 +144,10 @@ class Compressed:
 
     def save(self, path: str | Path) -> None:
         """Write weights and kept filters; `load(path, model=fresh_network)` rebuilds it."""
-        from .structure.surgery import kept_indices
-
         origin = Origin(
             arch=None, num_labels=self.planned.spectrum.num_labels, cut=self.planned.cut
         )
-        kept = kept_indices(self.planned.structure, self.planned.plan)
+        kept = Cut(self.planned.structure, self.planned.plan).kept
         save_recipe(Path(path), self.model, origin, kept, {"plan": self.planned.plan.digest})
 
 

@@ -5,7 +5,11 @@ PruneError                     exit code
 ├── InputError                 3   a file, a data set or a network cannot be used
 └── GateError                  4   a stated budget or quality gate was missed
 
-A message is one line: what was given, what was expected, what to do next.
+A message is one line: what was given; what was expected; what to do. It is worded where it is
+raised, in the words of the library: an option stands in backquotes under its Python name, `keep`,
+or with its value, `keep=1.5`. The command line alone knows flags, and translates such words once
+(`command/flags.py`): --keep, --keep 1.5. Warnings and notes are worded in the same way.
+
 Anything else that escapes is a bug (exit code 1).
 """
 

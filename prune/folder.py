@@ -1,17 +1,14 @@
 """The output folder of a run: filled under another name, and given its own when it is whole."""
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import perf_counter
-from typing import Any
 
 from .errors import InputError, UsageError
-from .progress import Progress, silent, stage
+from .progress import RunLog
 
 CHECKPOINT = "retraining.pt"
 """Where an interrupted retraining is kept, inside the unfinished folder."""
@@ -76,36 +73,8 @@ def check_writable(path: Path) -> None:
 
 
 @dataclass
-class Diary:
-    """What happened when: seconds per stage, progress bars, and lines of metrics.jsonl.
+class Diary(RunLog):
+    """A run log that also keeps warnings and the contest of criteria."""
 
-    Attributes:
-        show: draw progress bars on stderr.
-        file: metrics.jsonl, or None to keep nothing.
-        seconds: by stage, adding up when a stage runs twice.
-        warnings: every compromise, in one line each; they end in the report.
-        contest: held-out accuracy of every criterion that `--rank auto` tried.
-    """
-
-    show: bool = False
-    file: Path | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     contest: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[Progress]:
-        """Time one stage, with a progress bar where bars are shown."""
-        start = perf_counter()
-        if self.show:
-            with stage(name) as progress:
-                yield progress
-        else:
-            yield silent
-        self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - start
-
-    def log(self, values: dict[str, Any]) -> None:
-        """Append one line to metrics.jsonl."""
-        if self.file is not None:
-            with self.file.open("a", encoding="utf-8") as lines:
-                lines.write(json.dumps(values) + "\n")

@@ -15,6 +15,7 @@ ORDER = [
     "prune/options",
     "prune/checks",
     "prune/folder",
+    "prune/forward",
     "prune/structure",
     "prune/inputs",
     "prune/mechanism",

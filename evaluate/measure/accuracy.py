@@ -3,8 +3,6 @@
 Shapes: N images of a batch, K labels.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from math import sqrt
 from statistics import NormalDist
@@ -14,6 +12,7 @@ import torch
 from torch import nn
 
 from ...prune.errors import InputError
+from ...prune.forward import evaluating
 from ...prune.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -102,7 +101,7 @@ def measure_accuracy(
     """
     correct, total = 0, 0
     expected = split.num_images if limit is None else min(limit, split.num_images)
-    with evaluating(model), torch.inference_mode():
+    with evaluating(model):
         for images, labels_N in split.batches(BATCH_SIZE, device=device, limit=limit):
             correct += _count_correct(model(images), labels_N)
             total += len(labels_N)
@@ -110,18 +109,6 @@ def measure_accuracy(
     if not total:
         raise InputError("accuracy of an empty part of the data; give it at least one image")
     return Accuracy(correct, total)
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode for the length of the block; every module gets its own mode back."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 def _count_correct(outputs_NK: torch.Tensor, labels_N: torch.Tensor) -> int:

@@ -1,11 +1,12 @@
 """Hardware widths of a network: those of every layer that save time against every larger one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from ...prune.forward import Arguments, call, input_of, watching
 from ...prune.progress import Progress, silent
 from ...prune.structure.units import Structure
 from .staircase import LayerShape, Staircase, measure_staircase
@@ -22,34 +23,26 @@ def layer_shapes(model: nn.Module, structure: Structure, example: Tensor) -> dic
     convolutions) is left out: its width is not the width of one layer.
     """
     shapes: dict[str, LayerShape] = {}
-    hooks = []
-    for group in structure.groups:
-        layer = model.get_submodule(group.writers[0])
-        if _stands_alone(layer, len(group.units)):
-            hooks.append(layer.register_forward_pre_hook(_recorder(shapes, group.name)))
-    try:
-        with torch.no_grad():
-            model(example)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    group_of = {
+        group.writers[0]: group.name
+        for group in structure.groups
+        if _stands_alone(model.get_submodule(group.writers[0]), len(group.units))
+    }
+
+    def note(name: str, arguments: Arguments, named: dict[str, Any]) -> None:
+        layer = model.get_submodule(name)
+        assert isinstance(layer, nn.Conv2d)
+        _, channels, height, width = input_of(arguments, named).shape
+        kernel, stride = int(layer.kernel_size[0]), int(layer.stride[0])
+        shapes[group_of[name]] = LayerShape(channels, height, width, kernel, stride)
+
+    with watching(model, group_of, before=note):
+        call(model, example)
     return shapes
 
 
 def _stands_alone(layer: nn.Module, num_units: int) -> bool:
     return isinstance(layer, nn.Conv2d) and layer.groups == 1 and layer.out_channels == num_units
-
-
-def _recorder(
-    shapes: dict[str, LayerShape], name: str
-) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-    def record(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        assert isinstance(layer, nn.Conv2d)
-        _, channels, height, width = inputs[0].shape
-        kernel, stride = int(layer.kernel_size[0]), int(layer.stride[0])
-        shapes[name] = LayerShape(channels, height, width, kernel, stride)
-
-    return record
 
 
 def efficient_widths(

@@ -126,9 +126,9 @@ def _export(options: Export) -> None:
 
 def _bench(options: Bench) -> None:
     from ...evaluate.measure.latency import compare
-    from ..progress import stage
+    from ..progress import show_bar
 
-    with stage("benchmark") as progress:
+    with show_bar("benchmark") as progress:
         comparison = compare(
             {str(path): path for path in options.files},
             provider=options.bench.provider,

@@ -30,7 +30,7 @@ from ..job.plan import Planned
 from ..job.stages import Outcome
 from ..job.steps import plan_and_carry_out
 from ..options import BenchOptions, DataOptions, Job, NetworkOptions, RunOptions
-from ..structure.surgery import kept_indices
+from ..structure.cut import Cut
 from ..training.device import pick_device
 from .options_file import to_tables
 
@@ -185,7 +185,7 @@ def save_network(
         std=data.std,
         cut=planned.cut or checkpoint.origin.cut,
     )
-    kept = kept_indices(planned.structure, planned.plan)
+    kept = Cut(planned.structure, planned.plan).kept
     kept = recipe.compose(checkpoint.kept, kept) if checkpoint.kept else kept
     notes = {"plan": planned.plan.digest, "source": checkpoint.sha256 or ""}
     recipe.save(folder / "model.safetensors", outcome.final, origin, kept, notes)

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..structure.depth import cut_off
-from ..structure.surgery import cut
+from ..structure.surgery import keep_positions
 from ..structure.units import AxisKey, IntArray
 from . import zoo
 from .origin import Origin
@@ -135,7 +135,7 @@ def load(path: Path, model: nn.Module | None = None) -> nn.Module:
         model = zoo.build(recipe.origin.arch, recipe.origin.num_labels)
     if recipe.origin.cut is not None:
         cut_off(model, recipe.origin.cut)
-    cut(model, recipe.kept)
+    keep_positions(model, recipe.kept)
     _fill(model, state, path)
     return model.eval()
 

@@ -31,8 +31,8 @@ from ..folder import Diary
 from ..inputs.checkpoint import Checkpoint
 from ..inputs.split import DataSet
 from ..options import Job, SelectOptions
+from ..structure.cut import Cut
 from ..structure.plan import Plan
-from ..structure.surgery import kept_indices
 from ..structure.units import Structure
 from .plan import Planned
 from .stages import Outcome
@@ -185,7 +185,7 @@ class LayerCost:
 
 def layer_costs(model: nn.Module, structure: Structure, plan: Plan) -> dict[str, LayerCost]:
     """Cost of every module with parameters of its own, by module path."""
-    kept = kept_indices(structure, plan)
+    kept = Cut(structure, plan).kept
     costs: dict[str, LayerCost] = {}
     for name, tensor in model.named_parameters():
         layer, per_element = name.rpartition(".")[0], structure.macs_per_element.get(name, 0)

@@ -22,6 +22,7 @@ from ..selection.criteria import Ranking
 from ..selection.round_widths import COARSEST, round_widths
 from ..selection.search import thinnest
 from ..structure.cost import CostModel
+from ..structure.cut import Cut
 from ..structure.plan import Plan
 from ..structure.surgery import remove
 from ..structure.units import Structure
@@ -169,7 +170,7 @@ def _search(
     most_ms: float,
 ) -> Found[Plan]:
     def measure(plan: Plan, thorough: bool) -> Timed:
-        smaller = remove(trials.model, on.structure, plan)
+        smaller = remove(trials.model, Cut(on.structure, plan))
         return yardstick.measure(smaller, trials.input_size, thorough=thorough)
 
     def plan_for(macs: float) -> Plan:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ..checks import stated_budgets
 from ..errors import GateError, InputError
 from ..folder import Diary
+from ..forward import evaluating
 from ..inputs.split import DataSet
 from ..mechanism.spectrum import DepthPoint
 from ..options import SelectOptions
@@ -27,7 +28,6 @@ from ..repair.samples import inputs_of
 from ..repair.visits import MAX_INPUTS
 from ..structure.cost import CostModel
 from ..structure.depth import DepthCut, cut_off, find_classifier, find_cut, residual_blocks
-from ..structure.tracing.shadow import undisturbed
 from ..structure.tracing.trace import trace
 from .judge import BATCH_SIZE, example_of, held_out_accuracy
 from .plan import Amounts, Planned, check_removable, make_plan, trial_top1
@@ -206,9 +206,7 @@ def fit_classifier(
     linear = shorter.get_submodule(classifier)
     assert isinstance(linear, nn.Linear), "find_cut found it"
     problem = Residuals.none(linear.in_features, linear.out_features, linear.weight.device)
-    with undisturbed(model), undisturbed(shorter):
-        model.eval()
-        shorter.eval()
+    with evaluating(model, shorter):
         for batch, x_NF in zip(images, inputs_of(shorter, classifier, images), strict=True):
             problem.add(x_NF.float(), model(batch).float())
         solved = problem.solve(PENALTY)

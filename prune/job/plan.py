@@ -22,6 +22,7 @@ from ..options import BenchOptions, SelectOptions
 from ..selection.criteria import Ranking, rank
 from ..selection.search import contest
 from ..structure.cost import CostModel
+from ..structure.cut import Cut
 from ..structure.depth import DepthCut
 from ..structure.plan import Plan
 from ..structure.surgery import remove
@@ -239,6 +240,6 @@ def trial_top1(
     with_repair: bool = True,
 ) -> float:
     """Held-out accuracy of what a job makes of the plan without a gradient step; a fraction."""
-    removed = remove(model, base.structure, plan)
+    removed = remove(model, Cut(base.structure, plan))
     mended = mend(model, removed, data, base, plan, device=device, with_repair=with_repair)
     return mended.accuracy.top1

@@ -15,6 +15,7 @@ from ..mechanism.statistics import collect
 from ..repair.norms import find_norm_behind, reestimate_norms
 from ..repair.refit import refit
 from ..repair.repair import repair
+from ..structure.cut import Cut
 from ..structure.plan import Plan
 from .budget import Measured
 from .judge import BATCH_SIZE, example_of, held_out_accuracy
@@ -107,8 +108,7 @@ def _mended(
     repaired, done = repair(
         removed,
         model,
-        structure,
-        plan,
+        Cut(structure, plan),
         base.statistics,
         norm_behind=norms,
         held_out=others.moments,
@@ -118,7 +118,7 @@ def _mended(
     batches = data.train.batches(BATCH_SIZE, device=device, limit=REFIT_IMAGES, shuffle_seed=0)
     images = [images for images, _ in batches]
     refitted, notes = refit(
-        repaired, model, structure, plan, images, norm_behind=norms, held_out=checks[0][0]
+        repaired, model, Cut(structure, plan), images, norm_behind=norms, held_out=checks[0][0]
     )
     left += [f"not refitted: {layer}: {why}" for layer, why in notes.left.items()]
     yield REFITTED, refitted

@@ -17,6 +17,7 @@ from ..folder import Diary
 from ..inputs.split import DataSet, Split
 from ..options import RetrainOptions, SelectOptions
 from ..structure.certificate import Certificate, certify
+from ..structure.cut import Cut
 from ..structure.surgery import remove
 from ..training.train import Training, fit, retraining
 from .judge import Zoomed, example_of, has_learned_held_out, held_out_accuracy, retraining_paid
@@ -65,9 +66,9 @@ def carry_out(
         PruneError: removing was not the same as masking: a bug, and nothing is delivered.
     """
     with diary.stage("remove"):
-        removed = remove(model, planned.structure, planned.plan)
+        removed = remove(model, Cut(planned.structure, planned.plan))
         certificate = certify(
-            model, removed, planned.structure, planned.plan, example_of(data, device)
+            model, removed, Cut(planned.structure, planned.plan), example_of(data, device)
         )
     if certificate.applies and not certificate.ok:
         raise PruneError(f"removing filters was not exact ({certificate.reason}); please report it")

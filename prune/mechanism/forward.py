@@ -1,15 +1,14 @@
 """Run a network and look at what its readers are given, leaving no trace on it."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from operator import length_hint
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from ..errors import InputError
+from ..forward import Arguments, input_of, watching
 from ..progress import Progress, silent
 from ..structure.units import Reader
 from .taps import as_map
@@ -39,7 +38,13 @@ def observe(
     num_images = 0
     total = length_hint(batches, 0)
     current: list[Tensor] = []
-    with _hooked(model, layers, lambda layer, x: on_input(layer, x, current[0])):
+
+    def note(layer: str, arguments: Arguments, named: dict[str, Any]) -> None:
+        x = input_of(arguments, named)
+        with torch.autocast(x.device.type, enabled=False):
+            on_input(layer, x, current[0])
+
+    with watching(model, layers, before=note):
         for done, (x, labels_N) in enumerate(batches, start=1):
             _check_labels(labels_N, num_labels)
             current[:] = [labels_N.to(device)]
@@ -76,32 +81,3 @@ def _check_labels(labels_N: Tensor, num_labels: int) -> None:
             f"labels run from {int(labels_N.min())} to {int(labels_N.max())}, but the network has "
             f"{num_labels} outputs: use data with labels 0 to {num_labels - 1}"
         )
-
-
-@contextmanager
-def _hooked(
-    model: nn.Module, layers: Iterable[str], on_input: Callable[[str, Tensor], None]
-) -> Iterator[None]:
-    """Eval mode, no gradients and a pre-hook on each layer, for the length of the block."""
-    modes = [(module, module.training) for module in model.modules()]
-    handles: list[RemovableHandle] = []
-    try:
-        model.eval()
-        for layer in layers:
-            hook = _pre_hook(layer, on_input)
-            handles.append(model.get_submodule(layer).register_forward_pre_hook(hook))
-        with torch.no_grad():
-            yield
-    finally:
-        for handle in handles:
-            handle.remove()
-        for module, training in modes:
-            module.training = training
-
-
-def _pre_hook(layer: str, on_input: Callable[[str, Tensor], None]) -> Callable[..., None]:
-    def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
-        with torch.autocast(args[0].device.type, enabled=False):
-            on_input(layer, args[0])
-
-    return hook

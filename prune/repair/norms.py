@@ -2,15 +2,17 @@
 
 import copy
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import InputError
+from ..forward import Arguments, call, evaluating, input_of, watching
 
 
-def find_norm_behind(model: nn.Module, example: Tensor) -> dict[str, str]:
+def find_norm_behind(model: nn.Module, example: Any) -> dict[str, str]:
     """Layer -> the batch norm whose input is that layer's very output, in one forward pass.
 
     Layers whose output meets anything else first (a sum, a concatenation) are not in it, nor
@@ -20,33 +22,24 @@ def find_norm_behind(model: nn.Module, example: Tensor) -> dict[str, str]:
     alive: list[Tensor] = []
     found: dict[str, str] = {}
 
-    def note_output(name: str, output: object) -> None:
+    def note_output(name: str, _args: Arguments, _named: dict[str, Any], output: Any) -> None:
         if isinstance(output, Tensor):
             writers[id(output)] = name
             alive.append(output)  # an id is unique only while its tensor lives
 
-    def note_input(name: str, inputs: tuple[object, ...]) -> None:
-        if inputs and id(inputs[0]) in writers:
-            found[writers[id(inputs[0])]] = name
+    def note_input(name: str, arguments: Arguments, named: dict[str, Any]) -> None:
+        given = input_of(arguments, named)
+        if id(given) in writers:
+            found[writers[id(given)]] = name
 
-    hooks = []
+    norms, others = [], []
     for name, module in model.named_modules():
         if isinstance(module, _BatchNorm) and module.running_mean is not None:
-            hooks.append(
-                module.register_forward_pre_hook(lambda _, x, name=name: note_input(name, x))
-            )
+            norms.append(name)
         elif isinstance(getattr(module, "weight", None), Tensor):
-            hooks.append(
-                module.register_forward_hook(lambda _, x, y, name=name: note_output(name, y))
-            )
-    training = model.training
-    try:
-        with torch.no_grad():
-            model.eval()(example)
-    finally:
-        model.train(training)
-        for hook in hooks:
-            hook.remove()
+            others.append(name)
+    with watching(model, norms, before=note_input), watching(model, others, after=note_output):
+        call(model, example)
     return found
 
 
@@ -62,22 +55,19 @@ def reestimate_norms(
         InputError: no batches.
     """
     fresh = copy.deepcopy(model).to(device)
-    training = fresh.training
     norms = [m for m in fresh.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     momenta = [norm.momentum for norm in norms]
-    fresh.eval()
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-        norm.train()
     seen = 0
-    with torch.no_grad():
+    with evaluating(fresh):
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None
+            norm.train()
         for x, _ in batches:
             fresh(x.to(device))
             seen += 1
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
-    fresh.train(training)
     if norms and not seen:
         raise InputError("batch norms cannot be estimated again from no images")
     return fresh

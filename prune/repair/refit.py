@@ -25,9 +25,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ..structure.surgery import kept_indices
-from ..structure.tracing.shadow import undisturbed
-from ..structure.units import Reader, Removal, Structure
+from ..forward import evaluating, unfused_attention
+from ..structure.cut import Cut
+from ..structure.units import Reader
 from .least_squares import Residuals
 from .repair import place_of_constant, reason_to_leave
 from .samples import input_rows
@@ -54,8 +54,7 @@ class RefitNotes:
 def refit(
     smaller: nn.Module,
     model: nn.Module,
-    structure: Structure,
-    plan: Removal,
+    cut: Cut,
     images: Sequence[Tensor],
     *,
     norm_behind: Mapping[str, str] | None = None,
@@ -65,22 +64,19 @@ def refit(
     """A copy of `smaller` whose layers answer its own inputs as the original's answer theirs.
 
     Args:
-        smaller: what `remove` and `repair` made of `model` under the plan.
+        smaller: what `remove` and `repair` made of `model`.
         images: batches (N, ...) on the networks' device; a few thousand images are enough.
         norm_behind: layer -> batch norm that takes its constant (`norms.find_norm_behind`).
         held_out: other images (N, ...), which no layer may answer worse than before.
         seed: of the sampled positions.
     """
     fresh = copy.deepcopy(smaller)
-    kept = kept_indices(structure, plan)
     batches = [*images, *([] if held_out is None else [held_out])]
-    with undisturbed(model), undisturbed(fresh):
-        model.eval()
-        fresh.eval()
-        layers, left = sort_out(model, fresh, structure, images)
-        work = _Refit(fresh, model, structure, kept, norm_behind or {}, len(images), seed, left)
+    with evaluating(model, fresh), unfused_attention():
+        layers, left = sort_out(model, fresh, cut.structure, images)
+        work = _Refit(fresh, model, cut, norm_behind or {}, len(images), seed, left)
         for part in parts(layers, fresh):
-            targets = targets_of(model, part, batches, kept, seed)
+            targets = targets_of(model, part, batches, cut.kept, seed)
             visit(fresh, part, batches, partial(work.do, targets=targets))
     return fresh, RefitNotes(work.errors, left)
 
@@ -118,8 +114,7 @@ class _Refit:
 
     fresh: nn.Module
     model: nn.Module
-    structure: Structure
-    kept: Kept
+    cut: Cut
     norm_behind: Mapping[str, str]
     num_fitted: int
     seed: int
@@ -128,8 +123,8 @@ class _Refit:
 
     def do(self, layer: Layer, inputs: Iterable[Tensor], targets: dict[str, list[Tensor]]) -> None:
         """Refit one layer in place, unless held-out images are against it."""
-        reader, norm = self.structure.readers[layer.name], self.norm_behind.get(layer.name)
-        constant = _constant(self.fresh, self.model, reader, norm, self.kept)
+        reader, norm = self.cut.structure.readers[layer.name], self.norm_behind.get(layer.name)
+        constant = _constant(self.fresh, self.model, reader, norm, self.cut.kept)
         own = targets.pop(layer.name)
         problem = _Layerwise.of(self.fresh.get_submodule(layer.name))
         checked: list[tuple[Tensor, Tensor]] = []

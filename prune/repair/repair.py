@@ -26,9 +26,8 @@ from torch import Tensor, nn
 from ..mechanism.statistics import Statistics
 from ..selection.readers import FloatArray, by_channel, damped, from_channels, weight_of
 from ..selection.response import BoolArray
-from ..structure.plan import Plan
-from ..structure.surgery import kept_indices
-from ..structure.units import AxisKey, IntArray, Reader, Structure
+from ..structure.cut import Cut
+from ..structure.units import AxisKey, IntArray, Reader
 
 NOISE = 1e-6
 """Share of a response's energy by which held-out images must be worse to count as worse."""
@@ -52,8 +51,7 @@ class RepairNotes:
 def repair(
     smaller: nn.Module,
     model: nn.Module,
-    structure: Structure,
-    plan: Plan,
+    cut: Cut,
     statistics: Statistics,
     *,
     norm_behind: Mapping[str, str] | None = None,
@@ -62,17 +60,16 @@ def repair(
     """A copy of `smaller` in which every reader makes up for the channels it lost.
 
     Args:
-        smaller: what `remove` made of `model` under the plan, weights as they were cut.
+        smaller: what `remove` made of `model`, weights as they were cut.
         statistics: of `model`, at the inputs of its readers.
         norm_behind: reader -> batch norm that takes its constant (`norms.find_norm_behind`).
         held_out: reader -> moments of other images, which no reader may answer worse than before.
     """
     repaired = copy.deepcopy(smaller)
-    removed, kept = plan.removed_units(structure), kept_indices(structure, plan)
     left: dict[str, str] = {}
     done, without = [], []
-    for name, reader in structure.readers.items():
-        gone_C = np.isin(reader.unit_C, removed)
+    for name, reader in cut.structure.readers.items():
+        gone_C = np.isin(reader.unit_C, cut.removed)
         if not gone_C.any():
             continue
         if name not in statistics.moments:
@@ -94,10 +91,10 @@ def repair(
         weight, shift_O = _as_weight(folded, own, reader)
         tensors = dict(repaired.named_parameters()) | dict(repaired.named_buffers())
         with torch.no_grad():
-            tensors[f"{name}.weight"].copy_(_cut(weight, f"{name}.weight", kept))
+            tensors[f"{name}.weight"].copy_(_cut(weight, f"{name}.weight", cut.kept))
             if place is not None:
                 target, sign = place
-                shift = sign * _cut(shift_O, target, kept)
+                shift = sign * _cut(shift_O, target, cut.kept)
                 tensors[target] += shift.to(tensors[target])
         done.append(name)
         if place is None:

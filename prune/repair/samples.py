@@ -5,12 +5,14 @@ F inputs of one output (channels of all convolution groups times kernel taps), O
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from ..forward import Arguments, input_of, watching
 
 PATCH_BYTES = 64 * 2**20
 """Patches that are written out at once."""
@@ -91,18 +93,13 @@ def inputs_of(model: nn.Module, layer: str, images: Sequence[Tensor]) -> Iterato
     """What a layer is given for each batch; the network runs no further than it."""
     found: list[Tensor] = []
 
-    def stop(module: nn.Module, args: tuple[Any, ...]) -> None:
-        found[:] = [args[0]]
+    def stop(_: str, arguments: Arguments, named: dict[str, Any]) -> None:
+        found[:] = [input_of(arguments, named)]
         raise _Reached
 
     for batch in images:
-        handle = model.get_submodule(layer).register_forward_pre_hook(stop)
-        try:
+        with suppress(_Reached), watching(model, [layer], before=stop):
             model(batch)
-        except _Reached:
-            pass
-        finally:
-            handle.remove()
         yield found[0]
 
 
@@ -114,30 +111,18 @@ def halting(
 
     It may change the layer: the network goes on with what it left.
     """
-    handles = [
-        model.get_submodule(layer).register_forward_pre_hook(
-            lambda _, args, layer=layer: on_input(layer, args[0])
-        )
-        for layer in layers
-    ]
-    try:
+    with watching(
+        model, layers, before=lambda layer, args, named: on_input(layer, input_of(args, named))
+    ):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager
-def watching(model: nn.Module, layers: Sequence[str], on_call: OnCall) -> Iterator[None]:
+def answering(model: nn.Module, layers: Sequence[str], on_call: OnCall) -> Iterator[None]:
     """Call `on_call(layer, inputs, outputs)` whenever one of the layers has run."""
-    handles = [
-        model.get_submodule(layer).register_forward_hook(
-            lambda _, args, y, layer=layer: on_call(layer, args[0], y)
-        )
-        for layer in layers
-    ]
-    try:
+    with watching(
+        model,
+        layers,
+        after=lambda layer, args, named, output: on_call(layer, input_of(args, named), output),
+    ):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()

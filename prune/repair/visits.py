@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from ..structure.units import AxisKey, IntArray, Structure
 from .samples import (
+    answering,
     can_sample,
     choose_positions,
     count_positions,
     halting,
     inputs_of,
     output_rows,
-    watching,
 )
 
 Kept = Mapping[AxisKey, IntArray]
@@ -69,7 +69,7 @@ def sort_out(
         if reason:
             left[name] = reason
     names = [name for name in structure.readers if name not in left]
-    with watching(
+    with answering(
         model,
         names,
         lambda name, x, y: calls.setdefault(name, []).append(
@@ -137,7 +137,7 @@ def targets_of(
         rows_RO = output_rows(model.get_submodule(name), y, positions_S)
         found[name].append(keep(rows_RO.T, f"{name}.weight", kept).T)
 
-    with watching(model, list(by_name), note):
+    with answering(model, list(by_name), note):
         for batch in images:
             model(batch)
     return found

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..errors import InputError
+from ..forward import call, evaluating
 from ..structure.units import AxisKey, Group, IntArray, Structure
 from .readers import FloatArray
 
@@ -136,17 +137,13 @@ def _gradients(
     model: nn.Module, names: list[str], batches: Batches
 ) -> Iterable[Mapping[str, Tensor]]:
     """Gradient of the mean cross-entropy with respect to the named parameters, batch by batch."""
-    training = model.training
-    model.eval()
     parameters = {
         name: model.get_parameter(name).detach().clone().requires_grad_() for name in names
     }
-    try:
-        for x, labels_N in batches:
-            device = parameters[names[0]].device
-            logits = torch.func.functional_call(model, parameters, (x.to(device),))
+    device = parameters[names[0]].device
+    for x, labels_N in batches:
+        with evaluating(model, gradients=True):
+            logits = call(model, x.to(device), parameters)
             loss = functional.cross_entropy(logits, labels_N.to(device))
             found = torch.autograd.grad(loss, list(parameters.values()))
-            yield {n: g.double().cpu() for n, g in zip(names, found, strict=True)}
-    finally:
-        model.train(training)
+        yield {n: g.double().cpu() for n, g in zip(names, found, strict=True)}

@@ -12,12 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.utils._pytree import tree_map
 
-from .surgery import kept_indices
-from .tracing.shadow import tensors_of, undisturbed
-from .units import Removal, Structure
+from ..forward import call, evaluating, tensors_of, unfused_attention
+from .cut import Cut
 
 TOLERANCE = 1e-5
 
@@ -46,21 +44,20 @@ class Certificate:
         return not self.applies or (error is not None and error <= self.tolerance)
 
 
-def certify(
-    model: nn.Module, smaller: nn.Module, structure: Structure, plan: Removal, example_inputs: Any
-) -> Certificate:
+def certify(model: nn.Module, smaller: nn.Module, cut: Cut, example_inputs: Any) -> Certificate:
     """Compare the smaller network, before any repair, with the silenced original.
 
     In float32; if rounding alone could explain a difference above 1e-5, once more in float64.
     Neither network is changed. The caller decides what a failed certificate ends with.
     """
-    if structure.mixing:
-        first, more = structure.mixing[0], len(structure.mixing) - 1
+    mixing = cut.structure.mixing
+    if mixing:
+        first, more = mixing[0], len(mixing) - 1
         also = f" and {more} more" if more else ""
         reason = f"removed channels change the others through {first}{also}"
         return Certificate(False, None, TOLERANCE, reason)
     for dtype in (torch.float32, torch.float64):
-        error = _difference(model, smaller, structure, plan, example_inputs, dtype)
+        error = _difference(model, smaller, cut, example_inputs, dtype)
         if error <= TOLERANCE:
             return Certificate(True, error, TOLERANCE, f"equal in {str(dtype)[6:]}")
     reason = f"the smaller network differs from the silenced original by {error:.1e} in float64"
@@ -68,21 +65,14 @@ def certify(
 
 
 def _difference(
-    model: nn.Module,
-    smaller: nn.Module,
-    structure: Structure,
-    plan: Removal,
-    inputs: Any,
-    dtype: torch.dtype,
+    model: nn.Module, smaller: nn.Module, cut: Cut, inputs: Any, dtype: torch.dtype
 ) -> float:
     """Largest difference over largest magnitude, over all outputs; infinite if shapes differ."""
     model, smaller = _at(model, dtype), _at(smaller, dtype)
     cast = tree_map(lambda x: _cast(x, dtype), inputs)
-    with undisturbed(model), undisturbed(smaller):
-        model.eval()
-        smaller.eval()
-        expected = _run(model, cast, silenced(model, structure, plan))
-        found = _run(smaller, cast, {})
+    with evaluating(model, smaller), unfused_attention():
+        expected = _outputs(call(model, cast, silenced(model, cut)))
+        found = _outputs(call(smaller, cast))
     if [x.shape for x in expected] != [x.shape for x in found]:
         return float("inf")
     return max((_relative(a, b) for a, b in zip(expected, found, strict=True)), default=0.0)
@@ -108,11 +98,11 @@ def _cast(value: Any, dtype: torch.dtype) -> Any:
     return value
 
 
-def silenced(model: nn.Module, structure: Structure, plan: Removal) -> dict[str, Tensor]:
+def silenced(model: nn.Module, cut: Cut) -> dict[str, Tensor]:
     """Parameters of the original with everything that surgery would cut set to zero."""
     parameters = dict(model.named_parameters())
     silent: dict[str, Tensor] = {}
-    for (name, axis), kept in kept_indices(structure, plan).items():
+    for (name, axis), kept in cut.kept.items():
         if name in parameters:
             values = silent.get(name, parameters[name].detach())
             gone = np.setdiff1d(np.arange(values.shape[axis]), kept)
@@ -121,11 +111,6 @@ def silenced(model: nn.Module, structure: Structure, plan: Removal) -> dict[str,
     return silent
 
 
-def _run(model: nn.Module, inputs: Any, parameters: dict[str, Tensor]) -> list[Tensor]:
-    """All floating-point outputs of a network with some parameters replaced."""
-    arguments = inputs if isinstance(inputs, tuple) else (inputs,)
-    if isinstance(inputs, dict):
-        outputs = functional_call(model, parameters, (), inputs)
-    else:
-        outputs = functional_call(model, parameters, arguments)
+def _outputs(outputs: Any) -> list[Tensor]:
+    """The floating-point tensors among a network's outputs."""
     return [x for x in tensors_of(outputs) if x.is_floating_point()]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from ..errors import InputError
-from .tracing.shadow import call, undisturbed
+from ..forward import Arguments, call, evaluating, input_of, watching
 
 
 @dataclass(frozen=True)
@@ -86,20 +86,20 @@ def residual_blocks(model: nn.Module, example_inputs: Any) -> tuple[str, ...]:
     blocks within blocks the inner ones are meant; one that runs more than once is left out. The
     network is left as it was.
     """
-    trial = copy.deepcopy(model).eval()
+    trial = copy.deepcopy(model)
     runs: dict[str, list[_Run]] = {}
-    handles = [
-        module.register_forward_pre_hook(
-            lambda _, args, kwargs, name=name: runs.setdefault(name, []).append(_Run(args, kwargs)),
-            with_kwargs=True,
-        )
+    blocks = [
+        name
         for name, module in trial.named_modules()
         if name and any(True for _ in module.children()) and any(True for _ in module.parameters())
     ]
-    with undisturbed(trial):
+
+    def note(name: str, arguments: Arguments, named: dict[str, Any]) -> None:
+        runs.setdefault(name, []).append(_Run(arguments, named))
+
+    with watching(trial, blocks, before=note):
         call(trial, example_inputs)
-        for handle in handles:
-            handle.remove()
+    with evaluating(trial):
         found = [
             name
             for name, given in runs.items()
@@ -166,22 +166,18 @@ def _names_in_order(model: nn.Module, example_inputs: Any) -> list[str]:
     names: list[str] = []
     answers: list[Any] = []
 
-    def note(name: str, output: Any) -> None:
+    def note(name: str, _args: Arguments, _named: dict[str, Any], output: Any) -> None:
         names.append(name)
         answers[:] = [output]
 
-    handles = [
-        module.register_forward_hook(lambda _, args, y, name=name: note(name, y))
+    layers = [
+        name
         for name, module in model.named_modules()
         if name
         and any(x is not None for x in [*module._parameters.values(), *module._buffers.values()])
     ]
-    try:
-        with undisturbed(model):
-            output = call(model.eval(), example_inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with watching(model, layers, after=note):
+        output = call(model, example_inputs)
     if (
         not names
         or not isinstance(model.get_submodule(names[-1]), nn.Linear)
@@ -195,12 +191,13 @@ def _num_features(trial: nn.Module, layer: str, classifier: str, example_inputs:
     """What arrives at the classifier of a network that passes on; the network is used up."""
     arrived: list[Tensor] = []
     _replace(trial, classifier, nn.Identity())
-    trial.get_submodule(classifier).register_forward_pre_hook(
-        lambda _, args: arrived.append(args[0])
-    )
+
+    def note(_: str, arguments: Arguments, named: dict[str, Any]) -> None:
+        arrived.append(input_of(arguments, named))
+
     try:
-        with undisturbed(trial):
-            call(trial.eval(), example_inputs)
+        with watching(trial, [classifier], before=note):
+            call(trial, example_inputs)
     except (RuntimeError, ValueError, IndexError, TypeError, AttributeError) as error:
         raise InputError(f"the network cannot be cut off at {layer}: {error}") from error
     return int(arrived[0].shape[-1])

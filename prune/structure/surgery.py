@@ -3,30 +3,18 @@
 import copy
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from ..errors import InputError
-from .units import AxisKey, IntArray, Removal, Structure
+from .cut import Cut
+from .units import AxisKey, IntArray
 
 
-def kept_indices(structure: Structure, plan: Removal) -> dict[AxisKey, IntArray]:
-    """Positions that stay, ascending, for every tensor axis that shrinks under the plan."""
-    stays_U = np.ones(structure.num_units + 1, dtype=np.bool_)  # the last one: unit -1
-    stays_U[plan.removed_units(structure)] = False
-    kept: dict[AxisKey, IntArray] = {}
-    for key, units in structure.axes.items():
-        stays = stays_U[units]
-        if not stays.all():
-            kept[key] = np.flatnonzero(stays).astype(np.int64)
-    return kept
-
-
-def remove(model: nn.Module, structure: Structure, plan: Removal) -> nn.Module:
-    """A deep copy of the network without the filters that the plan removes.
+def remove(model: nn.Module, cut: Cut) -> nn.Module:
+    """A deep copy of the network without the filters that the cut removes.
 
     The class, names, dtype, device, memory format and `requires_grad` of what stays are the same;
     integer sizes of the modules (out_channels, num_features, ...) are true. The input is untouched.
@@ -41,11 +29,11 @@ def remove(model: nn.Module, structure: Structure, plan: Removal) -> nn.Module:
             f"{type(model).__name__} cannot be copied ({error}): "
             "keep no computed tensors or open files as attributes of the network"
         ) from error
-    cut(smaller, kept_indices(structure, plan))
+    keep_positions(smaller, cut.kept)
     return smaller
 
 
-def cut(model: nn.Module, kept: Mapping[AxisKey, IntArray]) -> None:
+def keep_positions(model: nn.Module, kept: Mapping[AxisKey, IntArray]) -> None:
     """Keep only these positions of these tensor axes, in place; stated sizes follow.
 
     Raises:

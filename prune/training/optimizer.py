@@ -8,15 +8,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ..errors import InputError
-from ..structure.surgery import kept_indices
-from ..structure.units import IntArray, Removal, Structure
+from ..structure.cut import Cut
+from ..structure.units import IntArray
 
 Some = TypeVar("Some", bound=Optimizer)
 
 
-def remap_optimizer(
-    optimizer: Some, model: nn.Module, smaller: nn.Module, structure: Structure, plan: Removal
-) -> Some:
+def remap_optimizer(optimizer: Some, model: nn.Module, smaller: nn.Module, cut: Cut) -> Some:
     """An optimizer of the same class for the smaller network, with cut state (momentum, ...).
 
     Every state tensor of a parameter's shape keeps the positions that the parameter keeps; scalars
@@ -29,7 +27,7 @@ def remap_optimizer(
     name_of = {id(p): name for name, p in model.named_parameters()}
     target = dict(smaller.named_parameters())
     cuts: dict[str, list[tuple[int, IntArray]]] = {}
-    for (name, axis), positions in kept_indices(structure, plan).items():
+    for (name, axis), positions in cut.kept.items():
         cuts.setdefault(name, []).append((axis, positions))
     groups = []
     for group in optimizer.param_groups:

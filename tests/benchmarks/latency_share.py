@@ -21,6 +21,7 @@ from prune_dl.prune.inputs import zoo
 from prune_dl.prune.selection.allocate import allocate
 from prune_dl.prune.selection.criteria import rank
 from prune_dl.prune.structure.cost import CostModel
+from prune_dl.prune.structure.cut import Cut
 from prune_dl.prune.structure.surgery import remove
 from prune_dl.prune.structure.tracing.trace import trace
 
@@ -37,7 +38,7 @@ def prune_and_export(arch: str, keep: float, multiple: int, folder: Path) -> tup
     cost = CostModel.of(model, structure)
     ranking = rank("random", model, structure, seed=0)
     plan = allocate(ranking, structure, cost, keep=keep, method="uniform", multiple=multiple)
-    smaller = remove(model, structure, plan)
+    smaller = remove(model, Cut(structure, plan))
     macs = [
         cost.macs(np.array([len(group.units) for group in structure.groups])),
         CostModel.of(smaller, small := trace(smaller, torch.zeros(2, *size))).macs(

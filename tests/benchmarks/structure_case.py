@@ -74,7 +74,8 @@ def _timed(function: Callable[[], Any]) -> tuple[Any, float]:
 
 def _ours(name: str, options: argparse.Namespace) -> Row:
     import torch
-    from prune_dl.prune.structure.surgery import kept_indices, remove
+    from prune_dl.prune.structure.cut import Cut
+    from prune_dl.prune.structure.surgery import remove
     from prune_dl.prune.structure.tracing.trace import trace
 
     model, images = _network(name, options.size)
@@ -82,7 +83,7 @@ def _ours(name: str, options: argparse.Namespace) -> Row:
         forward_s = min(_timed(lambda: model(images))[1] for _ in range(3))
     structure, trace_s = _timed(lambda: trace(model, images))
     plan = _plan(structure)
-    smaller, remove_s = _timed(lambda: remove(model, structure, plan))
+    smaller, remove_s = _timed(lambda: remove(model, Cut(structure, plan)))
     row = {
         "outcome": "ok",
         "trace_s": trace_s,
@@ -97,7 +98,7 @@ def _ours(name: str, options: argparse.Namespace) -> Row:
         **_checked(model, smaller, structure, plan, images),
         **_memory(model, images),
     }
-    _reload(name, smaller, kept_indices(structure, plan), images)
+    _reload(name, smaller, Cut(structure, plan).kept, images)
     if not options.no_onnx:
         row["onnx_error"] = _onnx_error(smaller, images)
     _train_step(smaller, images)
@@ -123,8 +124,9 @@ def _checked(model: Any, smaller: Any, structure: Any, plan: Any, images: Any) -
     import numpy as np
     from prune_dl.prune.structure.certificate import certify
     from prune_dl.prune.structure.cost import CostModel
+    from prune_dl.prune.structure.cut import Cut
 
-    certificate = certify(model, smaller, structure, plan, images)
+    certificate = certify(model, smaller, Cut(structure, plan), images)
     assert certificate.ok, certificate.reason
     cost = CostModel.of(model, structure)
     whole = np.array([layer.num_filters for layer in plan.layers], dtype=np.int64)

@@ -65,7 +65,7 @@ def test_a_pruned_network_is_opened_by_its_file_or_its_folder(tmp_path: Path) ->
     cut |= {(f"layer1.0.bn1.{tensor}", 0): np.arange(9) for tensor in ("bias", "running_mean")}
     cut |= {("layer1.0.bn1.running_var", 0): np.arange(9)}
     cut |= {("layer1.0.conv2.weight", 1): np.arange(9)}
-    surgery.cut(network, cut)
+    surgery.keep_positions(network, cut)
     recipe.save(tmp_path / "model.safetensors", network, origin, cut, {})
     for spec in (tmp_path, tmp_path / "model.safetensors"):
         found = load_checkpoint(str(spec))

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from prune_dl.prune.forward import call, tensors_of
 from prune_dl.prune.inputs import pruned_file as recipe
 from prune_dl.prune.inputs.origin import Origin
 from prune_dl.prune.inputs.zoo import build
+from prune_dl.prune.structure.cut import Cut
 from prune_dl.prune.structure.plan import LayerPlan, Plan
-from prune_dl.prune.structure.surgery import kept_indices, remove
-from prune_dl.prune.structure.tracing.shadow import call, tensors_of
+from prune_dl.prune.structure.surgery import remove
 from prune_dl.prune.structure.tracing.trace import trace
 from prune_dl.prune.structure.units import Structure
 from safetensors import safe_open
@@ -32,7 +33,7 @@ def smaller_resnet() -> tuple[nn.Module, dict[tuple[str, int], np.ndarray], Tens
     model = zoo.randomise(build("resnet20", 10))
     structure = trace(model, images)
     plan = every_other(structure)
-    return remove(model, structure, plan), kept_indices(structure, plan), images
+    return remove(model, Cut(structure, plan)), Cut(structure, plan).kept, images
 
 
 def test_a_file_rebuilds_its_network_bit_for_bit(tmp_path: Path) -> None:
@@ -52,11 +53,11 @@ def test_a_pruned_network_is_pruned_again(tmp_path: Path) -> None:
     smaller, kept, images = smaller_resnet()
     structure = trace(smaller, images)
     plan = every_other(structure)
-    smallest = remove(smaller, structure, plan)
+    smallest = remove(smaller, Cut(structure, plan))
     assert sum(p.numel() for p in smallest.parameters()) < 0.5 * sum(
         p.numel() for p in smaller.parameters()
     )
-    both = recipe.compose(kept, kept_indices(structure, plan))
+    both = recipe.compose(kept, Cut(structure, plan).kept)
     recipe.save(tmp_path / "x.safetensors", smallest, ORIGIN, both, {})
     with torch.no_grad():
         assert torch.equal(recipe.load(tmp_path / "x.safetensors")(images), smallest(images))
@@ -71,9 +72,9 @@ def test_a_nameless_network_is_rebuilt_in_a_fresh_one(
     zoo.randomise(model)
     structure = trace(model, inputs)
     plan = every_other(structure)
-    smaller = remove(model, structure, plan)
+    smaller = remove(model, Cut(structure, plan))
     path = tmp_path / "x.safetensors"
-    recipe.save(path, smaller, Origin(None, 5), kept_indices(structure, plan), {})
+    recipe.save(path, smaller, Origin(None, 5), Cut(structure, plan).kept, {})
     rebuilt = recipe.load(path, fresh)
     with torch.no_grad():
         outputs = [tensors_of(call(net, inputs)) for net in (rebuilt, smaller)]

@@ -18,6 +18,7 @@ from prune_dl.prune.mechanism.spectrum import measure
 from prune_dl.prune.selection.allocate import allocate
 from prune_dl.prune.selection.criteria import rank
 from prune_dl.prune.structure.cost import CostModel
+from prune_dl.prune.structure.cut import Cut
 from prune_dl.prune.structure.plan import Plan
 from prune_dl.prune.structure.surgery import remove
 from prune_dl.prune.structure.tracing.trace import trace
@@ -45,7 +46,7 @@ def scene() -> Scene:
 
 def mended(scene: Scene, **options: Any) -> tuple[nn.Module, Mended]:
     model, data, base, plan = scene
-    removed = remove(model, base.structure, plan)
+    removed = remove(model, Cut(base.structure, plan))
     return removed, mend(model, removed, data, base, plan, device=CPU, **options)
 
 

@@ -9,6 +9,7 @@ from prune_dl.prune.errors import InputError, UsageError
 from prune_dl.prune.inputs.data import open_data
 from prune_dl.prune.inputs.zoo import build
 from prune_dl.prune.job.steps import join
+from prune_dl.prune.structure.cut import Cut
 from prune_dl.prune.structure.plan import LayerPlan, Plan
 from prune_dl.prune.structure.surgery import remove
 from prune_dl.prune.training.train import Training, fit
@@ -38,7 +39,7 @@ def test_two_steps_meet_the_budget_of_one_and_their_plans_join(
     widths = np.array([len(layer.kept) for layer in plan.layers])
     whole = np.array([layer.num_filters for layer in plan.layers])
     assert cost.macs(widths) / cost.macs(whole) == pytest.approx(0.4, rel=0.02)
-    expected = remove(model, result.planned.structure, plan).state_dict()
+    expected = remove(model, Cut(result.planned.structure, plan)).state_dict()
     found = result.model.state_dict()
     assert {k: v.shape for k, v in found.items()} == {k: v.shape for k, v in expected.items()}
     assert result.outcome.certificate.ok

@@ -17,8 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prune_dl.prune.structure.certificate import certify
 from prune_dl.prune.structure.cost import CostModel
+from prune_dl.prune.structure.cut import Cut
 from prune_dl.prune.structure.plan import LayerPlan, Plan, keep_everything
-from prune_dl.prune.structure.surgery import kept_indices, remove
+from prune_dl.prune.structure.surgery import remove
 from prune_dl.prune.structure.tracing.trace import trace
 from prune_dl.prune.structure.units import Structure
 from torch import Tensor, nn
@@ -158,8 +159,8 @@ def test_removed_equals_silenced_and_counts_hold(plan: list[Step], seed: int) ->
     model, images = Generated(plan, seed), torch.randn(2, 3, 8, 8)
     structure = trace(model, images)
     chosen = random_plan(structure, seed)
-    smaller = remove(model, structure, chosen)
-    certificate = certify(model, smaller, structure, chosen, images)
+    smaller = remove(model, Cut(structure, chosen))
+    certificate = certify(model, smaller, Cut(structure, chosen), images)
     assert certificate.applies, certificate.reason
     assert certificate.ok, certificate.reason
     widths = np.array([len(layer.kept) for layer in chosen.layers], dtype=np.int64)
@@ -191,11 +192,11 @@ def test_keeping_everything_changes_nothing_and_kept_sets_are_nested(
     model, images = Generated(plan, seed), torch.randn(2, 3, 8, 8)
     structure = trace(model, images)
     with torch.no_grad():
-        same = remove(model, structure, keep_everything(structure))
+        same = remove(model, Cut(structure, keep_everything(structure)))
         assert torch.equal(same(images), model(images))
     few = random_plan(structure, seed)
-    assert not kept_indices(structure, keep_everything(structure))
-    for key, kept in kept_indices(structure, few).items():
+    assert not Cut(structure, keep_everything(structure)).kept
+    for key, kept in Cut(structure, few).kept.items():
         assert len(kept) > 0
         assert np.isin(kept, np.arange(len(structure.axes[key]))).all()
 
@@ -207,8 +208,8 @@ def test_pruning_twice_is_exact_each_time(plan: list[Step], seed: int) -> None:
     for turn in range(2):
         structure = trace(model, images)
         chosen = random_plan(structure, seed + turn)
-        smaller = remove(model, structure, chosen)
-        assert certify(model, smaller, structure, chosen, images).ok
+        smaller = remove(model, Cut(structure, chosen))
+        assert certify(model, smaller, Cut(structure, chosen), images).ok
         model = smaller  # type: ignore[assignment]
 
 
@@ -253,7 +254,7 @@ def test_removing_units_that_nothing_reads_changes_nothing(plan: list[Step], see
         silent = torch.from_numpy(np.flatnonzero(np.isin(units, gone)))
         weight.data.index_fill_(axis, silent, 0)
     with torch.no_grad():
-        found = remove(model, structure, chosen)(images)
+        found = remove(model, Cut(structure, chosen))(images)
         torch.testing.assert_close(found, model(images), rtol=1e-4, atol=1e-5)
 
 
@@ -264,7 +265,7 @@ def test_a_plan_and_the_weights_survive_their_files(plan: list[Step], seed: int)
     structure = trace(model, images)
     chosen = Plan.from_json(random_plan(structure, seed).to_json())
     assert chosen == random_plan(structure, seed)
-    smaller, fresh = (remove(x, structure, chosen) for x in (model, Generated(plan, seed + 1)))
+    smaller, fresh = (remove(x, Cut(structure, chosen)) for x in (model, Generated(plan, seed + 1)))
     file = io.BytesIO()
     torch.save(smaller.state_dict(), file)
     file.seek(0)

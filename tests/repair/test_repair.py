@@ -9,6 +9,7 @@ from prune_dl.prune.errors import InputError
 from prune_dl.prune.mechanism.statistics import collect
 from prune_dl.prune.repair.norms import find_norm_behind, reestimate_norms
 from prune_dl.prune.repair.repair import predict, repair
+from prune_dl.prune.structure.cut import Cut
 from prune_dl.prune.structure.plan import LayerPlan, Plan, keep_everything
 from prune_dl.prune.structure.surgery import remove
 from prune_dl.prune.structure.tracing.trace import trace
@@ -60,9 +61,13 @@ def repaired_by(model: nn.Module, gone: tuple[int, ...]) -> tuple[nn.Module, nn.
     structure = trace(model, IMAGES[:2])
     plan = without(structure, gone)
     statistics = collect(model, structure.readers, BATCHES, 4, device=CPU)
-    removed = remove(model, structure, plan)
+    removed = remove(model, Cut(structure, plan))
     fixed, notes = repair(
-        removed, model, structure, plan, statistics, norm_behind=find_norm_behind(model, IMAGES[:2])
+        removed,
+        model,
+        Cut(structure, plan),
+        statistics,
+        norm_behind=find_norm_behind(model, IMAGES[:2]),
     )
     assert notes.repaired == (structure.groups[0].readers)
     assert not notes.left
@@ -101,7 +106,9 @@ def test_nothing_removed_means_nothing_changed() -> None:
     structure = trace(model, IMAGES[:2])
     plan = keep_everything(structure)
     statistics = collect(model, structure.readers, BATCHES, 4, device=CPU)
-    fixed, notes = repair(remove(model, structure, plan), model, structure, plan, statistics)
+    fixed, notes = repair(
+        remove(model, Cut(structure, plan)), model, Cut(structure, plan), statistics
+    )
     assert notes.repaired == ()
     for before, after in zip(model.state_dict().values(), fixed.state_dict().values(), strict=True):
         assert torch.equal(before, after)
@@ -112,10 +119,10 @@ def test_the_networks_that_came_in_are_untouched() -> None:
     before = [tensor.clone() for tensor in model.state_dict().values()]
     structure = trace(model, IMAGES[:2])
     plan = without(structure, (0, 2))
-    removed = remove(model, structure, plan)
+    removed = remove(model, Cut(structure, plan))
     cut = [tensor.clone() for tensor in removed.state_dict().values()]
     statistics = collect(model, structure.readers, BATCHES, 4, device=CPU)
-    repair(removed, model, structure, plan, statistics)
+    repair(removed, model, Cut(structure, plan), statistics)
     assert all(map(torch.equal, before, model.state_dict().values()))
     assert all(map(torch.equal, cut, removed.state_dict().values()))
 
@@ -165,12 +172,12 @@ def test_a_reader_that_held_out_images_are_worse_off_with_stays_as_it_was_cut() 
     plan = Plan(tuple(layers))
     few = collect(model, structure.readers, [(IMAGES[:1], torch.tensor([0]))], 4, device=CPU)
     many = collect(model, structure.readers, BATCHES, 4, device=CPU)
-    removed = remove(model, structure, plan)
-    fixed, notes = repair(removed, model, structure, plan, few, held_out=many.moments)
+    removed = remove(model, Cut(structure, plan))
+    fixed, notes = repair(removed, model, Cut(structure, plan), few, held_out=many.moments)
     assert "held-out images would miss" in notes.left["2"]
     assert torch.equal(fixed[2].weight, removed[2].weight)
     assert torch.equal(fixed[2].bias, removed[2].bias)
-    fixed, notes = repair(removed, model, structure, plan, many, held_out=few.moments)
+    fixed, notes = repair(removed, model, Cut(structure, plan), many, held_out=few.moments)
     assert not notes.left
     assert set(notes.repaired) == {"2", "5"}
 
@@ -206,8 +213,8 @@ def test_every_reader_of_a_stream_repairs_itself() -> None:
     group = next(i for i, g in enumerate(structure.groups) if "stem" in g.writers)
     plan = without(structure, (0, 3), group)
     statistics = collect(model, structure.readers, BATCHES, 4, device=CPU)
-    removed = remove(model, structure, plan)
-    fixed, notes = repair(removed, model, structure, plan, statistics)
+    removed = remove(model, Cut(structure, plan))
+    fixed, notes = repair(removed, model, Cut(structure, plan), statistics)
     assert set(notes.repaired) == {"inner", "head"}
     assert notes.without_constant == ("inner",)
     assert error(model, fixed) < error(model, removed)
@@ -255,8 +262,8 @@ def test_every_kind_of_consumer_is_repaired() -> None:
     assert [group.name for group in structure.groups] == ["left", "right", "up"]
     plan = Plan(tuple(without(structure, (1,), group).layers[group] for group in range(3)))
     statistics = collect(model, structure.readers, BATCHES, 4, device=CPU)
-    removed = remove(model, structure, plan)
-    fixed, notes = repair(removed, model, structure, plan, statistics)
+    removed = remove(model, Cut(structure, plan))
+    fixed, notes = repair(removed, model, Cut(structure, plan), statistics)
     assert set(notes.repaired) == {"gate", "up", "head"}
     assert notes.without_constant == ("up",)
     assert error(model, removed) > 0.01

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from prune_dl.prune.forward import call, tensors_of
 from prune_dl.prune.structure.certificate import certify
 from prune_dl.prune.structure.cost import CostModel
+from prune_dl.prune.structure.cut import Cut
 from prune_dl.prune.structure.plan import keep_everything
 from prune_dl.prune.structure.surgery import remove
-from prune_dl.prune.structure.tracing.shadow import call, tensors_of
 from prune_dl.prune.structure.tracing.trace import trace
 from scenes import structure_zoo as zoo
 from scenes.plans import layers_of, random_plan
@@ -24,8 +25,8 @@ def test_removing_equals_silencing(build: Callable[[], zoo.Built]) -> None:
     zoo.randomise(model)
     structure = trace(model, inputs)
     plan = random_plan(structure)
-    smaller = remove(model, structure, plan)
-    certificate = certify(model, smaller, structure, plan, inputs)
+    smaller = remove(model, Cut(structure, plan))
+    certificate = certify(model, smaller, Cut(structure, plan), inputs)
     assert structure.groups
     assert certificate.applies, certificate.reason
     assert certificate.ok, certificate.reason
@@ -37,7 +38,7 @@ def test_keeping_everything_is_the_identity(build: Callable[[], zoo.Built]) -> N
     model, inputs = build()
     zoo.randomise(model)
     structure = trace(model, inputs)
-    same = remove(model, structure, keep_everything(structure))
+    same = remove(model, Cut(structure, keep_everything(structure)))
     with torch.no_grad():
         pairs = zip(tensors_of(call(model, inputs)), tensors_of(call(same, inputs)), strict=True)
         assert all(torch.equal(a, b) for a, b in pairs)
@@ -50,7 +51,7 @@ def test_cost_counts_the_network_that_surgery_makes(build: Callable[[], zoo.Buil
     plan = random_plan(structure)
     cost = CostModel.of(model, structure)
     widths = np.array([len(layer.kept) for layer in plan.layers])
-    smaller = remove(model, structure, plan)
+    smaller = remove(model, Cut(structure, plan))
     again = CostModel.of(smaller, trace(smaller, inputs))
     whole = np.array([len(group.units) for group in trace(smaller, inputs).groups])
     assert cost.params(widths) == sum(p.numel() for p in smaller.parameters())
@@ -60,8 +61,8 @@ def test_cost_counts_the_network_that_surgery_makes(build: Callable[[], zoo.Buil
 def test_a_certificate_fails_when_a_wrong_filter_went() -> None:
     model, inputs = zoo.plain()
     structure = trace(model, inputs)
-    smaller = remove(model, structure, random_plan(structure, seed=1))
-    certificate = certify(model, smaller, structure, random_plan(structure, seed=2), inputs)
+    smaller = remove(model, Cut(structure, random_plan(structure, seed=1)))
+    certificate = certify(model, smaller, Cut(structure, random_plan(structure, seed=2)), inputs)
     assert not certificate.ok
     assert "differs" in certificate.reason
 
@@ -70,8 +71,8 @@ def test_a_norm_over_channels_is_named_instead_of_certified() -> None:
     model, inputs = zoo.group_norm()
     structure = trace(model, inputs)
     plan = random_plan(structure)
-    smaller = remove(model, structure, plan)
-    certificate = certify(model, smaller, structure, plan, inputs)
+    smaller = remove(model, Cut(structure, plan))
+    certificate = certify(model, smaller, Cut(structure, plan), inputs)
     assert not certificate.applies
     assert "1: native_group_norm" in certificate.reason
     assert smaller(inputs).shape == (2, 5)
@@ -91,8 +92,8 @@ def test_weights_that_are_standardised_over_their_inputs_are_named() -> None:
     structure = trace(model, zoo.images())
     assert layers_of(structure) == {"a": 8, "b": 6}
     plan = random_plan(structure)
-    smaller = remove(model, structure, plan)
-    certificate = certify(model, smaller, structure, plan, zoo.images())
+    smaller = remove(model, Cut(structure, plan))
+    certificate = certify(model, smaller, Cut(structure, plan), zoo.images())
     assert not certificate.applies
     assert "batch_norm" in certificate.reason
 
@@ -156,7 +157,7 @@ def test_the_network_is_left_as_it_was() -> None:
     model[4].weight.requires_grad_(False)  # type: ignore[index, union-attr]
     before = copy.deepcopy(model.state_dict())
     structure = trace(model, inputs)
-    remove(model, structure, random_plan(structure))
+    remove(model, Cut(structure, random_plan(structure)))
     assert [m.training for m in model.children()] == [False, *[True] * 9]
     assert all(torch.equal(a, before[n]) for n, a in model.state_dict().items())
     assert torch.is_grad_enabled()
@@ -177,7 +178,7 @@ def test_parameters_keep_what_they_are() -> None:
     model = model.to(dtype=torch.float64, memory_format=torch.channels_last)
     model[0].requires_grad_(False)  # type: ignore[index]
     structure = trace(model, inputs.double())  # type: ignore[attr-defined]
-    smaller = remove(model, structure, random_plan(structure))
+    smaller = remove(model, Cut(structure, random_plan(structure)))
     first = smaller[0]  # type: ignore[index]
     assert type(smaller) is type(model)
     assert [n for n, _ in smaller.named_parameters()] == [n for n, _ in model.named_parameters()]
@@ -194,15 +195,15 @@ def test_half_precision_is_certified_in_full_precision() -> None:
     half = inputs.to(torch.bfloat16)  # type: ignore[attr-defined]
     structure = trace(model, half)
     plan = random_plan(structure)
-    smaller = remove(model, structure, plan)
-    assert certify(model, smaller, structure, plan, half).ok
+    smaller = remove(model, Cut(structure, plan))
+    assert certify(model, smaller, Cut(structure, plan), half).ok
     assert smaller(half).dtype == torch.bfloat16
 
 
 def test_tied_weights_stay_tied() -> None:
     model, inputs = zoo.shared_and_tied()
     structure = trace(model, inputs)
-    smaller = remove(model, structure, random_plan(structure))
+    smaller = remove(model, Cut(structure, random_plan(structure)))
     assert smaller.b.weight is smaller.c.weight
     assert smaller.b.weight is not model.b.weight
 
@@ -212,7 +213,7 @@ def test_plain_weights_do_not_turn_channels_last() -> None:
     inputs = torch.randn(2, 8, 6, 6)
     structure = trace(model, inputs)
     for given in (model, copy.deepcopy(model).to(memory_format=torch.channels_last)):
-        smaller = remove(given, structure, random_plan(structure, 0.5))
+        smaller = remove(given, Cut(structure, random_plan(structure, 0.5)))
         for name, weight in smaller.named_parameters():
             if weight.ndim == 4:
                 order = given.get_parameter(name).clone().stride()
@@ -242,7 +243,7 @@ def test_a_frozen_network_in_training_mode_is_pruned_and_stays_frozen() -> None:
     model, inputs = zoo.residual()
     model.requires_grad_(False).train()
     structure = trace(model, inputs)
-    smaller = remove(model, structure, random_plan(structure))
+    smaller = remove(model, Cut(structure, random_plan(structure)))
     assert len(structure.groups) == 2
     assert smaller.training
     assert not any(p.requires_grad for p in smaller.parameters())
@@ -253,6 +254,6 @@ def test_float16_keeps_its_type_and_is_certified() -> None:
     half = model.half()
     structure = trace(half, inputs.half())  # type: ignore[attr-defined]
     plan = random_plan(structure)
-    smaller = remove(half, structure, plan)
+    smaller = remove(half, Cut(structure, plan))
     assert {p.dtype for p in smaller.parameters()} == {torch.float16}
-    assert certify(half, smaller, structure, plan, inputs.half()).ok  # type: ignore[attr-defined]
+    assert certify(half, smaller, Cut(structure, plan), inputs.half()).ok  # type: ignore[attr-defined]

@@ -5,7 +5,8 @@ from prune_dl.prune.inputs import pruned_file as recipe
 from prune_dl.prune.inputs.origin import Origin
 from prune_dl.prune.structure.certificate import certify
 from prune_dl.prune.structure.cost import CostModel
-from prune_dl.prune.structure.surgery import kept_indices, remove
+from prune_dl.prune.structure.cut import Cut
+from prune_dl.prune.structure.surgery import remove
 from prune_dl.prune.structure.tracing.trace import trace
 from prune_dl.prune.structure.units import Structure
 from scenes import structure_zoo as zoo
@@ -24,8 +25,8 @@ def test_heads_are_units_and_the_stated_sizes_follow() -> None:
     model, structure = traced(Attention(24, 4))
     assert layers_of(structure)["attention.qkv"] == 4
     plan = random_plan(structure, 0.5)
-    smaller = remove(model, structure, plan)
-    assert certify(model, smaller, structure, plan, zoo.images()).reason.startswith("equal")
+    smaller = remove(model, Cut(structure, plan))
+    assert certify(model, smaller, Cut(structure, plan), zoo.images()).reason.startswith("equal")
     assert (smaller.attention.num_heads, smaller.attention.attn_dim) == (2, 12)  # type: ignore[union-attr]
     assert smaller.attention.qkv.weight.shape[0] == 36  # type: ignore[union-attr]
     assert model.attention.num_heads == 4  # type: ignore[union-attr]
@@ -34,15 +35,15 @@ def test_heads_are_units_and_the_stated_sizes_follow() -> None:
 def test_heads_are_counted_saved_and_pruned_again(tmp_path) -> None:  # type: ignore[no-untyped-def]
     model, structure = traced(Attention(24, 4))
     plan = random_plan(structure, 0.75)
-    smaller = remove(model, structure, plan)
+    smaller = remove(model, Cut(structure, plan))
     widths = [len(layer.kept) for layer in plan.layers]
     cost = CostModel.of(model, structure)
     assert cost.params(widths) == sum(p.numel() for p in smaller.parameters())  # type: ignore[arg-type]
     again = trace(smaller, zoo.images())
     assert layers_of(again)["attention.qkv"] == 3
     second = random_plan(again, 0.5)
-    smallest = remove(smaller, again, second)
-    kept = recipe.compose(kept_indices(structure, plan), kept_indices(again, second))
+    smallest = remove(smaller, Cut(again, second))
+    kept = recipe.compose(Cut(structure, plan).kept, Cut(again, second).kept)
     recipe.save(tmp_path / "x.safetensors", smallest, Origin(None, 5), kept, {})
     rebuilt = recipe.load(tmp_path / "x.safetensors", transformer(Attention(24, 4)))
     with torch.no_grad():
@@ -53,8 +54,8 @@ def test_the_width_of_a_head_that_sets_the_scale_stays() -> None:
     model, structure = traced(Attention(24, 4, open_width=True))
     assert layers_of(structure)["attention.qkv"] == 4
     plan = random_plan(structure, 0.5)
-    smaller = remove(model, structure, plan)
-    assert certify(model, smaller, structure, plan, zoo.images()).reason.startswith("equal")
+    smaller = remove(model, Cut(structure, plan))
+    assert certify(model, smaller, Cut(structure, plan), zoo.images()).reason.startswith("equal")
 
 
 def test_attention_that_fixes_its_heads_stays_whole_and_its_mlp_goes() -> None:
@@ -71,5 +72,5 @@ def test_attention_that_fixes_its_heads_stays_whole_and_its_mlp_goes() -> None:
     assert layers_of(structure) == {"up": 48}
     assert "fixes its size" in structure.kept_whole["patch"]
     plan = random_plan(structure)
-    smaller = remove(model, structure, plan)
-    assert certify(model, smaller, structure, plan, zoo.images()).reason.startswith("equal")
+    smaller = remove(model, Cut(structure, plan))
+    assert certify(model, smaller, Cut(structure, plan), zoo.images()).reason.startswith("equal")

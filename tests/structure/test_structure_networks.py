@@ -7,6 +7,7 @@ import torch
 from prune_dl.prune.inputs.zoo import build
 from prune_dl.prune.structure.certificate import certify
 from prune_dl.prune.structure.cost import CostModel
+from prune_dl.prune.structure.cut import Cut
 from prune_dl.prune.structure.surgery import remove
 from prune_dl.prune.structure.tracing.trace import trace
 from prune_dl.prune.structure.units import Structure
@@ -46,8 +47,8 @@ def maxvit() -> nn.Module:
 def cut(model: nn.Module, structure: Structure, images: Tensor) -> nn.Module:
     """A certified, smaller network that ran, took a gradient, and is as large as was counted."""
     plan = random_plan(structure)
-    smaller = remove(model, structure, plan)
-    certificate = certify(model, smaller, structure, plan, images)
+    smaller = remove(model, Cut(structure, plan))
+    certificate = certify(model, smaller, Cut(structure, plan), images)
     assert certificate.ok, certificate.reason
     smaller.train()(images).square().sum().backward()
     widths = [len(layer.kept) for layer in plan.layers]
@@ -123,7 +124,7 @@ def test_every_type_and_memory_format_gives_the_same_structure(
     changed = model.to(dtype=dtype, memory_format=order)
     found = trace(changed, inputs.to(dtype=dtype, memory_format=order))  # type: ignore[attr-defined]
     assert layers_of(found) == layers_of(expected)
-    smaller = remove(changed, found, random_plan(found))
+    smaller = remove(changed, Cut(found, random_plan(found)))
     assert {p.dtype for p in smaller.parameters()} == {dtype}
     weight = smaller.a.weight
     assert weight.is_contiguous(memory_format=order)
@@ -144,5 +145,5 @@ def test_inputs_may_be_a_tuple_and_outputs_an_object() -> None:
     assert layers_of(structure) == {"a": 8}
     assert set(structure.kept_whole) == {"c", "head"}
     plan = random_plan(structure)
-    smaller = remove(model, structure, plan)
-    assert certify(model, smaller, structure, plan, inputs).reason.startswith("equal")
+    smaller = remove(model, Cut(structure, plan))
+    assert certify(model, smaller, Cut(structure, plan), inputs).reason.startswith("equal")

@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from prune_dl.prune.forward import evaluating, tensors_of, unfused_attention
 from prune_dl.prune.structure.certificate import certify
+from prune_dl.prune.structure.cut import Cut
 from prune_dl.prune.structure.surgery import remove
 from prune_dl.prune.structure.tracing import trace as tracing
 from prune_dl.prune.structure.tracing.groups import structure_of
 from prune_dl.prune.structure.tracing.recorder import Recorder
 from prune_dl.prune.structure.tracing.recording import Record
-from prune_dl.prune.structure.tracing.shadow import shadow, shadow_inputs, tensors_of, undisturbed
+from prune_dl.prune.structure.tracing.shadow import shadow, shadow_inputs
 from prune_dl.prune.structure.tracing.stack import ModuleStack
 from prune_dl.prune.structure.tracing.trace import trace
 from prune_dl.prune.structure.units import Structure
@@ -47,8 +49,8 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
 
 def prunes_exactly(model: nn.Module, structure: Structure, inputs: Any) -> bool:
     plan = random_plan(structure, 0.5)
-    smaller = remove(model, structure, plan)
-    return certify(model, smaller, structure, plan, inputs).reason.startswith("equal")
+    smaller = remove(model, Cut(structure, plan))
+    return certify(model, smaller, Cut(structure, plan), inputs).reason.startswith("equal")
 
 
 def fixed_view(net: zoo.Net, x: torch.Tensor) -> torch.Tensor:
@@ -75,7 +77,7 @@ def test_a_size_in_the_code_keeps_its_layer_whole(
     structure = trace(model, zoo.images())
     assert whole in structure.kept_whole
     assert whole not in layers_of(structure)
-    smaller = remove(model, structure, random_plan(structure, 0.3))
+    smaller = remove(model, Cut(structure, random_plan(structure, 0.3)))
     assert smaller(zoo.images()).shape == (2, 5)
     if whole == "b":
         assert layers_of(structure) == {"a": 16}
@@ -239,7 +241,7 @@ def recorded(
     recorder = Recorder(model, ModuleStack(model))
     recorder._choices.update(choices)
     recorder._kept.update(kept or {})
-    with undisturbed(model), recorder.stack.following(), recorder:
+    with evaluating(model), unfused_attention(), recorder.stack.following(), recorder:
         outputs = tracing.call(model, inputs)
     recorder.put_out(tensors_of(outputs))
     return recorder

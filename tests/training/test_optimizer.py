@@ -5,8 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from prune_dl.prune.structure.cut import Cut
 from prune_dl.prune.structure.plan import LayerPlan, Plan
-from prune_dl.prune.structure.surgery import kept_indices, remove
+from prune_dl.prune.structure.surgery import remove
 from prune_dl.prune.structure.tracing.trace import trace
 from prune_dl.prune.training.optimizer import remap_optimizer
 from scenes import structure_zoo as zoo
@@ -51,13 +52,13 @@ def test_training_goes_on_as_if_the_filters_had_never_been_there(
     kept[0] = (1, 2, 4, 5, 6, 7)
     lines = zip(structure.groups, kept, strict=True)
     plan = Plan(tuple(LayerPlan(g.name, len(g.units), k) for g, k in lines))
-    smaller = remove(model, structure, plan)
-    moved = remap_optimizer(optimizer, model, smaller, structure, plan)
+    smaller = remove(model, Cut(structure, plan))
+    moved = remap_optimizer(optimizer, model, smaller, Cut(structure, plan))
     assert type(moved) is type(optimizer)
     for _ in range(3):
         step(model, optimizer, inputs)  # type: ignore[arg-type]
         step(smaller, moved, inputs)  # type: ignore[arg-type]
-    cuts = kept_indices(structure, plan)
+    cuts = Cut(structure, plan).kept
     assert cuts
     for name, parameter in smaller.named_parameters():
         expected = model.get_parameter(name).detach()
@@ -77,8 +78,8 @@ def test_every_parameter_is_live_and_groups_keep_their_options() -> None:
     half = [np.arange(0, len(g.units), 2).tolist() for g in structure.groups]
     lines = zip(structure.groups, half, strict=True)
     plan = Plan(tuple(LayerPlan(g.name, len(g.units), tuple(k)) for g, k in lines))
-    smaller = remove(model, structure, plan)
-    moved = remap_optimizer(optimizer, model, smaller, structure, plan)
+    smaller = remove(model, Cut(structure, plan))
+    moved = remap_optimizer(optimizer, model, smaller, Cut(structure, plan))
     assert [g["lr"] for g in moved.param_groups] == [0.1, 0.5]
     held = {id(p) for g in moved.param_groups for p in g["params"]}
     assert held == {id(p) for p in smaller.parameters()}
@@ -93,4 +94,4 @@ def test_an_optimizer_of_another_network_is_refused() -> None:
         tuple(LayerPlan(g.name, len(g.units), tuple(range(len(g.units)))) for g in structure.groups)
     )
     with pytest.raises(ValueError, match=r"no parameter of the network; give the optimizer"):
-        remap_optimizer(SGD(other.parameters(), 0.1), model, model, structure, plan)
+        remap_optimizer(SGD(other.parameters(), 0.1), model, model, Cut(structure, plan))

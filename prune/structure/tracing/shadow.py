@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_iter, tree_map
+from torch.utils._pytree import tree_map
 
 
 @contextmanager
@@ -64,43 +64,10 @@ def shadow_inputs(inputs: Any) -> Any:
     return tree_map(lambda x: _empty(x) if isinstance(x, Tensor) else x, inputs)
 
 
-def call(model: nn.Module, inputs: Any) -> Any:
-    """Run a network on a tensor, a tuple of arguments or a dictionary of named arguments."""
-    if isinstance(inputs, dict):
-        return model(**inputs)
-    return model(*inputs) if isinstance(inputs, tuple | list) else model(inputs)
-
-
-def tensors_of(outputs: Any) -> list[Tensor]:
-    """Tensors of an output: pytrees, and objects that hold tensors as attributes."""
-    found = []
-    for leaf in tree_iter(outputs):
-        if isinstance(leaf, Tensor):
-            found.append(leaf)
-        elif hasattr(leaf, "__dict__"):
-            found += [x for x in tree_iter(dict(vars(leaf))) if isinstance(x, Tensor)]
-    return found
-
-
 def containers_training(model: nn.Module) -> None:
     """Take the branches of training (auxiliary heads) while norms and dropout stay in eval mode."""
     for module in model.modules():
         module.training = any(True for _ in module.children())
-
-
-@contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
-    """No gradients and no fused attention (it hides layers); training flags are restored."""
-    training = [(module, module.training) for module in model.modules()]
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-        for module, was in training:
-            module.training = was
 
 
 @contextmanager

@@ -14,20 +14,19 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_iter, tree_map
 
 from ...errors import InputError
-from ..surgery import cut, kept_indices
+from ...forward import call, evaluating, tensors_of, unfused_attention
+from ..cut import Cut
+from ..surgery import keep_positions
 from ..units import Structure
 from .groups import structure_of
 from .recorder import Recorder
 from .recording import Record
 from .shadow import (
-    call,
     containers_training,
     restored,
     shadow,
     shadow_inputs,
-    tensors_of,
     uncollected,
-    undisturbed,
 )
 from .stack import ModuleStack, common_owner
 from .tags import Fields
@@ -50,7 +49,7 @@ def trace(model: nn.Module, example_inputs: Any) -> Structure:
         raise InputError(
             f"{type(model).__name__} hides its layers: give the network that it was made from"
         )
-    with undisturbed(model), uncollected():
+    with evaluating(model), unfused_attention(), uncollected():
         try:
             return _traced(shadow(model), shadow_inputs(example_inputs))
         except Exception:  # its code needs numbers: run it for real
@@ -143,7 +142,7 @@ class _Tracer:
     def _try(self, structure: Structure, fate: Fate) -> int | None:
         """Remove a part of every group and run again; the first surprise, if there is one."""
         with restored(self.model):
-            cut(self.model, kept_indices(structure, Thinned()))
+            keep_positions(self.model, Cut(structure, Thinned()).kept)
             return first_difference(self.recording, fate, self._run)
 
     def _run(self) -> None:

@@ -1,0 +1,116 @@
+"""Run a network and look inside it, leaving no trace: the one way in which the product does so.
+
+Evaluation mode is set for every module and given back to each of them (a batch norm that the user
+froze stays frozen), no gradient is recorded, and hooks are gone afterwards, also after an error.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils._pytree import tree_iter
+
+Arguments = tuple[Any, ...]
+Before = Callable[[str, Arguments, dict[str, Any]], None]
+"""Called with a layer's path, and the arguments it is about to run with."""
+After = Callable[[str, Arguments, dict[str, Any], Any], None]
+"""The same with its output, once it has run."""
+
+
+def call(model: nn.Module, inputs: Any, parameters: Mapping[str, Tensor] | None = None) -> Any:
+    """Run a network once.
+
+    Args:
+        inputs: a tensor, a tuple or list of arguments, or a dictionary of named arguments.
+        parameters: values to use in place of the network's own, by name; None for none.
+
+    >>> call(nn.Identity(), [torch.ones(2)])
+    tensor([1., 1.])
+    """
+    named = dict(inputs) if isinstance(inputs, Mapping) else {}
+    if named:
+        arguments: Arguments = ()
+    else:
+        arguments = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
+    if parameters is None:
+        return model(*arguments, **named)
+    return functional_call(model, dict(parameters), arguments, named)
+
+
+def tensors_of(outputs: Any) -> list[Tensor]:
+    """Tensors of an output: pytrees, and objects that hold tensors as attributes."""
+    found = []
+    for leaf in tree_iter(outputs):
+        if isinstance(leaf, Tensor):
+            found.append(leaf)
+        elif hasattr(leaf, "__dict__"):
+            found += [x for x in tree_iter(dict(vars(leaf))) if isinstance(x, Tensor)]
+    return found
+
+
+def input_of(arguments: Arguments, named: Mapping[str, Any]) -> Any:
+    """What a layer of one input was called with, whether by position or by name."""
+    return arguments[0] if arguments else next(iter(named.values()))
+
+
+@contextmanager
+def evaluating(*models: nn.Module, gradients: bool = False) -> Iterator[None]:
+    """Evaluation mode, without gradients unless asked for; every module gets its own mode back."""
+    modes = [(module, module.training) for model in models for module in model.modules()]
+    try:
+        for model in models:
+            model.eval()
+        with torch.set_grad_enabled(gradients):
+            yield
+    finally:
+        for module, was_training in modes:
+            module.training = was_training
+
+
+@contextmanager
+def unfused_attention() -> Iterator[None]:
+    """`nn.MultiheadAttention` runs its layers one by one; its fused path hides them from hooks."""
+    was_enabled = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(was_enabled)
+
+
+@contextmanager
+def watching(
+    model: nn.Module,
+    layers: Iterable[str],
+    *,
+    before: Before | None = None,
+    after: After | None = None,
+) -> Iterator[None]:
+    """For the length of the block, tell of every run of these layers (module paths).
+
+    The network is in evaluation mode meanwhile. `before` may change the layer: it then runs as it
+    was left. What it raises ends the forward pass, and comes out of the block.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(evaluating(model))
+        stack.enter_context(unfused_attention())
+        for layer in layers:
+            module = model.get_submodule(layer)
+            if before is not None:
+                hook = module.register_forward_pre_hook(_pre_hook(layer, before), with_kwargs=True)
+                stack.callback(hook.remove)
+            if after is not None:
+                hook = module.register_forward_hook(_hook(layer, after), with_kwargs=True)
+                stack.callback(hook.remove)
+        yield
+
+
+def _pre_hook(layer: str, before: Before) -> Callable[..., None]:
+    return lambda _, arguments, named: before(layer, arguments, named)
+
+
+def _hook(layer: str, after: After) -> Callable[..., None]:
+    return lambda _, arguments, named, output: after(layer, arguments, named, output)

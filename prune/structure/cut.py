@@ -1,0 +1,41 @@
+"""What a removal takes and what it leaves: computed once, and read by every later stage.
+
+Shapes: U units.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from .units import AxisKey, IntArray, Removal, Structure
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """A removal from a traced network.
+
+    Attributes:
+        structure: of the network that is cut.
+        plan: which of its units go.
+    """
+
+    structure: Structure
+    plan: Removal
+
+    @cached_property
+    def removed(self) -> IntArray:
+        """Unit ids that go, ascending."""
+        return self.plan.removed_units(self.structure)
+
+    @cached_property
+    def kept(self) -> dict[AxisKey, IntArray]:
+        """Positions that stay, ascending, for every tensor axis that shrinks."""
+        stays_U = np.ones(self.structure.num_units + 1, dtype=np.bool_)  # the last one: unit -1
+        stays_U[self.removed] = False
+        kept: dict[AxisKey, IntArray] = {}
+        for key, units in self.structure.axes.items():
+            stays = stays_U[units]
+            if not stays.all():
+                kept[key] = np.flatnonzero(stays).astype(np.int64)
+        return kept
