@@ -6,26 +6,13 @@ import pytest
 import torch
 from prune_dl.prune import compress
 from prune_dl.prune.errors import UsageError
-from prune_dl.prune.inputs.data import open_data
-from prune_dl.prune.inputs.zoo import build
 from prune_dl.prune.job import stages as pipeline
 from prune_dl.prune.job.judge import Zoomed
-from prune_dl.prune.training.train import Training, fit
+from prune_dl.prune.training.train import Training
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 Trained = tuple[nn.Module, DataLoader[Any]]
-
-
-@pytest.fixture(scope="module")
-def trained() -> Trained:
-    data = open_data("digits")
-    torch.manual_seed(0)
-    recipe = Training(epochs=2, batch_size=64, lr=0.05)
-    model = build("vgg6:in_channels=1,width=0.125", 10)
-    model = fit(model, data.train, recipe, device=torch.device("cpu"))
-    images, labels_N = next(iter(data.train.batches(600, device="cpu", shuffle_seed=0)))
-    return model, DataLoader(TensorDataset(images, labels_N), batch_size=64)
 
 
 def largest_first(filters: Tensor) -> Tensor:
