@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from ..checks import check_ranges
 from ..errors import GateError, UsageError
+from ..forward import evaluating
 from ..inputs.split import Split, generator
 from ..progress import Progress, silent
 from . import resume as resuming
@@ -113,7 +114,7 @@ def fit(
         device: see `pick_device`.
         held_out: measured after every epoch and written to the log; decides only if
             `training.patience` is set.
-        teacher: the original network, for distillation; it is not changed.
+        teacher: the original network, for distillation; its weights and modes are not changed.
         resume: a file that is written after every epoch. If it is there already the training
             goes on from it; on a CPU the outcome is that of an uninterrupted run, bit for bit.
         progress: called with (steps done, steps in all).
@@ -134,7 +135,7 @@ def fit(
     if resume is not None:
         resuming.load(resume, run, asdict(training))
     if teacher is not None and training.distill > 0:
-        teacher = _place(teacher, device).eval()
+        teacher = _place(teacher, device)
     num_epochs = math.ceil(steps / steps_per_epoch)
     while run.epoch < num_epochs and not _is_done(run, training):
         started = time.perf_counter()
@@ -273,7 +274,7 @@ def _step(
     if share < 1:
         loss = loss + (1 - share) * label_loss(logits_BK, others_B, training.label_smoothing)
     if teacher is not None and training.distill > 0:
-        with torch.no_grad(), autocast(device, teacher):
+        with evaluating(teacher), autocast(device, teacher):
             answers_BK = teacher(images)
         imitation = distillation_loss(logits_BK, answers_BK, training.temperature)
         loss = (1 - training.distill) * loss + training.distill * imitation
