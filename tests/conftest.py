@@ -6,7 +6,6 @@ What lasts for the session is not written to: a test that writes beside a file c
 import contextlib
 import copy
 import io
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch
 from prune_dl.prune.command import cli
 from prune_dl.prune.inputs.checkpoint import load_checkpoint
 from prune_dl.prune.inputs.data import open_data
+from scenes.jobs import FinishedRun
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
@@ -42,24 +42,16 @@ def trained(trained_file: Path) -> tuple[nn.Module, DataLoader[Any]]:
     return load_checkpoint(str(trained_file)).model, loader
 
 
-@dataclass(frozen=True)
-class FinishedRun:
-    """A folder that a job has written, and what a person saw meanwhile."""
-
-    folder: Path
-    stdout: str
-    stderr: str
-
-
 @pytest.fixture(scope="session")
 def finished_run(trained_file: Path, tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     """The whole job on that network: 60 % of the filters stay, two epochs of retraining."""
-    folder = tmp_path_factory.mktemp("finished") / "run"
-    argv = ["--model", str(trained_file), "--keep", "0.6", "--epochs", "2", "--out", str(folder)]
+    home = tmp_path_factory.mktemp("finished")
+    places = ("--out", str(home / "run"), "--hub-folder", str(home / "hub"))
+    argv = ["--model", str(trained_file), "--keep", "0.6", "--epochs", "2", *places]
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         assert cli.run([*argv, "--bench-seconds", "0.1"]) == 0
-    return FinishedRun(folder, out.getvalue(), err.getvalue())
+    return FinishedRun(home / "run", home / "hub", out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="session")
