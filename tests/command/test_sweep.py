@@ -169,15 +169,15 @@ def test_a_whole_sweep_and_its_resumption(tmp_path):
 def test_a_bug_in_one_point_is_a_row_and_resume_makes_it_again(tmp_path, monkeypatch):
     out = tmp_path / "sweep"
     options = small_sweep(tmp_path, out, keep=(0.5, 0.25))
-    prune = sweep_job._prune
+    carry_out = sweep_job.carry_out
 
-    def break_at_half(sent, budget, *more):
-        if budget.value == 0.5:
+    def break_at_half(*given, **options):
+        if any(getattr(value, "keep", None) == 0.5 for value in given):
             raise RuntimeError("out of memory\nat line 2")
-        return prune(sent, budget, *more)
+        return carry_out(*given, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sweep_job, "_prune", break_at_half)
+        patch.setattr(sweep_job, "carry_out", break_at_half)
         first = run_sweep(options, "prune-dl sweep")
     assert [p.error for p in first.points] == ["", "RuntimeError: out of memory at line 2", ""]
     second = run_sweep(replace(options, run=replace(options.run, resume=True)), "prune-dl sweep")
@@ -250,5 +250,6 @@ def test_a_task_whose_process_dies_does_not_end_the_others(monkeypatch):
 
 def test_ray_that_is_missing_is_said_in_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UsageError, match=r"prune-dl\[ray\]"):
+    with pytest.raises(UsageError, match=r"prune-dl\[ray\]") as found:
         list(ray_map(max, 1, [2]))
+    assert len(str(found.value).splitlines()) == 1
