@@ -1,6 +1,6 @@
 """Round widths by default: of which steps, given up step by step where the budget forbids them."""
 
-from dataclasses import replace
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import cast
 
@@ -97,13 +97,13 @@ def test_any_widths_of_a_latency_budget_are_not_only_round_ones(
     base, ranking = measured(64)
     plans: list[Plan] = []
 
-    def search(on: Measured, ranking: Ranking, select: SelectOptions, *_: object) -> Found[Plan]:
-        plans.append(plan_at(on, ranking, replace(select, macs=0.92)))
+    def search(plan_for: Callable[[float], Plan], *_: object) -> Found[Plan]:
+        plans.append(plan_for(0.92))
         return Found(0.92, plans[-1], 1.0)
 
     yardstick = SimpleNamespace(of=lambda *_: SimpleNamespace(reference_ms=2.0))
     monkeypatch.setattr(fitting, "Yardstick", yardstick)
-    monkeypatch.setattr(fitting, "_search", search)
+    monkeypatch.setattr(fitting, "search", search)
     trials = SimpleNamespace(top1_of=lambda plan: 1.0, model=None, input_size=None, bench=None)
     select = SelectOptions(latency_ms=1.0, allocate="error")
     fitting.fit(base, ranking, select, cast(fitting.Trials, trials))
