@@ -12,6 +12,7 @@ ORDER = [
     "prune/errors",
     "prune/progress",
     "prune/files",
+    "prune/budget",
     "prune/options",
     "prune/checks",
     "prune/folder",

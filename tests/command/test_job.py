@@ -10,8 +10,7 @@ import onnxruntime
 import pytest
 import torch
 from prune_dl.prune import compress, load, rank, shrink
-from prune_dl.prune.command import cli
-from prune_dl.prune.command import prune as job_module
+from prune_dl.prune.command import cli, delivery
 from prune_dl.prune.folder import output_folder
 from prune_dl.prune.inputs.checkpoint import load_checkpoint
 from prune_dl.prune.inputs.data import open_data
@@ -366,10 +365,8 @@ def test_a_latency_budget_takes_the_widest_network_that_is_fast_enough(
     monkeypatch.setattr(Yardstick, "of", staticmethod(lambda *_: yardstick))
     monkeypatch.setattr(Yardstick, "measure", measure)
     monkeypatch.setattr(planning, "efficient_widths", lambda *_, **__: {})
-    compare = job_module.compare
-    monkeypatch.setattr(
-        job_module, "compare", lambda *a, **k: replace(compare(*a, **k), ratio=ratio)
-    )
+    compare = delivery.compare
+    monkeypatch.setattr(delivery, "compare", lambda *a, **k: replace(compare(*a, **k), ratio=ratio))
     out = f"fast-{code}"
     assert job(home, out, "--latency-ms", "2", "--epochs", "0") == code
     report = json.loads((home / out / "report.json").read_text())
