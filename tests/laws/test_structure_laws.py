@@ -1,6 +1,6 @@
 """The laws of surgery on generated networks: random graphs of every kind of layer and joint.
 
-    PRUNE_DL_LAWS=1000 pytest tests/test_structure_laws.py
+    PRUNE_DL_LAWS=1000 pytest tests/laws/test_structure_laws.py
 
 lets every law try a thousand networks instead of 25.
 """

@@ -1,4 +1,4 @@
-"""One operation of a traced forward pass, as the label rules see it."""
+"""One operation of a traced forward pass, as the tag rules see it."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch._ops import OpOverload, OpOverloadPacket
 
-from .tags import Fields, Labels, axes_of, lift, same_fields
+from .tags import Fields, Tags, axes_of, lift, same_fields
 
 Rule = Callable[["Op"], "Fields | list[Fields]"]
 RULES: dict[OpOverloadPacket, Rule] = {}
@@ -15,14 +15,14 @@ RULES: dict[OpOverloadPacket, Rule] = {}
 
 @dataclass
 class Op:
-    """An operation with its arguments and result; rules unite labels and give the result's fields.
+    """An operation with its arguments and result; rules unite tags and give the result's fields.
 
     Attributes:
         func, args, kwargs, out: the call.
-        labels: where unions and pins go.
+        tags: where unions and pins go.
         get: the fields of a tensor, empty when it carries none.
         path, module: the innermost running module.
-        ties: makes an integer attribute of the module at a path follow these labels, one for each
+        ties: makes an integer attribute of the module at a path follow these tags, one for each
             unit of its value.
         choice: which of the `num_choices` readings of the operation a rule should take (a split
             axis can shrink in one factor or in another).
@@ -33,7 +33,7 @@ class Op:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     out: Any
-    labels: Labels
+    tags: Tags
     get: Callable[[Tensor], Fields]
     path: str
     module: nn.Module
@@ -73,17 +73,17 @@ class Op:
         """The running module, for reasons."""
         return self.path or "the network itself"
 
-    def tie(self, attribute: str, labels: Tensor) -> None:
-        """An integer attribute of the running module follows these labels."""
-        self.ties(self.path, attribute, labels)
+    def tie(self, attribute: str, tags: Tensor) -> None:
+        """An integer attribute of the running module follows these tags."""
+        self.ties(self.path, attribute, tags)
 
-    def pin(self, labels: Tensor, reason: str) -> None:
-        """Keep these labels for ever, saying where and why."""
-        self.labels.pin(labels, f"{reason} ({self.name} in {self.where})")
+    def pin(self, tags: Tensor, reason: str) -> None:
+        """Keep these tags for ever, saying where and why."""
+        self.tags.pin(tags, f"{reason} ({self.name} in {self.where})")
 
-    def mix(self, labels: Tensor) -> None:
-        """Record that removing these labels and silencing them differ behind this operation."""
-        self.mixing.append((f"{self.where}: {self.name}", labels))
+    def mix(self, tags: Tensor) -> None:
+        """Record that removing these tags and silencing them differ behind this operation."""
+        self.mixing.append((f"{self.where}: {self.name}", tags))
 
     def merge(self, *operands: Tensor) -> Fields:
         """Unite the fields of operands that are broadcast against each other."""
@@ -109,7 +109,7 @@ class Op:
         """Add a field, uniting it with those that run along the same axes."""
         for position, old in enumerate(merged):
             if axes_of(old) & axes_of(new):
-                self.labels.unite(old, new)
+                self.tags.unite(old, new)
                 smaller = new if len(axes_of(new)) < len(axes_of(old)) else old
                 return (*merged[:position], smaller, *merged[position + 1 :])
         return (*merged, new) if axes_of(new) else merged
@@ -136,7 +136,7 @@ def tensors_in(values: Iterable[Any]) -> list[Tensor]:
 
 
 def rule(*packets: OpOverloadPacket) -> Callable[[Rule], Rule]:
-    """Register how labels pass through these operations."""
+    """Register how tags pass through these operations."""
 
     def register(function: Rule) -> Rule:
         RULES.update(dict.fromkeys(packets, function))

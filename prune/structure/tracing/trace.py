@@ -1,4 +1,4 @@
-"""Tracing: one forward pass with labels riding along, then a trial of a smaller network.
+"""Tracing: one forward pass with tags riding along, then a trial of a smaller network.
 
 The pass runs on a shadow of the network (meta tensors: real Python control flow, no compute) and
 on the network itself where its code needs numbers. The trial cuts a third of every group and runs
@@ -91,7 +91,7 @@ class _Tracer:
     def run(self) -> Structure:
         """The structure that passes its trial."""
         for _ in range(MAX_TRIALS):
-            components = self.recording.labels.solve()
+            components = self.recording.tags.solve()
             structure = structure_of(self.model, self.recording, components, self._num_images())
             if not structure.groups:
                 return structure
@@ -111,7 +111,7 @@ class _Tracer:
         return int(first.shape[0])
 
     def _record(self) -> bool:
-        """Labels of a forward pass; a second one where training has branches of its own."""
+        """Tags of a forward pass; a second one where training has branches of its own."""
         self._forward()
         seen = self.recorder.recording.tensors.keys()
         unseen = {name for name, _ in self.model.named_parameters()} - seen

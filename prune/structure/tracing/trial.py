@@ -1,4 +1,4 @@
-"""The trial of a smaller network: does every operation get the shape that the labels predict?"""
+"""The trial of a smaller network: does every operation get the shape that the tags predict?"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,12 +52,12 @@ class Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 class Fate:
-    """Which labels go under a removal, and which could go at all."""
+    """Which tags go under a removal, and which could go at all."""
 
     def __init__(
         self, recording: Recording, components: Components, structure: Structure, gone: IntArray
     ) -> None:
-        count = int(components.component_L.max(initial=-1)) + 1
+        count = int(components.component_T.max(initial=-1)) + 1
         self._components = components
         self._gone_C = np.zeros(count, dtype=np.bool_)
         self._live_C = np.zeros(count, dtype=np.bool_)
@@ -75,11 +75,11 @@ class Fate:
         self._gone_C[component[goes[units]]] = True
 
     def is_live(self, field: Tensor) -> bool:
-        """Whether some of these labels could be removed."""
+        """Whether some of these tags could be removed."""
         return bool(self._live_C[self._components.of(field)].any())
 
     def predict(self, shape: Shape, fields: Fields) -> Shape:
-        """Shape of a result after the removal; a position goes with any of its labels."""
+        """Shape of a result after the removal; a position goes with any of its tags."""
         along: dict[int, list[Tensor]] = {}
         for field in fields:
             axes = axes_of(field)
