@@ -18,6 +18,10 @@ Before = Callable[[str, Arguments, dict[str, Any]], None]
 """Called with a layer's path, and the arguments it is about to run with."""
 After = Callable[[str, Arguments, dict[str, Any], Any], None]
 """The same with its output, once it has run."""
+FORWARD_ERRORS = (
+    *(RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError),
+)
+"""What a forward pass ends with where the network and its inputs do not fit each other."""
 
 
 def call(model: nn.Module, inputs: Any, parameters: Mapping[str, Tensor] | None = None) -> Any:

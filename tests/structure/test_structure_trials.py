@@ -243,7 +243,7 @@ def recorded(
     recorder._kept.update(kept or {})
     with evaluating(model), unfused_attention(), recorder.stack.following(), recorder:
         outputs = tracing.call(model, inputs)
-    recorder.put_out(tensors_of(outputs))
+    recorder.mark_outputs(tensors_of(outputs))
     return recorder
 
 
@@ -254,7 +254,7 @@ def solved(model: nn.Module, recorder: Recorder) -> Structure:
 
 def test_garbage_is_collected_again_also_after_an_error() -> None:
     model, _ = zoo.plain()
-    with pytest.raises(ValueError, match="does not run on the example inputs"):
+    with pytest.raises(ValueError, match="example inputs given on which Sequential does not run"):
         trace(model, torch.randn(2, 4, 8, 8))
     assert gc.isenabled()
 

@@ -4,14 +4,11 @@ A norm or a reduction over a tagged axis is recorded as mixing: there, removing 
 the same as silencing it.
 """
 
-import torch
 from torch import Tensor
 
 from .contractions import only
-from .op import Op, rule
+from .op import Op, aten, rule
 from .tags import Fields, axes_of, find, on_axis
-
-aten = torch.ops.aten
 
 
 @rule(aten._prelu_kernel, aten.copy_, aten._to_copy, aten.clone, aten.dropout, aten.fill_)

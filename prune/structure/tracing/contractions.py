@@ -6,13 +6,10 @@ The two axes that are summed over are united; the others pass on.
 import math
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from .op import Op, rule
+from .op import Op, aten, rule
 from .tags import Fields, axes_of, find, lift, on_axis
-
-aten = torch.ops.aten
 
 
 def _contract(op: Op, a: Tensor | None, b: Tensor | None) -> None:
@@ -175,7 +172,7 @@ def attention(op: Op) -> list[Fields]:
     for tensor in (query, key, value):
         for field in op.get(tensor):
             if axes_of(field) == {1}:
-                heads = op._join(heads, field)
+                heads = op.join(heads, field)
             elif axes_of(field) != {3} or tensor is not value:
                 op.pin(field, "the width of a head sets the scale of attention")
     outputs = 1 if isinstance(op.out, Tensor) else len(op.out)

@@ -67,6 +67,7 @@ def _layers(model: nn.Module, recording: Recording) -> list[_Layer]:
     """Convolution and linear modules whose weight took part, in execution order."""
     canonical = {id(p): name for name, p in model.named_parameters()}
     order = {name: index for index, name in enumerate(recording.modules)}
+    last = len(order)  # of layers whose weight is used but which never run themselves
     found = []
     for name, module in model.named_modules():
         weight = module._parameters.get("weight")
@@ -76,7 +77,7 @@ def _layers(model: nn.Module, recording: Recording) -> list[_Layer]:
             out = 1 if isinstance(module, _ConvNd) and module.transposed else 0
             found.append(_Layer(name, module, canonical[id(weight)], out, 1 - out))
     first_use = {name: index for index, name in enumerate(recording.tensors)}
-    return sorted(found, key=lambda x: (order.get(x.name, 10**9), first_use[x.weight]))
+    return sorted(found, key=lambda x: (order.get(x.name, last), first_use[x.weight]))
 
 
 def _channels(layer: _Layer) -> int:

@@ -8,10 +8,8 @@ import math
 import torch
 from torch import Tensor
 
-from .op import Op, rule
+from .op import Op, aten, rule
 from .tags import Fields, axes_of, find, narrow_constant
-
-aten = torch.ops.aten
 
 
 @rule(aten.cat, aten.concat)
@@ -21,7 +19,7 @@ def cat(op: Op) -> Fields:
     axis = int(op.arg(1, "dim", 0)) % op.out.ndim
     across: Fields = ()
     for field in (x for t in tensors for x in op.get(t) if axis not in axes_of(x)):
-        across = op._join(across, field)
+        across = op.join(across, field)
     loose = tuple(x for x in across if not all(_covers(op, tensor, x) for tensor in tensors))
     for found in loose:
         op.pin(found, "it is concatenated with a tensor of fixed size")

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload, OpOverloadPacket
 
@@ -11,6 +12,7 @@ from .tags import Fields, Tags, axes_of, lift, same_fields
 
 Rule = Callable[["Op"], "Fields | list[Fields]"]
 RULES: dict[OpOverloadPacket, Rule] = {}
+aten = torch.ops.aten
 
 
 @dataclass
@@ -44,7 +46,7 @@ class Op:
     contracted: list[tuple[Tensor, Tensor, Fields, int]] = field(default_factory=list)
 
     def begin(self, choice: int) -> None:
-        """Nothing was read yet; the rule is to take this reading."""
+        """Forget what was read before; the rule is to take this reading."""
         self.choice, self.num_choices = choice, 1
         self.mixing, self.contracted = [], []
 
@@ -78,11 +80,11 @@ class Op:
         self.ties(self.path, attribute, tags)
 
     def pin(self, tags: Tensor, reason: str) -> None:
-        """Keep these tags for ever, saying where and why."""
+        """Nothing that carries these tags can be removed; the reason names this operation."""
         self.tags.pin(tags, f"{reason} ({self.name} in {self.where})")
 
     def mix(self, tags: Tensor) -> None:
-        """Record that removing these tags and silencing them differ behind this operation."""
+        """Record that removing these tags and silencing them differ after this operation."""
         self.mixing.append((f"{self.where}: {self.name}", tags))
 
     def merge(self, *operands: Tensor) -> Fields:
@@ -96,16 +98,16 @@ class Op:
         return merged
 
     def _meet(self, merged: Fields, fields: Fields) -> Fields:
-        """Add the fields of one more operand; those of one tensor say different things."""
+        """Add the fields of one more operand; fields of one tensor never meet each other."""
         before = merged
         for new in (x for x in fields if axes_of(x)):
             partners = [x for x in before if axes_of(x) & axes_of(new)]
             twin = next((x for x in partners if same_fields((x,), (new,))), None)
             if twin is None:
-                merged = self._join(merged, new) if partners else (*merged, new)
+                merged = self.join(merged, new) if partners else (*merged, new)
         return merged
 
-    def _join(self, merged: Fields, new: Tensor) -> Fields:
+    def join(self, merged: Fields, new: Tensor) -> Fields:
         """Add a field, uniting it with those that run along the same axes."""
         for position, old in enumerate(merged):
             if axes_of(old) & axes_of(new):

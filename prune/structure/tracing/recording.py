@@ -1,4 +1,4 @@
-"""What a forward pass taught about channels: every operation, and the tags it passed on."""
+"""What a forward pass shows about channels: every operation, and the tags it passed on."""
 
 from dataclasses import dataclass, field
 
@@ -21,7 +21,7 @@ class Record:
         op: the operation, on tensors without numbers, so that its rule can be read again.
         numbers: floats that the code handed to it (the scale of attention).
         inputs: fields it touched.
-        outputs: of the results that its rule spoke of.
+        outputs: shape and fields of the results that its rule describes.
         features: path of a linear module and the tags of its input features, if it is one.
         num_choices: how many readings its rule has.
         mixing: places where a removed channel changes the others, and the tags of its channels.
@@ -39,7 +39,7 @@ class Record:
 
 @dataclass
 class Recording:
-    """Everything a forward pass taught about channels.
+    """Everything a forward pass shows about channels.
 
     Attributes:
         tags: unions and pins.

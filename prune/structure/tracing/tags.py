@@ -2,7 +2,7 @@
 
 A tag is an integer; tags that meet are united, and the connected components of all unions are
 the candidates for removal. A field is an int64 tensor of tags that broadcasts to the tensor it
-describes, with size 1 on every axis that it says nothing about: the output of a convolution
+describes, with size 1 on every axis that it does not cover: the output of a convolution
 carries one field of shape (1, C, 1, 1), its weight two, (O, 1, 1, 1) and (1, I, 1, 1). An element
 disappears when one of its tags is removed. An axis that no field covers stays as it is.
 """
@@ -49,8 +49,8 @@ class Components:
 class Tags:
     """A growing set of tags, with unions and pins; `solve` turns them into components.
 
-    Unions and pins belong to the operation that was turned to last; one that is turned to again
-    forgets what it said before.
+    Unions and pins are kept by operation, so that one operation can be read again without the
+    others: `restart` drops what it united and pinned before.
     """
 
     def __init__(self) -> None:
@@ -58,18 +58,18 @@ class Tags:
         self._unions: dict[int, list[tuple[IntArray, IntArray]]] = {}
         self._pins: dict[int, list[tuple[Tensor, str]]] = {}
         self._component_T: IntArray | None = None
-        self.turn_to(0)
+        self.restart(0)
 
-    def turn_to(self, operation: int) -> None:
-        """What follows is said by this operation."""
+    def restart(self, operation: int) -> None:
+        """Keep what follows under this operation, instead of what it united and pinned before."""
         if self._unions.get(operation):
             self._component_T = None
         self._unions[operation], self._pins[operation] = [], []
-        self.add_to(operation)
+        self.resume(operation)
 
-    def add_to(self, operation: int) -> None:
-        """What follows is said by this operation too."""
-        self._said, self._pinned = self._unions[operation], self._pins[operation]
+    def resume(self, operation: int) -> None:
+        """Keep what follows under this operation, beside what it united and pinned before."""
+        self._united, self._pinned = self._unions[operation], self._pins[operation]
 
     def fresh(self, count: int) -> Tensor:
         """`count` tags that nothing else carries."""
@@ -82,7 +82,7 @@ class Tags:
         if a is not b:
             if a.shape != b.shape:
                 a, b = torch.broadcast_tensors(a, b)  # type: ignore[no-untyped-call]
-            self._said.append((flat(a), flat(b)))
+            self._united.append((flat(a), flat(b)))
             self._component_T = None
 
     def couple(self, tags: Tensor, axis: int) -> Tensor:
@@ -108,7 +108,7 @@ class Tags:
 
     def _connected(self) -> IntArray:
         """Component of each tag."""
-        unions = [union for said in self._unions.values() for union in said]
+        unions = [union for united in self._unions.values() for union in united]
         left = np.concatenate([*(a for a, _ in unions), NONE])
         right = np.concatenate([*(b for _, b in unions), NONE])
         ones = np.ones(len(left), dtype=np.int8)

@@ -1,4 +1,4 @@
-"""Tracing: one forward pass with tags riding along, then a trial of a smaller network.
+"""Tracing: one forward pass that carries tags along, then a trial of a smaller network.
 
 The pass runs on a shadow of the network (meta tensors: real Python control flow, no compute) and
 on the network itself where its code needs numbers. The trial cuts a third of every group and runs
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_iter, tree_map
 
-from ...errors import InputError
-from ...forward import call, evaluating, tensors_of, unfused_attention
+from ...errors import InputError, first_line
+from ...forward import FORWARD_ERRORS, call, evaluating, tensors_of, unfused_attention
 from ..cut import Cut
 from ..surgery import keep_positions
 from ..units import Structure
@@ -30,9 +30,11 @@ from .shadow import (
 )
 from .stack import ModuleStack, common_owner
 from .tags import Fields
-from .trial import Fate, Thinned, first_difference
+from .trial import Forecast, Thinned, first_difference
 
-MAX_TRIALS = 200
+MAX_SMALLER_RUNS = 200
+"""When to give up on a network that fixes sizes in its code. Each run settles at least one line; no
+classifier of torchvision needs more than three."""
 
 
 def trace(model: nn.Module, example_inputs: Any) -> Structure:
@@ -47,7 +49,8 @@ def trace(model: nn.Module, example_inputs: Any) -> Structure:
     """
     if isinstance(model, torch.jit.ScriptModule | nn.DataParallel):
         raise InputError(
-            f"{type(model).__name__} hides its layers: give the network that it was made from"
+            f"a {type(model).__name__} given, which hides its layers; "
+            "expected a network that runs them one by one; give the one that it was made from"
         )
     with evaluating(model), unfused_attention(), uncollected():
         try:
@@ -56,10 +59,13 @@ def trace(model: nn.Module, example_inputs: Any) -> Structure:
             pass
         try:
             return _traced(*_copies(model, example_inputs))
-        except (RuntimeError, TypeError, ValueError, IndexError, AssertionError) as error:
+        except InputError:
+            raise
+        except FORWARD_ERRORS as error:
             raise InputError(
-                f"{type(model).__name__} does not run on the example inputs ({error}): "
-                "give inputs of the size that the network was made for"
+                f"example inputs given on which {type(model).__name__} does not run "
+                f"({first_line(error)}); expected what its forward takes; "
+                "give inputs of the size that it was made for"
             ) from error
 
 
@@ -90,20 +96,21 @@ class _Tracer:
 
     def run(self) -> Structure:
         """The structure that passes its trial."""
-        for _ in range(MAX_TRIALS):
+        for _ in range(MAX_SMALLER_RUNS):
             components = self.recording.tags.solve()
             structure = structure_of(self.model, self.recording, components, self._num_images())
             if not structure.groups:
                 return structure
             gone = Thinned().removed_units(structure)
-            fate = Fate(self.recording, components, structure, gone)
-            culprit = self._try(structure, fate)
+            forecast = Forecast(self.recording, components, structure, gone)
+            culprit = self._try(structure, forecast)
             if culprit is None:
                 return structure
-            self._settle(fate, culprit)
+            self._settle(forecast, culprit)
         raise InputError(
-            f"{type(self.model).__name__} fixes too many sizes in its code: "
-            f"{MAX_TRIALS} smaller versions of it failed to run"
+            f"a {type(self.model).__name__} given that fixes sizes in its code, so that "
+            f"{MAX_SMALLER_RUNS} smaller versions of it failed to run; expected code that takes "
+            "sizes from its layers and inputs; write it so"
         )
 
     def _num_images(self) -> int:
@@ -126,7 +133,7 @@ class _Tracer:
         """Run once; the outputs of the network keep their size."""
         with self.recorder.stack.following(), self.recorder:
             outputs = call(self.model, self.inputs)
-        self.recorder.put_out(tensors_of(outputs))
+        self.recorder.mark_outputs(tensors_of(outputs))
 
     def _training_runs(self) -> bool:
         """Whether the network runs with its containers in training mode."""
@@ -139,11 +146,11 @@ class _Tracer:
             self.model.eval()
         return True
 
-    def _try(self, structure: Structure, fate: Fate) -> int | None:
+    def _try(self, structure: Structure, forecast: Forecast) -> int | None:
         """Remove a part of every group and run again; the first surprise, if there is one."""
         with restored(self.model):
             keep_positions(self.model, Cut(structure, Thinned()).kept)
-            return first_difference(self.recording, fate, self._run)
+            return first_difference(self.recording, forecast, self._run)
 
     def _run(self) -> None:
         """Run as it was recorded."""
@@ -152,16 +159,16 @@ class _Tracer:
             containers_training(self.model)
             call(self.model, self.inputs)
 
-    def _settle(self, fate: Fate, culprit: int) -> None:
+    def _settle(self, forecast: Forecast, culprit: int) -> None:
         """Read the last operation that can shrink in another way, or pin what it touched.
 
         Where none before the culprit can shrink (the code took a size from a layer that runs
-        later), the first behind it.
+        later), the first after it.
         """
         records = self.recording.records
         last = records[min(culprit, len(records) - 1)].place
         for index in (*range(culprit, -1, -1), *range(culprit + 1, len(records))):
-            if index < len(records) and any(fate.is_live(x) for x in _touched(records[index])):
+            if index < len(records) and any(forecast.is_live(x) for x in _touched(records[index])):
                 height, owner = common_owner(records[index].place, last)
                 alike = self._alike(records[index], height)
                 name, choice = records[index].op.name, self.recorder.choice(index) + 1

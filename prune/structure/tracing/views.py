@@ -6,13 +6,10 @@ axis is split, its parts are coupled so that what remains is still rectangular.
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from .op import Op, rule
+from .op import Op, aten, rule
 from .tags import Fields, axes_of, blocks, lift, narrow_constant, narrow_expanded, on_axis
-
-aten = torch.ops.aten
 
 # A weight that passes through these is still that weight.
 KEEPS_ORIGIN = {
