@@ -91,6 +91,7 @@ def test_the_public_api_is_what_the_readme_documents() -> None:
         "compress",
         "load",
         "rank",
+        "remap_optimizer",
         "shrink",
     ]
     for name in api.__all__:

@@ -103,7 +103,7 @@ def test_what_hides_its_layers_is_refused_with_what_to_do() -> None:
     script = torch.jit.trace(plain, inputs)
     for hidden in (script, nn.DataParallel(plain)):
         with pytest.raises(
-            ValueError, match="hides its layers; .* give the one that it was made from"
+            ValueError, match=r"hides its layers; .* give the one that it was made from"
         ):
             trace(hidden, inputs)
 
