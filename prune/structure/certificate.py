@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
-from ..forward import call, evaluating, tensors_of, unfused_attention
+from ..forward import call, evaluating, map_tensors, tensors_of, unfused_attention
 from .cut import Cut
 
 CERTIFICATE_TOLERANCE = 1e-5
@@ -53,8 +52,8 @@ def certify(model: nn.Module, smaller: nn.Module, cut: Cut, example_inputs: Any)
     """Compare the smaller network, before any repair, with the silenced original.
 
     In float32; a difference above `CERTIFICATE_TOLERANCE` is measured once more in float64, where
-    rounding cannot explain it.
-    Neither network is changed. The caller decides what a failed certificate ends with.
+    rounding cannot explain it. Networks and inputs are not changed, even where code of the networks
+    writes into its buffers or inputs. The caller decides what a failed certificate ends with.
     """
     mixing = cut.structure.mixing
     if mixing:
@@ -75,10 +74,10 @@ def _difference(
 ) -> float:
     """Largest difference over largest magnitude of any output; infinite if shapes differ."""
     model, smaller = _at(model, dtype), _at(smaller, dtype)
-    cast = tree_map(lambda x: _cast(x, dtype), inputs)
     with evaluating(model, smaller), unfused_attention():
-        expected = _outputs(call(model, cast, silenced(model, cut)))
-        found = _outputs(call(smaller, cast))
+        silent = {**_buffers(model), **silenced(model, cut)}
+        expected = _outputs(call(model, _copies(inputs, dtype), silent))
+        found = _outputs(call(smaller, _copies(inputs, dtype), _buffers(smaller)))
     if [x.shape for x in expected] != [x.shape for x in found]:
         return float("inf")
     return max((_relative(a, b) for a, b in zip(expected, found, strict=True)), default=0.0)
@@ -98,10 +97,16 @@ def _at(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     return copy.deepcopy(model).to(dtype)
 
 
-def _cast(value: Any, dtype: torch.dtype) -> Any:
-    if isinstance(value, Tensor) and value.is_floating_point():
-        return value.to(dtype)
-    return value
+def _copies(inputs: Any, dtype: torch.dtype) -> Any:
+    """The inputs in a precision; copies, because a network's code may write into them."""
+    return map_tensors(
+        lambda x: x.to(dtype, copy=True) if x.is_floating_point() else x.clone(), inputs
+    )
+
+
+def _buffers(model: nn.Module) -> dict[str, Tensor]:
+    """Copies of the buffers, to be used in their place: code may write into those too."""
+    return {name: buffer.clone() for name, buffer in model.named_buffers()}
 
 
 def silenced(model: nn.Module, cut: Cut) -> dict[str, Tensor]:

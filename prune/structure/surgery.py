@@ -22,16 +22,25 @@ def remove(model: nn.Module, cut: Cut) -> nn.Module:
     Raises:
         InputError: the network cannot be copied.
     """
+    smaller = copied(model)
+    keep_positions(smaller, cut.kept)
+    return smaller
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A deep copy of a network.
+
+    Raises:
+        InputError: it cannot be copied.
+    """
     try:
-        smaller = copy.deepcopy(model)
+        return copy.deepcopy(model)
     except (RuntimeError, TypeError) as error:
         raise InputError(
             f"a {type(model).__name__} given that cannot be copied ({first_line(error)}); "
             "expected a network that copy.deepcopy takes; "
             "keep no computed tensors or open files as its attributes"
         ) from error
-    keep_positions(smaller, cut.kept)
-    return smaller
 
 
 def keep_positions(model: nn.Module, kept: Mapping[AxisKey, IntArray]) -> None:

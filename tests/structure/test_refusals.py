@@ -58,6 +58,25 @@ def test_a_network_that_cannot_be_copied_is_refused() -> None:
         remove(model, Cut(structure, keep_everything(structure)))
 
 
+def test_inputs_without_a_tensor_are_refused() -> None:
+    def forward(net: zoo.Net, size: float) -> torch.Tensor:
+        return net.head(zoo.pool(net.a(torch.ones(2, 3, 8, 8) * size)))
+
+    model = zoo.Net(forward, a=zoo.conv(3, 8), head=zoo.head(8))
+    for inputs in (4.0, [torch.tensor(4.0)]):
+        with pytest.raises(InputError, match="example inputs given without a tensor that has axes"):
+            trace(model, inputs)
+
+
+def test_a_fault_of_the_tracer_is_not_put_on_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def faulty(*args: object) -> None:
+        raise AttributeError("a bug")
+
+    monkeypatch.setattr(tracing, "structure_of", faulty)
+    with pytest.raises(AttributeError, match="a bug"):
+        trace(*zoo.plain())
+
+
 @pytest.mark.parametrize(
     ("key", "positions", "message"),
     [

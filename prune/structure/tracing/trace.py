@@ -6,17 +6,16 @@ again; where the code fixes a size the trial shows it, what it touched is read d
 whole, and the trial is repeated until it passes.
 """
 
-import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_iter, tree_map
+from torch.utils._pytree import tree_iter
 
 from ...errors import InputError, first_line
-from ...forward import FORWARD_ERRORS, call, evaluating, tensors_of, unfused_attention
+from ...forward import call, evaluating, map_tensors, tensors_of, unfused_attention
 from ..cut import Cut
-from ..surgery import keep_positions
+from ..surgery import copied, keep_positions
 from ..units import Structure
 from .groups import structure_of
 from .recorder import Recorder
@@ -40,18 +39,20 @@ classifier of torchvision needs more than three."""
 def trace(model: nn.Module, example_inputs: Any) -> Structure:
     """Find out which filters can be removed, and what goes with them.
 
-    `example_inputs` is a tensor, a tuple of arguments or a dictionary of named arguments; the
-    first axis of the first tensor counts images. The network is left as it was: mode, gradients,
-    hooks.
+    `example_inputs` is what `forward.call` takes: a tensor, a tuple or list of arguments or a
+    dictionary of named ones; the first axis of the first tensor counts images. Network and inputs
+    are left as they were: mode, gradients, hooks, buffers.
 
     Raises:
-        InputError: the network does not run on these inputs, or hides its layers (TorchScript).
+        InputError: the network does not run on these inputs, hides its layers (TorchScript) or
+            fixes too many sizes in its code.
     """
-    if isinstance(model, torch.jit.ScriptModule | nn.DataParallel):
-        raise InputError(
-            f"a {type(model).__name__} given, which hides its layers; "
-            "expected a network that runs them one by one; give the one that it was made from"
-        )
+    for module in model.modules():
+        if isinstance(module, torch.jit.ScriptModule | nn.DataParallel):
+            raise InputError(
+                f"a {type(module).__name__} given, which hides its layers; "
+                "expected a network that runs them one by one; give the one that it was made from"
+            )
     with evaluating(model), unfused_attention(), uncollected():
         try:
             return _traced(shadow(model), shadow_inputs(example_inputs))
@@ -59,14 +60,9 @@ def trace(model: nn.Module, example_inputs: Any) -> Structure:
             pass
         try:
             return _traced(*_copies(model, example_inputs))
-        except InputError:
+        except Exception:
+            _check_runs(model, example_inputs)
             raise
-        except FORWARD_ERRORS as error:
-            raise InputError(
-                f"example inputs given on which {type(model).__name__} does not run "
-                f"({first_line(error)}); expected what its forward takes; "
-                "give inputs of the size that it was made for"
-            ) from error
 
 
 def _traced(model: nn.Module, inputs: Any) -> Structure:
@@ -78,10 +74,22 @@ def _traced(model: nn.Module, inputs: Any) -> Structure:
         tracer.recording.records.clear()
 
 
+def _check_runs(model: nn.Module, inputs: Any) -> None:
+    """Raises InputError where the network fails without being traced too."""
+    copied_model, copied_inputs = _copies(model, inputs)
+    try:
+        call(copied_model, copied_inputs)
+    except Exception as error:
+        raise InputError(
+            f"example inputs given on which {type(model).__name__} does not run "
+            f"({first_line(error)}); expected what its forward takes; "
+            "give inputs of the size that it was made for"
+        ) from error
+
+
 def _copies(model: nn.Module, inputs: Any) -> tuple[nn.Module, Any]:
     """What may be run: code that writes into its buffers or inputs does not reach the user's."""
-    copied = copy.deepcopy(model).eval()
-    return copied, tree_map(lambda x: x.clone() if isinstance(x, Tensor) else x, inputs)
+    return copied(model).eval(), map_tensors(Tensor.clone, inputs)
 
 
 class _Tracer:
@@ -114,7 +122,13 @@ class _Tracer:
         )
 
     def _num_images(self) -> int:
-        first = next(x for x in tree_iter(self.inputs) if isinstance(x, Tensor))
+        tensors = (x for x in tree_iter(self.inputs) if isinstance(x, Tensor))
+        first = next((x for x in tensors if x.ndim), None)
+        if first is None:
+            raise InputError(
+                "example inputs given without a tensor that has axes; expected at least one, whose "
+                "first axis counts images; give what one call of the network takes"
+            )
         return int(first.shape[0])
 
     def _record(self) -> bool:
