@@ -34,6 +34,7 @@ from .structure.surgery import remove
 from .structure.tracing.trace import trace
 from .structure.units import Structure
 from .training.device import pick_device
+from .training.optimizer import remap_optimizer as remap_optimizer
 
 
 @dataclass(frozen=True)
