@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from prune_dl.prune.command.prune import open_inputs
-from prune_dl.prune.folder import Diary
+from prune_dl.prune.budget import Budget
+from prune_dl.prune.command.opening import open_case
 from prune_dl.prune.inputs.split import DataSet
 from prune_dl.prune.job.repair_and_check import REFIT_IMAGES
 from prune_dl.prune.mechanism.files import load_spectrum, save_spectrum
@@ -17,10 +17,11 @@ from prune_dl.prune.mechanism.statistics import Statistics
 from prune_dl.prune.mechanism.statistics import load as load_statistics
 from prune_dl.prune.mechanism.statistics import save as save_statistics
 from prune_dl.prune.options import DataOptions, NetworkOptions, RunOptions
+from prune_dl.prune.progress import RunLog
 from prune_dl.prune.repair.norms import find_norm_behind
 from prune_dl.prune.repair.refit import refit
 from prune_dl.prune.repair.repair import repair
-from prune_dl.prune.selection.allocate import allocate
+from prune_dl.prune.selection.allocate import Layout, allocate
 from prune_dl.prune.selection.criteria import rank
 from prune_dl.prune.structure.cost import CostModel
 from prune_dl.prune.structure.cut import Cut
@@ -61,8 +62,8 @@ class Scene:
 def prepare(checkpoint: str, data_set: str, num_images: int, out: Path) -> Scene:
     """Load, trace and measure on so many images, once for all arms and budgets."""
     where = NetworkOptions(checkpoint), DataOptions(data_set), RunOptions(device="cpu")
-    loaded, data, _ = open_inputs(*where, Diary(show=False))
-    model = loaded.model
+    _, case = open_case(*where, RunLog())
+    model, data = case.model, case.data
     structure = trace(model, torch.zeros(2, *data.input_size))
     kept = [out / f"{what}-{num_images}.safetensors" for what in ("statistics", "spectrum")]
     if not all(path.exists() for path in kept):
@@ -102,7 +103,7 @@ def ours(
     )
     seconds = time.perf_counter() - start
     plan = allocate(
-        ranking, scene.structure, scene.cost, macs=macs, method=method, spectrum=scene.spectrum
+        ranking, scene.structure, scene.cost, Budget("macs", macs), Layout(method), scene.spectrum
     )
     smaller = remove(scene.model, Cut(scene.structure, plan))
     widths = torch.tensor([len(layer.kept) for layer in plan.layers]).numpy()

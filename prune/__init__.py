@@ -4,6 +4,7 @@
     rank      what each layer and filter of a network selects
     compress  the whole job on your own network and data loaders
     load      rebuild a network that this tool saved
+    remap_optimizer    carry an optimizer's state over to a smaller network
     PruneError, UsageError, InputError, GateError     all that can go wrong by your doing
 
 Names are imported when they are used, so that the command line can answer without torch.
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import GateError, InputError, PruneError, UsageError
 
 if TYPE_CHECKING:
-    from .api import Compressed, Shrunk, compress, load, rank, shrink
+    from .api import Compressed, Shrunk, compress, load, rank, remap_optimizer, shrink
 
 __all__ = [
     "Compressed",
@@ -27,6 +28,7 @@ __all__ = [
     "compress",
     "load",
     "rank",
+    "remap_optimizer",
     "shrink",
 ]
 

@@ -3,25 +3,27 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
+from .budget import Budget
 from .errors import InputError, UsageError
-from .folder import Diary
 from .inputs.loaders import LoaderSplit
 from .inputs.origin import Origin
 from .inputs.pruned_file import load as load_recipe
 from .inputs.pruned_file import save as save_recipe
 from .inputs.split import DataSet, hold_out
-from .job.plan import Planned
+from .job.known import Case, Planned
 from .job.stages import Outcome
 from .job.steps import plan_and_carry_out
 from .mechanism.spectrum import Spectrum, measure
-from .options import BenchOptions, RetrainOptions, SelectOptions
-from .selection.allocate import allocate
+from .options import BenchOptions, Provider, RetrainOptions, SelectOptions, Settings
+from .progress import RunLog
+from .selection.allocate import Layout, allocate
+from .selection.criteria import WEIGHT_CRITERIA
 from .selection.criteria import rank as rank_units
 from .selection.custom import name_of
 from .structure.certificate import Certificate, certify
@@ -32,6 +34,7 @@ from .structure.surgery import remove
 from .structure.tracing.trace import trace
 from .structure.units import Structure
 from .training.device import pick_device
+from .training.optimizer import remap_optimizer as remap_optimizer
 
 
 @dataclass(frozen=True)
@@ -43,14 +46,19 @@ class Shrunk:
         plan: which filters stay, by layer.
         certificate: whether removing them equals masking them.
         kept_whole: layer -> why some or all of its filters could not be removed.
-        structure: what was traced, for those who want to look.
+        cut: what was removed and what was kept, and the structure that was traced.
     """
 
     model: nn.Module
     plan: Plan
     certificate: Certificate
     kept_whole: dict[str, str]
-    structure: Structure = field(repr=False)
+    cut: Cut = field(repr=False)
+
+    @property
+    def structure(self) -> Structure:
+        """What was traced, for those who want to look."""
+        return self.cut.structure
 
 
 def load(path: str | Path, model: nn.Module | None = None) -> nn.Module:
@@ -86,14 +94,21 @@ def shrink(
         UsageError: `keep` or `criterion` is out of range.
         InputError: the network does not run on the inputs.
     """
-    if not 0 < keep <= 1:
-        raise UsageError(f"keep={keep} given; expected a share above 0 and at most 1, like 0.6")
+    budget = Budget("keep", keep)
+    if criterion not in (*WEIGHT_CRITERIA, "random"):
+        known = ", ".join((*WEIGHT_CRITERIA, "random"))
+        raise UsageError(
+            f"`criterion={criterion}` given; expected one of {known}, which need no data; "
+            "others need some: use compress"
+        )
     structure = trace(model, example_inputs)
     ranking = rank_units(criterion, model, structure, seed=seed)
-    plan = allocate(ranking, structure, CostModel.of(model, structure), keep=keep, method="uniform")
-    smaller = remove(model, Cut(structure, plan))
-    certificate = certify(model, smaller, Cut(structure, plan), example_inputs)
-    return Shrunk(smaller, plan, certificate, dict(structure.kept_whole), structure)
+    cost = CostModel.of(model, structure)
+    plan = allocate(ranking, structure, cost, budget, Layout("uniform"))
+    cut = Cut(structure, plan)
+    smaller = remove(model, cut)
+    certificate = certify(model, smaller, cut, example_inputs)
+    return Shrunk(smaller, plan, certificate, dict(structure.kept_whole), cut)
 
 
 def rank(
@@ -142,13 +157,50 @@ class Compressed:
     planned: Planned = field(repr=False)
     warnings: tuple[str, ...] = ()
 
+    @property
+    def cut(self) -> Cut:
+        """What was removed and what was kept."""
+        return self.planned.cut
+
     def save(self, path: str | Path) -> None:
         """Write weights and kept filters; `load(path, model=fresh_network)` rebuilds it."""
-        origin = Origin(
-            arch=None, num_labels=self.planned.spectrum.num_labels, cut=self.planned.cut
-        )
-        kept = Cut(self.planned.structure, self.planned.plan).kept
-        save_recipe(Path(path), self.model, origin, kept, {"plan": self.planned.plan.digest})
+        num_labels = self.planned.measured.spectrum.num_labels
+        origin = Origin(arch=None, num_labels=num_labels, cut=self.planned.depth)
+        notes = {"plan": self.planned.plan.digest}
+        save_recipe(Path(path), self.model, origin, self.cut.kept, notes)
+
+
+class JobOptions(TypedDict, total=False):
+    """What `compress` takes by name: the flags of `prune-dl`, as `options` explains them.
+
+    Exactly one budget: keep, macs, params or latency_ms; or max_drop alone.
+    """
+
+    keep: float
+    macs: float
+    params: float
+    latency_ms: float
+    max_drop: float
+    rank: str | Callable[..., Any]
+    allocate: Literal["sr", "error", "uniform"]
+    multiple: int
+    hardware_widths: Provider
+    repair: bool
+    images: int
+    cut_depth: bool
+    steps: int
+    epochs: int
+    lr: float
+    batch_size: int
+    distill: bool
+    temperature: float
+    mixup: float
+    averaging: float
+    patience: int
+    provider: Provider
+    latency_batch: int
+    threads: int
+    bench_seconds: float
 
 
 def compress(
@@ -156,18 +208,11 @@ def compress(
     train: DataLoader[Any],
     num_labels: int,
     *,
-    keep: float | None = None,
-    macs: float | None = None,
-    params: float | None = None,
     held_out: DataLoader[Any] | None = None,
-    epochs: int = 10,
-    rank: str | Callable[..., Any] = "mechanism",
-    steps: int = 1,
-    cut_depth: bool = False,
     seed: int = 0,
     device: str = "auto",
     progress: bool = False,
-    **options: Any,
+    **options: Unpack[JobOptions],
 ) -> Compressed:
     """The whole job on your own network and data loaders, without files.
 
@@ -175,43 +220,30 @@ def compress(
         model: a trained classifier (N, ...) -> (N, K); it is not changed.
         train: gives inputs and labels as the network takes them, augmented as you like.
         num_labels: K.
-        keep, macs, params: exactly one: share of filters, multiply-adds or parameters kept; or
-            else `latency_ms` or `max_drop`, see below.
         held_out: makes every choice; default: a tenth of `train`'s data set, taken out of it.
-        epochs: of retraining; 0 for none.
-        rank: what ranks filters, as `--rank` takes it; or a function of yours, from the top level
-            of its module (its parameters: `prune/selection/custom.py`).
-        cut_depth: also take out layers that bring no success rate (the end, or residual
-            branches), where the network is better for it at the same budget.
-        steps: reach the budget in so many steps, with an epoch of retraining between two.
         progress: draw progress bars on stderr.
-        **options: any other flag of `prune-dl` that chooses filters, retrains or measures latency,
-            by its name: `max_drop=1.0`, `allocate="error"`, `lr=0.01`, `mixup=0.2`, ...
+        **options: any flag of `prune-dl` that chooses filters, retrains or measures latency, by
+            its name: a budget (`keep=0.6`, `macs=0.4`, `params=0.3`, `latency_ms=5.0`,
+            `max_drop=1.0`), `rank="l1"`, `allocate="error"`, `epochs=0`, `lr=0.01`, ...
+            `rank` may also be a function of yours, from the top level of its module
+            (its parameters: `prune/selection/custom.py`). `batch_size` is by default that of
+            `train`.
 
     Raises:
         UsageError, InputError, GateError: as the command does.
     """
-    select, retrain, bench = _options(
-        {
-            **{"keep": keep, "macs": macs, "params": params, "steps": steps, "epochs": epochs},
-            **{"rank": rank if isinstance(rank, str) else name_of(rank), "cut_depth": cut_depth},
-            **{"batch_size": train.batch_size or 128, **options},
-        }
-    )
+    settings = _settings({"batch_size": train.batch_size or RetrainOptions.batch_size, **options})
     place = pick_device(device)
-    model = model.to(place)
     data = _data_of(train, held_out, num_labels, seed)
-    diary = Diary(show=progress)
-    planned, outcome = plan_and_carry_out(
-        model, data, select, retrain, device=place, seed=seed, diary=diary, bench=bench
-    )
-    return Compressed(outcome.final, outcome, planned, tuple(diary.warnings))
+    case = Case(model.to(place), data, place, seed, RunLog(show=progress))
+    planned, outcome = plan_and_carry_out(case, settings)
+    return Compressed(outcome.final, outcome, planned, outcome.notes)
 
 
-def _options(given: dict[str, Any]) -> tuple[SelectOptions, RetrainOptions, BenchOptions]:
-    """Options by their flags' names, each where it belongs.
+def _settings(given: dict[str, Any]) -> Settings:
+    """Options by their names, each where it belongs.
 
-    Raises UsageError for names that no flag has.
+    Raises UsageError for names that no option has.
     """
     kinds = (SelectOptions, RetrainOptions, BenchOptions)
     known = [{field.name for field in fields(kind)} for kind in kinds]
@@ -221,10 +253,12 @@ def _options(given: dict[str, Any]) -> tuple[SelectOptions, RetrainOptions, Benc
             f"compress({unknown[0]}=...) given; expected one of "
             f"{', '.join(sorted(set().union(*known)))}"
         )
+    if callable(given.get("rank")):
+        given = {**given, "rank": name_of(given["rank"])}
     select, retrain, bench = (
         {name: value for name, value in given.items() if name in names} for names in known
     )
-    return SelectOptions(**select), RetrainOptions(**retrain), BenchOptions(**bench)
+    return Settings(SelectOptions(**select), RetrainOptions(**retrain), BenchOptions(**bench))
 
 
 def _chain(first: Any, rest: Iterable[Any]) -> Iterable[Any]:

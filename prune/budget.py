@@ -48,7 +48,8 @@ class Budget:
     def __post_init__(self) -> None:
         if self.is_counted and not 0 < self.value <= 1:
             raise UsageError(
-                f"`{self.kind}={self.value}` given; expected a share above 0 and at most 1, like 0.6"
+                f"`{self.kind}={self.value}` given; expected a share above 0 and at most 1, "
+                "like 0.6"
             )
         if self.kind == "latency_ms" and not self.value > 0:
             raise UsageError(f"`latency_ms={self.value}` given; expected a number above 0")
@@ -95,6 +96,7 @@ def stated_budget(given: Mapping[Kind, float | None]) -> Budget:
     if len(budgets) != 1:
         what = " and ".join(f"`{budget.kind}`" for budget in budgets) or "no budget"
         raise UsageError(
-            f"{what} given; give one of `keep`, `macs`, `params` or `latency_ms`, such as `keep=0.6`"
+            f"{what} given; give one of `keep`, `macs`, `params` or `latency_ms`, such as "
+            "`keep=0.6`"
         )
     return budgets[0]

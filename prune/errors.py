@@ -36,3 +36,12 @@ class GateError(PruneError):
     """A stated budget or quality gate was missed."""
 
     exit_code = 4
+
+
+def first_line(error: BaseException) -> str:
+    r"""What another library raised, on one line; the name of its class if it holds no words.
+
+    >>> first_line(RuntimeError("sizes do not fit\nat layer 3"))
+    'sizes do not fit'
+    """
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -4,11 +4,9 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import InputError, UsageError
-from .progress import RunLog
 
 CHECKPOINT = "retraining.pt"
 """Where an interrupted retraining is kept, inside the unfinished folder."""
@@ -19,14 +17,14 @@ def output_folder(out: Path, *, resume: bool = False) -> Iterator[Path]:
     """An unfinished folder beside `out`; it becomes `out` when the block ends well.
 
     When the block fails, the unfinished folder and the parents made for it are removed, unless it
-    was interrupted in a retraining that `--resume` can go on with.
+    was interrupted in a retraining that can be gone on with.
 
     Raises:
         UsageError: `out` exists and is not an empty folder.
         InputError: the folder cannot be made or written.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"--out {out} holds something already; give another folder or remove it")
+        raise UsageError(f"`out={out}` holds something already; give another folder or remove it")
     partial = out.with_name(f".{out.name}.partial")
     made = [folder for folder in partial.parents if not folder.exists()]
     try:
@@ -36,7 +34,7 @@ def output_folder(out: Path, *, resume: bool = False) -> Iterator[Path]:
         (partial / "run.json").touch()
     except OSError as error:
         raise InputError(
-            f"--out {out} cannot be written ({error.strerror}); give another"
+            f"`out={out}` cannot be written ({error.strerror}); give another place"
         ) from None
     try:
         yield partial
@@ -62,19 +60,11 @@ def check_writable(path: Path) -> None:
         InputError: its folder cannot be made or written.
     """
     if path.exists():
-        raise UsageError(f"--out {path} exists already; give another file or remove it")
+        raise UsageError(f"`out={path}` exists already; give another file or remove it")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        message = f"--out {path} cannot be written ({error.strerror}); give another"
+        message = f"`out={path}` cannot be written ({error.strerror}); give another place"
         raise InputError(message) from None
     if not os.access(path.parent, os.W_OK):
-        raise InputError(f"--out {path} cannot be written (no permission); give another")
-
-
-@dataclass
-class Diary(RunLog):
-    """A run log that also keeps warnings and the contest of criteria."""
-
-    warnings: list[str] = field(default_factory=list)
-    contest: dict[str, float] = field(default_factory=dict)
+        raise InputError(f"`out={path}` cannot be written (no permission); give another place")

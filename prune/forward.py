@@ -11,33 +11,54 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils._pytree import tree_iter
+from torch.utils._pytree import tree_iter, tree_map
 
 Arguments = tuple[Any, ...]
 Before = Callable[[str, Arguments, dict[str, Any]], None]
 """Called with a layer's path, and the arguments it is about to run with."""
 After = Callable[[str, Arguments, dict[str, Any], Any], None]
 """The same with its output, once it has run."""
+FORWARD_ERRORS = (
+    *(RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError),
+)
+"""What a forward pass ends with where the network and its inputs do not fit each other."""
 
 
 def call(model: nn.Module, inputs: Any, parameters: Mapping[str, Tensor] | None = None) -> Any:
     """Run a network once.
 
     Args:
-        inputs: a tensor, a tuple or list of arguments, or a dictionary of named arguments.
-        parameters: values to use in place of the network's own, by name; None for none.
+        inputs: a tensor, a tuple or list of arguments, or a dictionary of named arguments. An
+            argument that is itself a list or a dictionary stands in a tuple: `({...},)`.
+        parameters: values to use in place of the network's own, by the names of parameters or
+            buffers; None for none.
 
     >>> call(nn.Identity(), [torch.ones(2)])
     tensor([1., 1.])
+    >>> call(nn.Identity(), ({"image": 1},))
+    {'image': 1}
     """
-    named = dict(inputs) if isinstance(inputs, Mapping) else {}
-    if named:
-        arguments: Arguments = ()
-    else:
-        arguments = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
+    arguments, named = arguments_of(inputs)
     if parameters is None:
         return model(*arguments, **named)
     return functional_call(model, dict(parameters), arguments, named)
+
+
+def arguments_of(inputs: Any) -> tuple[Arguments, dict[str, Any]]:
+    """What `call` hands to a network: by position, and by name."""
+    if isinstance(inputs, Mapping):
+        return (), dict(inputs)
+    return tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,), {}
+
+
+def map_tensors(function: Callable[[Tensor], Tensor], inputs: Any) -> Any:
+    """The same inputs of a network, with every tensor replaced by what the function makes of it.
+
+    >>> map_tensors(lambda x: x + 1, {"image": torch.zeros(2), "size": 3})
+    {'image': tensor([1., 1.]), 'size': 3}
+    """
+    whole = dict(inputs) if isinstance(inputs, Mapping) else inputs
+    return tree_map(lambda x: function(x) if isinstance(x, Tensor) else x, whole)
 
 
 def tensors_of(outputs: Any) -> list[Tensor]:
@@ -89,7 +110,7 @@ def watching(
     before: Before | None = None,
     after: After | None = None,
 ) -> Iterator[None]:
-    """For the length of the block, tell of every run of these layers (module paths).
+    """For the length of the block, tell of every run of these layers (module paths), once each.
 
     The network is in evaluation mode meanwhile. `before` may change the layer: it then runs as it
     was left. What it raises ends the forward pass, and comes out of the block.
@@ -97,7 +118,7 @@ def watching(
     with ExitStack() as stack:
         stack.enter_context(evaluating(model))
         stack.enter_context(unfused_attention())
-        for layer in layers:
+        for layer in dict.fromkeys(layers):
             module = model.get_submodule(layer)
             if before is not None:
                 hook = module.register_forward_pre_hook(_pre_hook(layer, before), with_kwargs=True)

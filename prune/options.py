@@ -1,8 +1,12 @@
-"""One dataclass tree per command: the flags, the TOML file (`--config`) and run.json; no torch."""
+"""Options in groups: each field is a flag of the command line, a key of a TOML file, and a line of
+run.json (`command/trees.py` puts them together for every command). No torch is imported here.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+from .budget import Budget, Kind, stated_budget
 
 RANKS = (
     *("mechanism", "response", "label-loss", "snr", "sharpness"),
@@ -85,6 +89,18 @@ class SelectOptions:
     """Points of held-out accuracy that may be lost: alone, it finds the thinnest network that
     keeps to it after repair; in any case the result exits 4 when it loses more."""
 
+    @property
+    def budget(self) -> Budget:
+        """The one budget that these options state; raises UsageError as `stated_budget`."""
+        given: dict[Kind, float | None] = {
+            "keep": self.keep,
+            "macs": self.macs,
+            "params": self.params,
+            "latency_ms": self.latency_ms,
+            "max_drop": self.max_drop,
+        }
+        return stated_budget(given)
+
 
 @dataclass(frozen=True)
 class RetrainOptions:
@@ -143,157 +159,9 @@ class RunOptions:
 
 
 @dataclass(frozen=True)
-class Job:
-    """Checkpoint in; smaller network, ONNX file and report out."""
+class Settings:
+    """How a job is done, apart from its budget: which filters go, retraining, latency."""
 
-    network: NetworkOptions
-    data: DataOptions = field(default_factory=DataOptions)
     select: SelectOptions = field(default_factory=SelectOptions)
     retrain: RetrainOptions = field(default_factory=RetrainOptions)
     bench: BenchOptions = field(default_factory=BenchOptions)
-    run: RunOptions = field(default_factory=RunOptions)
-    hub_folder: Path | None = None
-    """Also write a folder for the Hugging Face Hub: weights, ONNX, configuration, card."""
-    dry_run: bool = False
-    """Stop after the plan and print it per layer; write nothing."""
-
-
-@dataclass(frozen=True)
-class Train:
-    """Train a network to its best success rate (phase 1 of the mechanism)."""
-
-    arch: str
-    """Zoo name, torchvision:NAME, timm:NAME or package.module:callable."""
-    data: DataOptions = field(default_factory=lambda: DataOptions(data="digits"))
-    train: RetrainOptions = field(default_factory=lambda: RetrainOptions(epochs=60, distill=False))
-    run: RunOptions = field(default_factory=RunOptions)
-
-
-@dataclass(frozen=True)
-class Rank:
-    """Measure every layer and filter of a network, remove nothing."""
-
-    network: NetworkOptions
-    data: DataOptions = field(default_factory=DataOptions)
-    run: RunOptions = field(default_factory=RunOptions)
-    images: int = 10000
-    """Training images that the statistics are taken from."""
-    probe: Literal["ridge", "softmax", "sgd"] = "ridge"
-    """How a layer is asked for the labels: ridge (closed form, one pass over the images), softmax
-    (one pass, then the published training on a bounded sample of it: fields as the paper's), or sgd
-    (arXiv 2305.18078 to the letter: a layer without bias, trained on the frozen map; hours)."""
-    probe_epochs: int | None = None
-    """Epochs of --probe sgd (default 200, as published) or softmax (40); fewer compress the
-    schedule."""
-    rank: str = "mechanism"
-    """The criterion whose scores are listed."""
-    keep: float | None = None
-    """Also mark the filters that this budget would keep: share of the removable filters."""
-    macs: float | None = None
-    """Or: share of the multiply-adds."""
-    params: float | None = None
-    """Or: share of the parameters."""
-
-
-@dataclass(frozen=True)
-class Export:
-    """Write the ONNX file of a network and check it against torch."""
-
-    network: NetworkOptions
-    data: DataOptions = field(default_factory=DataOptions)
-    run: RunOptions = field(default_factory=RunOptions)
-    opset: int | None = None
-    """ONNX opset; default: the newest that is safe."""
-    static_batch: int | None = None
-    """Fix the batch to so many images; default: any batch."""
-    embed_preprocess: bool = False
-    """Put normalisation into the graph: uint8 NHWC pixels in, probabilities out."""
-    fp16: bool = False
-    """Weights and arithmetic in half precision."""
-    int8: bool = False
-    """Static INT8 quantisation, calibrated on held-out images."""
-    max_drop: float = 1.0
-    """Points of held-out accuracy that INT8 may lose."""
-    test: bool = False
-    """Also count the hits of the finished file on the test part. Look once: a choice between files
-    that is made on it is no longer measured by it."""
-    hub_folder: Path | None = None
-    """Instead of one file: turn the run folder of --model into a folder for the Hugging Face Hub.
-    Nothing is uploaded."""
-
-
-@dataclass(frozen=True)
-class Bench:
-    """Compare the latency of ONNX files, interleaved; the first is the yardstick."""
-
-    files: tuple[Path, ...]
-    """ONNX files, also of other tools."""
-    bench: BenchOptions = field(default_factory=BenchOptions)
-    input_size: tuple[int, ...] | None = None
-    """Sizes of one image (3 224 224), for files that leave them open."""
-    json: bool = False
-    """One JSON document on stdout instead of a table."""
-
-
-@dataclass(frozen=True)
-class Evaluate:
-    """Top-1 accuracy of a network on the test part, with its 95 % interval."""
-
-    network: NetworkOptions
-    data: DataOptions = field(default_factory=DataOptions)
-    run: RunOptions = field(default_factory=RunOptions)
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """One network at several budgets: which of its files are worth having."""
-
-    network: NetworkOptions
-    keep: tuple[float, ...] = ()
-    """Shares of the removable filters that stay, one network each: --keep 0.9 0.7 0.5."""
-    macs: tuple[float, ...] = ()
-    """Or: shares of the multiply-adds that stay."""
-    latency_ms: tuple[float, ...] = ()
-    """Or: milliseconds that a run may take, each the widest network that is as fast."""
-    rank: str = "mechanism"
-    """What ranks filters; see prune-dl --help."""
-    allocate: Literal["sr", "error", "uniform"] = "sr"
-    """How a budget is spread over layers."""
-    hardware_widths: Provider | None = None
-    """Give every layer a width that no larger one is faster than, as measured on this provider
-    (cpu, cuda, ...) at the batch of --latency-batch; measured once per machine."""
-    images: int = 6000
-    """Training images that the statistics are taken from, once for all budgets."""
-    fp16: bool = True
-    """Also a float16 file of each network."""
-    int8: bool = True
-    """Also an INT8 file of each network."""
-    max_drop: float = 1.0
-    """Points of held-out accuracy that INT8 may lose."""
-    distributed: Literal["ray"] | None = None
-    """Make the points as Ray tasks (pip install "prune-dl[ray]"), on this machine or on the cluster
-    of RAY_ADDRESS; model, data and --out must then be the same paths on all of its machines."""
-    data: DataOptions = field(default_factory=DataOptions)
-    retrain: RetrainOptions = field(default_factory=lambda: RetrainOptions(epochs=0))
-    bench: BenchOptions = field(default_factory=BenchOptions)
-    run: RunOptions = field(default_factory=RunOptions)
-
-
-@dataclass(frozen=True)
-class Demo:
-    """Train VGG-6 on handwritten digits, then do the whole job on it. No download."""
-
-    out: Path = Path("runs/demo")
-    """Output folder."""
-    keep: float = 0.5
-    """Share of the removable filters that stays."""
-    json: bool = False
-    """One JSON document on stdout instead of tables."""
-
-
-@dataclass(frozen=True)
-class Doctor:
-    """Say what this machine has and what is missing."""
-
-    json: bool = False
-    """One JSON document on stdout instead of a table."""

@@ -1,6 +1,8 @@
 """The house rules that a machine can hold: the order of rooms, no circles, the public API."""
 
 import ast
+import doctest
+import importlib
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -12,6 +14,7 @@ ORDER = [
     "prune/errors",
     "prune/progress",
     "prune/files",
+    "prune/budget",
     "prune/options",
     "prune/checks",
     "prune/folder",
@@ -32,12 +35,18 @@ ORDER = [
 ]
 """From left to right. The seam between the folders: `export` and `evaluate` know networks, data and
 files, but neither the job nor the commands, which stand to the right of them."""
+STRUCTURE = Path("prune", "structure")
+TRACING = STRUCTURE / "tracing"
 SOURCES = sorted(
     path.relative_to(ROOT)
     for folder in ("prune", "export", "evaluate")
     for path in (ROOT / folder).rglob("*.py")
     if path.name != "__init__.py"
 )
+
+
+def text_of(source: Path) -> str:
+    return (ROOT / source).read_text(encoding="utf-8")
 
 
 def place(module: str) -> int:
@@ -50,7 +59,7 @@ def place(module: str) -> int:
 def imported(source: Path) -> set[str]:
     """Modules of the product that a file imports, as paths without suffix."""
     found = set()
-    for node in ast.walk(ast.parse((ROOT / source).read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(text_of(source))):
         if not isinstance(node, ast.ImportFrom) or not node.level:
             continue
         base = source.parent
@@ -69,6 +78,20 @@ def test_a_module_imports_only_from_its_left(source: Path) -> None:
     here = place(source.with_suffix("").as_posix())
     for module in imported(source):
         assert place(module) <= here, f"{source} imports {module}, which lies to its right"
+
+
+@pytest.mark.parametrize("source", [x for x in SOURCES if x.parent == STRUCTURE], ids=str)
+def test_what_a_trace_finds_knows_nothing_of_how_it_is_found(source: Path) -> None:
+    """Units, plans, cuts, surgery and costs do not import the tracer, which imports them."""
+    assert not [module for module in imported(source) if Path(module).is_relative_to(TRACING)]
+
+
+@pytest.mark.parametrize("source", [x for x in SOURCES if ">>> " in text_of(x)], ids=str)
+def test_examples_in_docstrings_run(source: Path) -> None:
+    module = importlib.import_module(".".join(("prune_dl", *source.with_suffix("").parts)))
+    found = doctest.testmod(module)
+    assert found.attempted
+    assert not found.failed
 
 
 def test_no_files_import_each_other_in_a_circle() -> None:
@@ -91,6 +114,7 @@ def test_the_public_api_is_what_the_readme_documents() -> None:
         "compress",
         "load",
         "rank",
+        "remap_optimizer",
         "shrink",
     ]
     for name in api.__all__:

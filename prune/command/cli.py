@@ -8,30 +8,15 @@ import contextlib
 import io
 import re
 import sys
-from collections.abc import Sequence
-from dataclasses import is_dataclass
-from difflib import get_close_matches
-from itertools import takewhile
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 import tyro
 
 from ..errors import PruneError, UsageError
-from ..options import Bench, Demo, Doctor, Evaluate, Export, Job, Rank, Sweep, Train
+from .flags import explain, one_line
 from .options_file import from_tables, read_config
-
-COMMANDS: dict[str, type[Any]] = {
-    "train": Train,
-    "rank": Rank,
-    "sweep": Sweep,
-    "export": Export,
-    "bench": Bench,
-    "evaluate": Evaluate,
-    "demo": Demo,
-    "doctor": Doctor,
-}
+from .trees import COMMANDS, Bench, Job
 
 EXAMPLES = """Examples:
   prune-dl demo                                   the whole job on handwritten digits, no download
@@ -57,11 +42,11 @@ def run(argv: list[str]) -> int:
     """Run one command; the exit code."""
     try:
         options = parse(argv)
-        from . import dispatch as commands
+        from . import dispatch
 
-        commands.run(options, command="prune-dl " + " ".join(argv))
+        dispatch.run_command(options, command="prune-dl " + " ".join(argv))
     except PruneError as error:
-        print(f"prune-dl: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"prune-dl: {one_line(error)}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("prune-dl: interrupted", file=sys.stderr)
@@ -112,11 +97,11 @@ def _parse_flags(kind: type[Any], argv: list[str], prog: str, about: str, defaul
     except SystemExit as stop:
         if not stop.code:
             raise
-        said = in_our_words(one_line(complaints.getvalue()), kind, argv)
+        said = explain(first_paragraph(complaints.getvalue()), kind, argv)
         raise UsageError(f"{said}; see {prog} --help") from None
 
 
-def one_line(boxed: str) -> str:
+def first_paragraph(boxed: str) -> str:
     """First paragraph of a boxed terminal message: from its first rule to the next, or a gap."""
     lines = [re.sub(r"^[│╭╰]\s?|\s*[│╮╯]$", "", line).strip() for line in boxed.splitlines()]
     paragraph: list[str] = []
@@ -127,57 +112,3 @@ def one_line(boxed: str) -> str:
         if not is_rule:
             paragraph.append(line)
     return " ".join(paragraph)
-
-
-def in_our_words(said: str, kind: type[Any], argv: Sequence[str]) -> str:
-    """tyro's complaint as what was given and what was expected; others as they are."""
-    if found := re.match(r"Error parsing (--\S+):", said):
-        return f"{_as_given(found[1], argv)} given; expected {_expected(kind, found[1])}"
-    if found := re.match(r"[Mm]issing value for argument '(--[^\s']+)'", said):
-        return f"{found[1]} given without a value; expected {_expected(kind, found[1])}"
-    if found := re.match(r"invalid choice '.*' for argument '(--[^\s']+)'", said):
-        return f"{_as_given(found[1], argv)} given; expected {_expected(kind, found[1])}"
-    if found := re.match(r"Missing from [^:]*: (--\S+) \S+ (.*) \(required\)$", said):
-        return f"{found[1]} is missing; give it: {found[2]}"
-    if found := re.match(r"Unrecognized options: (.*)", said):
-        unknown = found[1].replace(",", "").split()
-        near = get_close_matches(unknown[0], [f"--{name}" for name in _leaves(kind)], n=1)
-        return f"{' '.join(unknown)} given, which is unknown" + (
-            f"; did you mean {near[0]}?" if near else ""
-        )
-    return said
-
-
-def _as_given(flag: str, argv: Sequence[str]) -> str:
-    """A flag with what followed it on the command line."""
-    for place, part in enumerate(argv):
-        name, equals, value = part.partition("=")
-        if name.replace("_", "-") == flag:
-            values = [value] if equals else takewhile(_is_value, argv[place + 1 :])
-            return " ".join([flag, *values])
-    return flag
-
-
-def _is_value(part: str) -> bool:
-    return not part.startswith("--")
-
-
-def _expected(kind: type[Any], flag: str) -> str:
-    """What a flag takes, in words."""
-    stated = _leaves(kind)[flag.removeprefix("--").replace("-", "_")]
-    if get_origin(stated) in (Union, UnionType):  # with None
-        stated = get_args(stated)[0]
-    if get_origin(stated) is Literal:
-        return f"one of {', '.join(get_args(stated))}"
-    if get_origin(stated) is tuple:
-        return "numbers, separated by spaces"
-    return {int: "a whole number", float: "a number", str: "a name"}.get(stated, "a path")
-
-
-def _leaves(kind: type[Any]) -> dict[str, Any]:
-    """Type of every option in a tree, by its last name: the flags of a command."""
-    found: dict[str, Any] = {}
-    for name, stated in get_type_hints(kind).items():
-        nested = isinstance(stated, type) and is_dataclass(stated)
-        found |= _leaves(stated) if nested else {name: stated}
-    return found

@@ -1,52 +1,35 @@
 """What each sub-command does, once its options are known."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from ..checks import check_job, check_ranges
-from ..options import (
-    Bench,
-    Demo,
-    Doctor,
-    Evaluate,
-    Export,
-    Job,
-    NetworkOptions,
-    Rank,
-    RetrainOptions,
-    RunOptions,
-    SelectOptions,
-    Sweep,
-    Train,
-)
+from ..checks import check_ranges
+from ..options import NetworkOptions, RetrainOptions, RunOptions, SelectOptions
+from .checks import check_job
 from .tables import show_comparison, show_document, show_layers, show_report, show_table
+from .trees import Bench, Demo, Doctor, Evaluate, Export, Job, Rank, Sweep, Train
+
+DEMO_TRAINING_EPOCHS = 6
+DEMO_RETRAINING_EPOCHS = 3
+"""Enough for VGG-6 to learn the digits, and to keep what it knows, within a minute on two cores."""
 
 
-def run(options: Any, command: str) -> None:
-    """Run the command that these options belong to."""
+def run_command(options: Any, command: str) -> None:
+    """Run the command that these options belong to.
+
+    Args:
+        command: what was typed, for run.json and the report.
+    """
     check_ranges(options)
-    if isinstance(options, Job):
-        check_job(options)
-        _dry_run(options) if options.dry_run else _job(options, command)
-    elif isinstance(options, Train):
-        _train(options)
-    elif isinstance(options, Rank):
-        _rank(options, command)
-    elif isinstance(options, Sweep):
-        _sweep(options, command)
-    elif isinstance(options, Export):
-        _export(options)
-    elif isinstance(options, Bench):
-        _bench(options)
-    elif isinstance(options, Evaluate):
-        _evaluate(options)
-    elif isinstance(options, Demo):
-        _demo(options, command)
-    elif isinstance(options, Doctor):
-        _doctor(options)
+    RUN[type(options)](options, command)
 
 
 def _job(options: Job, command: str) -> None:
+    check_job(options)
+    if options.dry_run:
+        _dry_run(options)
+        return
     from .prune import check_drop, check_latency, run_job
 
     report, outcome = run_job(options, command)
@@ -56,30 +39,21 @@ def _job(options: Job, command: str) -> None:
 
 
 def _dry_run(options: Job) -> None:
-    from ..folder import Diary
     from ..job.account import layer_lines
     from ..job.plan import make_plan
-    from .prune import open_inputs
+    from ..progress import RunLog
+    from .opening import open_case
 
-    diary = Diary(show=True)
-    checkpoint, data, device = open_inputs(options.network, options.data, options.run, diary)
-    planned = make_plan(
-        checkpoint.model,
-        data,
-        options.select,
-        device=device,
-        seed=options.run.seed,
-        diary=diary,
-        bench=options.bench,
-    )
-    lines = layer_lines(checkpoint.model, planned)
+    _, case = open_case(options.network, options.data, options.run, RunLog(show=True))
+    planned = make_plan(case, options.select.budget, options.settings)
+    lines = layer_lines(case.model, planned)
     if options.run.json:
         show_document({"layers": [asdict(line) for line in lines]})
     else:
         show_layers(lines)
 
 
-def _train(options: Train) -> None:
+def _train(options: Train, command: str) -> None:
     from .train import run_train
 
     result = run_train(options)
@@ -114,7 +88,7 @@ def _sweep(options: Sweep, command: str) -> None:
     show_table("trade-off", shown, [[_cell(row[name]) for name in shown] for row in found])
 
 
-def _export(options: Export) -> None:
+def _export(options: Export, command: str) -> None:
     from .export import export_file, export_hub_folder
 
     result = export_hub_folder(options) if options.hub_folder else export_file(options)
@@ -124,7 +98,7 @@ def _export(options: Export) -> None:
         show_table("exported", ("", ""), [(key, _cell(value)) for key, value in result.items()])
 
 
-def _bench(options: Bench) -> None:
+def _bench(options: Bench, command: str) -> None:
     from ...evaluate.measure.latency import compare
     from ..progress import show_bar
 
@@ -144,15 +118,17 @@ def _bench(options: Bench) -> None:
     show_comparison(comparison)
 
 
-def _evaluate(options: Evaluate) -> None:
+def _evaluate(options: Evaluate, command: str) -> None:
     from ...evaluate.measure.accuracy import measure_accuracy
-    from ..folder import Diary
-    from .prune import open_inputs
+    from ..progress import RunLog
+    from .opening import open_case
 
-    diary = Diary(show=True)
-    checkpoint, data, device = open_inputs(options.network, options.data, options.run, diary)
-    with diary.stage("evaluate") as progress:
-        accuracy = measure_accuracy(checkpoint.model, data.test, device=device, progress=progress)
+    log = RunLog(show=True)
+    _, case = open_case(options.network, options.data, options.run, log)
+    with log.stage("evaluate") as progress:
+        accuracy = measure_accuracy(
+            case.model, case.data.test, device=case.device, progress=progress
+        )
     result = {
         "top1": accuracy.top1,
         "low": accuracy.low,
@@ -188,11 +164,7 @@ def _demo(options: Demo, command: str) -> None:
         print(f"report: {options.out / 'pruned' / 'report.html'}")
 
 
-DEMO_TRAINING_EPOCHS = 6
-DEMO_RETRAINING_EPOCHS = 3
-
-
-def _doctor(options: Doctor) -> None:
+def _doctor(options: Doctor, command: str) -> None:
     from .doctor import examine
 
     facts = examine()
@@ -204,3 +176,17 @@ def _doctor(options: Doctor) -> None:
 
 def _cell(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+RUN: dict[type[Any], Callable[[Any, str], None]] = {
+    Job: _job,
+    Train: _train,
+    Rank: _rank,
+    Sweep: _sweep,
+    Export: _export,
+    Bench: _bench,
+    Evaluate: _evaluate,
+    Demo: _demo,
+    Doctor: _doctor,
+}
+"""What runs a tree of options: (options, what was typed)."""

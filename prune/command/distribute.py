@@ -61,6 +61,6 @@ def _import_ray() -> Any:
         import ray
     except ImportError:
         raise UsageError(
-            '--distributed ray given without Ray; install it with pip install "prune-dl[ray]"'
+            '`distributed=ray` given without Ray; install it with pip install "prune-dl[ray]"'
         ) from None
     return ray

@@ -11,12 +11,14 @@ from ...export.metadata import accuracy_entry, add_metadata, describe
 from ...export.session import count_correct, open_session
 from ...export.variants import Variant, to_pixels
 from ..errors import UsageError
-from ..folder import Diary, check_writable
+from ..folder import check_writable
 from ..inputs import pruned_file as recipe
 from ..inputs.checkpoint import Checkpoint
 from ..inputs.split import DataSet
-from ..options import Export, RunOptions
-from .prune import default_out, model_file, open_inputs
+from ..options import RunOptions
+from ..progress import RunLog
+from .opening import default_out, model_file, open_case
+from .trees import Export
 
 TEST_BATCH = 500
 
@@ -25,15 +27,16 @@ def export_file(options: Export) -> dict[str, Any]:
     """`prune-dl export`: one checked ONNX file, and what the check found."""
     out = options.run.out or default_out(options.network.model).with_suffix(".onnx")
     check_writable(out)
-    diary = Diary(show=True)
-    checkpoint, data, _ = open_inputs(options.network, options.data, options.run, diary)
+    log = RunLog(show=True)
+    checkpoint, case = open_case(options.network, options.data, options.run, log)
+    data = case.data
     variant = Variant(
         opset=options.opset,
         batch_size=options.static_batch,
         embed_preprocess=options.embed_preprocess,
         half=options.fp16,
     )
-    with diary.stage("export") as progress:
+    with log.stage("export") as progress:
         exported = deliver(
             checkpoint.model.cpu(),
             data,
@@ -46,7 +49,7 @@ def export_file(options: Export) -> dict[str, Any]:
         )
     result = _result(exported)
     if options.test:
-        with diary.stage("test"):
+        with log.stage("test"):
             result |= _test(exported, data, variant)
     return result
 
@@ -107,7 +110,7 @@ def export_hub_folder(options: Export) -> dict[str, Any]:
     plain = Export(network=options.network, data=options.data, hub_folder=options.hub_folder)
     if replace(options, run=RunOptions()) != plain or options.run.out:
         raise UsageError(
-            "--hub-folder copies the files of a run as they are; give it without --out and "
+            "`hub_folder` copies the files of a run as they are; give it without `out` and "
             "without the flags of a new file"
         )
     folder = write_hub_folder(Path(options.network.model), options.hub_folder)

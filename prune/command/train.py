@@ -5,15 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from ...evaluate.measure.accuracy import measure_accuracy
-from ..folder import Diary, check_writable
+from ..folder import check_writable
 from ..inputs.checkpoint import save_checkpoint
 from ..inputs.data import open_data
 from ..inputs.origin import Origin
 from ..inputs.zoo import build, with_channels
 from ..job.stages import recipe_changes
-from ..options import Train
+from ..progress import RunLog
 from ..training.device import pick_device
 from ..training.train import Training, fit
+from .trees import Train
 
 
 def run_train(options: Train) -> dict[str, Any]:
@@ -27,8 +28,8 @@ def run_train(options: Train) -> dict[str, Any]:
     if not options.run.resume:
         resume.unlink(missing_ok=True)
     device = pick_device(options.run.device)
-    diary = Diary(show=True)
-    with diary.stage("load"):
+    log = RunLog(show=True)
+    with log.stage("load"):
         data = _open(options)
         arch = with_channels(options.arch, data.input_size[0])
         model = build(arch, len(data.labels))
@@ -36,7 +37,7 @@ def run_train(options: Train) -> dict[str, Any]:
         Training(epochs=options.train.epochs), **recipe_changes(options.train, options.run.seed)
     )
     rows: list[dict[str, Any]] = []
-    with diary.stage("train") as progress:
+    with log.stage("train") as progress:
         model = fit(
             model,
             data.train,
@@ -67,7 +68,7 @@ def run_train(options: Train) -> dict[str, Any]:
         "test_top1": accuracy.top1,
         "low": accuracy.low,
         "high": accuracy.high,
-        "seconds": round(diary.seconds["train"], 1),
+        "seconds": round(log.seconds["train"], 1),
         "recipe": asdict(training),
         "history": rows,
     }

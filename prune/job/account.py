@@ -2,7 +2,7 @@
 
 import resource
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import prod
@@ -27,14 +27,12 @@ from ...evaluate.report.report import (
     Stages,
 )
 from ...export.deliver import Exported
-from ..folder import Diary
 from ..inputs.checkpoint import Checkpoint
 from ..inputs.split import DataSet
-from ..options import Job, SelectOptions
+from ..options import Settings
 from ..structure.cut import Cut
-from ..structure.plan import Plan
-from ..structure.units import Structure
-from .plan import Planned
+from .known import Case, Planned
+from .latency_budget import mood_notes
 from .stages import Outcome
 
 
@@ -42,42 +40,54 @@ from .stages import Outcome
 class Delivered:
     """What was measured on the files that a run leaves behind."""
 
-    accuracy: dict[str, Accuracy]
+    accuracy: Mapping[str, Accuracy]
     file: Exported
     comparison: Comparison
 
 
-def assemble(
-    command: str,
-    options: Job,
-    checkpoint: Checkpoint,
-    data: DataSet,
-    planned: Planned,
-    outcome: Outcome,
-    delivered: Delivered,
-    diary: Diary,
-) -> Report:
+@dataclass(frozen=True)
+class Finished:
+    """A job that was done.
+
+    Attributes:
+        model_name: the network as the user named it.
+        checkpoint, case: what came in.
+        settings: how the job was done.
+        planned, outcome, delivered: what each part of it led to.
+    """
+
+    model_name: str
+    checkpoint: Checkpoint
+    case: Case
+    settings: Settings
+    planned: Planned
+    outcome: Outcome
+    delivered: Delivered
+
+
+def assemble(command: str, done: Finished) -> Report:
     """Everything one run measured, ready to be written."""
-    old_counts, new_counts = planned.original, planned.left()
+    planned, outcome, delivered = done.planned, done.outcome, done.delivered
+    data, held = done.case.data, outcome.held_out
+    old_counts, new_counts = planned.original, planned.left
     rows = {row.name: row for row in delivered.comparison.rows}
     old, new = rows["original"], rows["model"]
-    held = outcome.held_out
-    comparison, file = delivered.comparison, delivered.file
+    comparison, spectrum = delivered.comparison, planned.measured.spectrum
     return Report(
         command=command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        target=target_words(options.select),
-        model=model_line(options.network.model, checkpoint, data),
+        target=done.settings.select.budget.words,
+        model=model_line(done.model_name, done.checkpoint, data),
         accuracy=Stages(**delivered.accuracy),
         held_out=Stages(held["original"], held["removed"], held["repaired"], held["final"]),
         filters=Change(old_counts.keep, new_counts.keep),
         macs=Change(old_counts.macs, new_counts.macs),
         params=Change(old_counts.params, new_counts.params),
         certificate=_certificate(outcome),
-        layers=layer_lines(checkpoint.model, planned),
+        layers=layer_lines(done.case.model, planned),
         criterion=planned.ranking.criterion,
-        allocation=options.select.allocate,
-        seconds=diary.seconds,
+        allocation=done.settings.select.allocate,
+        seconds=done.case.log.seconds,
         environment=describe_environment(),
         plan_digest=planned.plan.digest,
         size_bytes=Change(old.size_bytes, new.size_bytes),
@@ -87,37 +97,28 @@ def assemble(
         benchmark=Benchmark(
             new.provider, new.batch_size, new.threads, comparison.noisy, planned.reference_ms
         ),
-        parity=ParityLine(
-            file.parity.max_abs_difference,
-            file.parity.max_relative_difference,
-            file.parity.top1_agreement,
-            file.parity.num_images,
-            Accuracy(file.correct, file.total),
-        ),
+        parity=_parity(delivered.file),
         depth=tuple(
-            DepthLine(p.writer or p.reader, p.success_rate, p.reader)
-            for p in planned.spectrum.depth
+            DepthLine(p.writer or p.reader, p.success_rate, p.reader) for p in spectrum.depth
         ),
-        pictures=strongest_and_weakest(planned.spectrum, planned.plan, data.labels),
-        kept_whole=planned.structure.kept_whole,
-        contest=diary.contest,
-        repair=outcome.notes,
+        pictures=strongest_and_weakest(spectrum, planned.plan, data.labels),
+        kept_whole=planned.measured.structure.kept_whole,
+        contest=planned.contest,
+        repair=outcome.facts,
         peak_memory_bytes=peak_memory_bytes(),
-        warnings=tuple(diary.warnings),
+        warnings=(*outcome.notes, *mood_notes(planned.reference_ms, comparison)),
     )
 
 
-def target_words(select: SelectOptions) -> str:
-    """What was asked for, in words."""
-    if select.keep is not None:
-        return f"keep {select.keep:g} of the filters"
-    if select.macs is not None:
-        return f"keep {select.macs:g} of the multiply-adds"
-    if select.params is not None:
-        return f"keep {select.params:g} of the parameters"
-    if select.latency_ms is not None:
-        return f"take at most {select.latency_ms:g} ms"
-    return f"lose at most {select.max_drop:g} points of held-out accuracy"
+def _parity(file: Exported) -> ParityLine:
+    parity = file.parity
+    return ParityLine(
+        parity.max_abs_difference,
+        parity.max_relative_difference,
+        parity.top1_agreement,
+        parity.num_images,
+        Accuracy(file.correct, file.total),
+    )
 
 
 def layer_lines(model: nn.Module, planned: Planned) -> tuple[LayerLine, ...]:
@@ -126,9 +127,10 @@ def layer_lines(model: nn.Module, planned: Planned) -> tuple[LayerLine, ...]:
     MACs and parameters of a line are those of its writers: the layers whose filters it counts.
     """
     lines = []
-    costs = layer_costs(model, planned.structure, planned.plan)
+    structure = planned.measured.structure
+    costs = layer_costs(model, planned.cut)
     for group, layer, measured in zip(
-        planned.structure.groups, planned.plan.layers, planned.spectrum.groups, strict=True
+        structure.groups, planned.plan.layers, planned.measured.spectrum.groups, strict=True
     ):
         found = (
             {}
@@ -148,14 +150,14 @@ def layer_lines(model: nn.Module, planned: Planned) -> tuple[LayerLine, ...]:
                 len(layer.kept),
                 macs=_sum(costs[writer].macs for writer in group.writers),
                 params=_sum(costs[writer].params for writer in group.writers),
-                reason=planned.structure.kept_whole.get(group.name, ""),
+                reason=structure.kept_whole.get(group.name, ""),
                 **found,
             )
         )
     named = {line.name for line in lines}
-    for name, reason in planned.structure.kept_whole.items():
+    for name, reason in structure.kept_whole.items():
         if name not in named:
-            count = planned.structure.num_filters.get(name, 0)
+            count = structure.num_filters.get(name, 0)
             cost = costs.get(name, LayerCost(Change(0, 0), Change(0, 0)))
             lines.append(LayerLine(name, count, count, cost.macs, cost.params, reason=reason))
     return (*lines, *_lines_cut_off(model, planned))
@@ -163,12 +165,12 @@ def layer_lines(model: nn.Module, planned: Planned) -> tuple[LayerLine, ...]:
 
 def _lines_cut_off(model: nn.Module, planned: Planned) -> Iterator[LayerLine]:
     """Layers of the network that came in which less depth took out."""
-    for name in planned.cut.passed if planned.cut else ():
+    for name in planned.depth.passed if planned.depth else ():
         for inner, layer in model.get_submodule(name).named_modules():
             weight = getattr(layer, "weight", None)
             if weight is not None and weight.ndim > 1:
                 reason = (
-                    "its branch went: the success rate behind the block is no higher than before it"
+                    "its branch went: the success rate after the block is no higher than before it"
                     if inner
                     else "cut off: its input already tells the labels as well as any later layer"
                 )
@@ -183,15 +185,14 @@ class LayerCost:
     params: Change[int]
 
 
-def layer_costs(model: nn.Module, structure: Structure, plan: Plan) -> dict[str, LayerCost]:
+def layer_costs(model: nn.Module, cut: Cut) -> dict[str, LayerCost]:
     """Cost of every module with parameters of its own, by module path."""
-    kept = Cut(structure, plan).kept
     costs: dict[str, LayerCost] = {}
     for name, tensor in model.named_parameters():
-        layer, per_element = name.rpartition(".")[0], structure.macs_per_element.get(name, 0)
+        layer, per_element = name.rpartition(".")[0], cut.structure.macs_per_element.get(name, 0)
         old = tensor.numel()
         new = prod(
-            len(kept[name, axis]) if (name, axis) in kept else size
+            len(cut.kept[name, axis]) if (name, axis) in cut.kept else size
             for axis, size in enumerate(tensor.shape)
         )
         known = costs.get(layer, LayerCost(Change(0, 0), Change(0, 0)))

@@ -1,50 +1,31 @@
-"""From a ranking to a plan that meets the budget, whatever the budget is stated in.
+"""From a ranking to a plan within the budget, whatever the budget is stated in.
 
 Shares of filters, multiply-adds and parameters are counted; milliseconds are measured on the
 provider; points of accuracy are measured on held-out images after repair.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from torch import nn
-
-from ..checks import stated_budgets
+from ..budget import Budget
 from ..errors import GateError
-from ..mechanism.spectrum import Spectrum
-from ..mechanism.statistics import Statistics
-from ..options import BenchOptions, SelectOptions
-from ..selection.allocate import allocate
+from ..options import SelectOptions, Settings
+from ..selection.allocate import Layout, allocate
 from ..selection.criteria import Ranking
 from ..selection.round_widths import COARSEST, round_widths
 from ..selection.search import thinnest
-from ..structure.cost import CostModel
 from ..structure.cut import Cut
 from ..structure.plan import Plan
 from ..structure.surgery import remove
-from ..structure.units import Structure
+from .known import Case, Measured
 from .latency_budget import CLOSE, Found, Timed, Yardstick, search
+from .repair_and_check import top1_after_repair
 
 FAST, ANY = "the widths that are fast here", "any widths"
-"""What `--latency-ms` may build a network of."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What is known of a network before anything is ranked.
-
-    Attributes:
-        efficient: group -> the only widths that it may have; empty where all may be had.
-    """
-
-    structure: Structure
-    cost: CostModel
-    statistics: Statistics
-    spectrum: Spectrum
-    efficient: Mapping[str, Sequence[int]] = field(default_factory=dict)
+"""What a latency budget may build a network of."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +34,7 @@ class Fitted:
 
     Attributes:
         note: what a searched budget led to, in words; empty for one that is counted.
-        reference_ms: latency of the original that `--latency-ms` was measured by.
+        reference_ms: latency of the original that a latency budget was measured by.
     """
 
     plan: Plan
@@ -61,128 +42,117 @@ class Fitted:
     reference_ms: float | None = None
 
 
-@dataclass(frozen=True)
-class Trials:
-    """What a searched budget has measured, by the caller's functions.
-
-    Attributes:
-        top1_of: held-out accuracy of a plan after repair; original_top1: of the network that came
-            in. Fractions.
-        model, input_size, bench: what is timed, and how.
-    """
-
-    top1_of: Callable[[Plan], float]
-    original_top1: Callable[[], float]
-    model: nn.Module
-    input_size: tuple[int, int, int]
-    bench: BenchOptions
-
-
-def searches_widths(select: SelectOptions) -> bool:
+def searches_widths(budget: Budget, select: SelectOptions) -> bool:
     """Whether the widths that are fast on the benchmark's provider are to be tried."""
     chosen = select.multiple is not None or select.allocate == "uniform"
-    return select.latency_ms is not None and not chosen
+    return budget.kind == "latency_ms" and not chosen
 
 
-def plan_at(base: Measured, ranking: Ranking, select: SelectOptions) -> Plan:
-    """The plan for a budget that can be counted, of widths as round as it allows by default.
+def plan_within(
+    case: Case, measured: Measured, ranking: Ranking, budget: Budget, settings: Settings
+) -> Fitted:
+    """The plan for any budget: the one place that decides what each kind leads to.
 
     Raises:
         GateError: the budget cannot be met.
     """
-    if select.multiple is None and select.allocate != "uniform" and not base.efficient:
+    if budget.is_counted:
+        return Fitted(counted_plan(measured, ranking, budget, settings.select))
+    if budget.kind == "latency_ms":
+        return _within_latency(case, measured, ranking, budget.value, settings)
+    return _within_drop(case, measured, ranking, budget.value, settings.select)
+
+
+def counted_plan(
+    measured: Measured, ranking: Ranking, budget: Budget, select: SelectOptions
+) -> Plan:
+    """The plan for a counted budget, of widths as round as it allows by default.
+
+    Raises:
+        GateError: the budget cannot be met.
+    """
+    layout = Layout(select.allocate, select.multiple or 1, measured.efficient)
+    structure, cost, spectrum = measured.structure, measured.cost, measured.spectrum
+    if select.multiple is None and select.allocate != "uniform" and not measured.efficient:
         for coarsest in COARSEST:
-            round_only = replace(base, efficient=round_widths(base.structure, coarsest))
+            rounded = replace(layout, efficient=round_widths(structure, coarsest))
             with suppress(GateError):
-                return _allocated(round_only, ranking, select)
-    return _allocated(base, ranking, select)
+                return allocate(ranking, structure, cost, budget, rounded, spectrum)
+    return allocate(ranking, structure, cost, budget, layout, spectrum)
 
 
-def _allocated(base: Measured, ranking: Ranking, select: SelectOptions) -> Plan:
-    return allocate(
-        ranking,
-        base.structure,
-        base.cost,
-        keep=select.keep,
-        macs=select.macs,
-        params=select.params,
-        method=select.allocate,
-        spectrum=base.spectrum,
-        multiple=select.multiple or 1,
-        efficient=base.efficient,
-    )
-
-
-def fit(base: Measured, ranking: Ranking, select: SelectOptions, trials: Trials) -> Fitted:
-    """The plan for any budget.
-
-    Raises:
-        GateError: the budget cannot be met.
-    """
-    if stated_budgets(select):
-        return Fitted(plan_at(base, ranking, select))
-    if select.latency_ms is not None:
-        return _within_latency(base, ranking, select, trials, select.latency_ms)
-    assert select.max_drop is not None, "check_budget lets no job without a budget through"
+def _within_drop(
+    case: Case, measured: Measured, ranking: Ranking, points: float, select: SelectOptions
+) -> Fitted:
+    """The thinnest network whose held-out accuracy after repair is lower by at most so much."""
     share, plan = thinnest(
-        lambda macs: plan_at(base, ranking, replace(select, macs=macs)),
-        trials.top1_of,
-        trials.original_top1() - select.max_drop / 100,
+        lambda macs: counted_plan(measured, ranking, Budget("macs", macs), select),
+        lambda plan: top1_after_repair(case, measured, plan, with_repair=select.repair),
+        case.accuracy.top1 - points / 100,
     )
-    return Fitted(plan, f"--max-drop {select.max_drop} led to {share:.3f} of the MACs")
+    return Fitted(plan, f"`max_drop={points}` led to {share:.3f} of the MACs")
 
 
 def _within_latency(
-    base: Measured, ranking: Ranking, select: SelectOptions, trials: Trials, most_ms: float
+    case: Case, measured: Measured, ranking: Ranking, most_ms: float, settings: Settings
 ) -> Fitted:
-    """Of fast widths or of any, as held-out images decide; with `--hardware-widths` of fast ones.
+    """Of fast widths or of any, as held-out images decide; of fast ones where they were asked for.
 
     A kind of width with which the budget cannot be met loses; the last one says why.
     """
     found: dict[str, Found[Plan]] = {}
-    kinds = _kinds(base, select)
-    select = replace(select, multiple=select.multiple or 1)
+    kinds = _kinds_of_width(measured, settings.select)
+    select = replace(settings.select, multiple=settings.select.multiple or 1)
     with TemporaryDirectory(prefix="prune-dl-latency-") as folder:
-        yardstick = Yardstick.of(trials.model, trials.input_size, trials.bench, Path(folder))
+        yardstick = Yardstick.of(case.model, case.data.input_size, settings.bench, Path(folder))
         for kind, on in kinds.items():
             try:
-                found[kind] = _search(on, ranking, select, trials, yardstick, most_ms)
+                found[kind] = _search(_Timing(case, on, ranking, yardstick), select, most_ms)
             except GateError:
                 if not found and kind == list(kinds)[-1]:
                     raise
-    top1 = {kind: trials.top1_of(one.plan) for kind, one in found.items()}
+    top1 = {
+        kind: top1_after_repair(case, measured, one.plan, with_repair=select.repair)
+        for kind, one in found.items()
+    }
     best = max(top1, key=lambda kind: top1[kind])
     note = _words(most_ms, found[best], best, top1)
     return Fitted(found[best].plan, note, yardstick.reference_ms)
 
 
-def _kinds(base: Measured, select: SelectOptions) -> dict[str, Measured]:
-    kinds = {FAST: base} if base.efficient else {}
-    return kinds if select.hardware_widths else {**kinds, ANY: replace(base, efficient={})}
+def _kinds_of_width(measured: Measured, select: SelectOptions) -> dict[str, Measured]:
+    kinds = {FAST: measured} if measured.efficient else {}
+    return kinds if select.hardware_widths else {**kinds, ANY: replace(measured, efficient={})}
 
 
-def _search(
-    on: Measured,
-    ranking: Ranking,
-    select: SelectOptions,
-    trials: Trials,
-    yardstick: Yardstick,
-    most_ms: float,
-) -> Found[Plan]:
+@dataclass(frozen=True)
+class _Timing:
+    """What plans for one kind of width are made of, and timed with."""
+
+    case: Case
+    measured: Measured
+    ranking: Ranking
+    yardstick: Yardstick
+
+
+def _search(timing: _Timing, select: SelectOptions, most_ms: float) -> Found[Plan]:
+    """The widest plan that is fast enough."""
+    model, size = timing.case.model, timing.case.data.input_size
+
     def measure(plan: Plan, thorough: bool) -> Timed:
-        smaller = remove(trials.model, Cut(on.structure, plan))
-        return yardstick.measure(smaller, trials.input_size, thorough=thorough)
+        smaller = remove(model, Cut(timing.measured.structure, plan))
+        return timing.yardstick.measure(smaller, size, thorough=thorough)
 
     def plan_for(macs: float) -> Plan:
-        return plan_at(on, ranking, replace(select, macs=macs))
+        return counted_plan(timing.measured, timing.ranking, Budget("macs", macs), select)
 
-    return search(plan_for, measure, yardstick.reference_ms, most_ms)
+    return search(plan_for, measure, timing.yardstick.reference_ms, most_ms)
 
 
 def _words(most_ms: float, found: Found[Plan], best: str, top1: Mapping[str, float]) -> str:
     compared = ", ".join(f"{value:.2%} with {kind}" for kind, value in top1.items())
     near = "" if found.latency_ms >= CLOSE * most_ms else "; no plan was found nearer to the budget"
     return (
-        f"--latency-ms {most_ms:g} led to {found.share:.3f} of the MACs and "
+        f"`latency_ms={most_ms:g}` led to {found.share:.3f} of the MACs and "
         f"{found.latency_ms:.3g} ms, with {best} (held-out top-1 after repair: {compared}){near}"
     )

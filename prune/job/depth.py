@@ -1,27 +1,24 @@
-"""`--cut-depth`: take out the layers that bring no success rate, where that is the cheaper way.
+"""Less depth: take out the layers that do not improve probe accuracy, where that is the better way.
 
 Two ways are tried. The end goes: the first layer whose input already tells the labels as well as
-any later one, within the noise of the held-out images, and all behind it. Or residual branches go:
-those of blocks behind which the success rate is no higher than before them, one by one, as long as
+any later one, within the noise of the held-out images, and all after it. Or residual branches go:
+those of blocks after which the success rate is no higher than before them, one by one, as long as
 the network without them is as good within that noise. Either way the classifier is a linear probe
 of what is left, fitted in closed form to the original's answers.
 """
 
 import copy
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import sqrt
 
-import torch
 from torch import Tensor, nn
 
-from ..checks import stated_budgets
+from ..budget import Budget
 from ..errors import GateError, InputError
-from ..folder import Diary
 from ..forward import evaluating
-from ..inputs.split import DataSet
 from ..mechanism.spectrum import DepthPoint
-from ..options import SelectOptions
+from ..options import Settings
 from ..repair.least_squares import Residuals
 from ..repair.refit import PENALTY
 from ..repair.samples import inputs_of
@@ -29,22 +26,28 @@ from ..repair.visits import MAX_INPUTS
 from ..structure.cost import CostModel
 from ..structure.depth import DepthCut, cut_off, find_classifier, find_cut, residual_blocks
 from ..structure.tracing.trace import trace
-from .judge import BATCH_SIZE, example_of, held_out_accuracy
-from .plan import Amounts, Planned, check_removable, make_plan, trial_top1
+from .known import Amounts, Case, Planned
+from .plan import check_removable, make_plan
+from .repair_and_check import top1_after_repair
 
 PROBE_IMAGES = 5000
 """Training images that the new classifier is solved on."""
 
 
-def plan_at_best_depth(
-    model: nn.Module,
-    data: DataSet,
-    select: SelectOptions,
-    *,
-    device: torch.device,
-    seed: int,
-    diary: Diary,
-) -> Planned:
+@dataclass(frozen=True, eq=False)
+class Shorter:
+    """A network of less depth, and what was taken out of it.
+
+    Attributes:
+        name: what was taken out, in words.
+    """
+
+    name: str
+    case: Case
+    cut: DepthCut
+
+
+def plan_at_best_depth(case: Case, budget: Budget, settings: Settings) -> Planned:
     """The plan at whole depth, or that of a network of less depth where it wins.
 
     All meet the same budget, a share of the network that came in, and all are repaired; held-out
@@ -53,129 +56,115 @@ def plan_at_best_depth(
     Raises:
         UsageError, InputError, GateError: as `make_plan` does.
     """
-    whole = make_plan(model, data, select, device=device, seed=seed, diary=diary)
-
-    def top1_of(network: nn.Module, plan: Planned) -> float:
-        repair = select.repair
-        return trial_top1(network, data, plan.measured, plan.plan, device, with_repair=repair)
-
-    best, top1 = whole, {"whole depth": top1_of(model, whole)}
-    shorter = _of_less_depth(model, data, whole, device)
+    whole = make_plan(case, budget, settings)
+    best, top1 = whole, {"whole depth": _top1(case, whole, settings)}
+    notes: list[str] = []
+    shorter = of_less_depth(case, whole)
     if not shorter:
-        diary.warnings.append("--cut-depth: no layer can be cut off; the depth stays as it was")
-        return whole
-    for name, (network, cut) in shorter.items():
+        note = "`cut_depth`: no layer can be cut off; the depth stays as it was"
+        return replace(whole, notes=(*whole.notes, note))
+    for one in shorter:
         try:
-            budget = _budget_of(network, data, select, whole.original, device)
-            plan = make_plan(network, data, budget, device=device, seed=seed, diary=diary)
+            plan = make_plan(one.case, _same_budget(one.case, budget, whole.original), settings)
         except GateError as error:
-            diary.warnings.append(f"--cut-depth: {name}, {error}")
+            notes.append(f"`cut_depth`: {one.name}, {error}")
             continue
-        top1[name] = top1_of(network, plan)
-        if top1[name] >= max(top1.values()):
-            best = replace(plan, original=whole.original, cut=cut)
-    return replace(best, depth_top1=top1) if len(top1) > 1 else whole
+        notes += plan.notes
+        top1[one.name] = _top1(one.case, plan, settings)
+        if top1[one.name] >= max(top1.values()):
+            best = replace(plan, original=whole.original, depth=one.cut)
+    told = (*whole.notes, *notes)
+    return replace(best, notes=told, depth_top1=top1 if len(top1) > 1 else {})
 
 
-def _of_less_depth(
-    model: nn.Module, data: DataSet, planned: Planned, device: torch.device
-) -> dict[str, tuple[nn.Module, DepthCut]]:
-    """Copies of the network to compare, by what was taken out, in words."""
-    found: dict[str, tuple[nn.Module, DepthCut]] = {}
-    end = shorten(model, data, planned, device)
-    if end is not None:
-        found[f"cut off at {end[1].passed[0]}"] = end
-    fewer = without_branches(model, data, planned, device)
-    if fewer is not None:
-        found[f"without the branches of {', '.join(fewer[1].passed)}"] = fewer
-    return found
+def _top1(case: Case, planned: Planned, settings: Settings) -> float:
+    with_repair = settings.select.repair
+    return top1_after_repair(case, planned.measured, planned.plan, with_repair=with_repair)
 
 
-def _budget_of(
-    shorter: nn.Module,
-    data: DataSet,
-    select: SelectOptions,
-    original: Amounts,
-    device: torch.device,
-) -> SelectOptions:
+def of_less_depth(case: Case, planned: Planned) -> list[Shorter]:
+    """Copies of the network to compare."""
+    found = (without_end(case, planned), without_branches(case, planned))
+    return [one for one in found if one is not None]
+
+
+def _same_budget(shorter: Case, budget: Budget, original: Amounts) -> Budget:
     """The same budget as a share of the shorter network."""
-    structure = trace(shorter, example_of(data, device))
+    structure = trace(shorter.model, shorter.example)
     check_removable(structure)
-    cost = CostModel.of(shorter, structure)
+    cost = CostModel.of(shorter.model, structure)
     now = Amounts.of(cost, [len(group.units) for group in structure.groups])
-    ((name, share),) = stated_budgets(select).items()
-    return replace(select, **{name: min(1.0, share * getattr(original, name) / getattr(now, name))})
+    share = budget.value * getattr(original, budget.kind) / getattr(now, budget.kind)
+    return Budget(budget.kind, min(1.0, share))
 
 
-def shorten(
-    model: nn.Module, data: DataSet, planned: Planned, device: torch.device
-) -> tuple[nn.Module, DepthCut] | None:
-    """A copy of the network that ends where its success rate is reached; None where nowhere can.
+def without_end(case: Case, planned: Planned) -> Shorter | None:
+    """The network that ends where its success rate is reached; None where nowhere can.
 
     The input is untouched.
     """
-    for layer in layers_without_gain(planned.spectrum.depth, data.held_out.num_images):
+    depth = planned.measured.spectrum.depth
+    for layer in layers_without_gain(depth, case.data.held_out.num_images):
         try:
-            cut = find_cut(model, layer, example_of(data, device))
+            cut = find_cut(case.model, layer, case.example)
         except InputError:
             continue
         if cut.num_features > MAX_INPUTS:
             continue
-        shorter = copy.deepcopy(model)
-        cut_off(shorter, cut)
-        batches = data.train.batches(BATCH_SIZE, device=device, limit=PROBE_IMAGES)
-        fit_classifier(shorter, model, cut.classifier, [images for images, _ in batches])
-        return shorter, cut
+        images = [images for images, _ in case.training(PROBE_IMAGES)]
+        return Shorter(f"cut off at {cut.passed[0]}", case.of(_shortened(case, cut, images)), cut)
     return None
 
 
-def without_branches(
-    model: nn.Module, data: DataSet, planned: Planned, device: torch.device
-) -> tuple[nn.Module, DepthCut] | None:
-    """A copy of the network without the residual branches that bring nothing; None without any.
+def without_branches(case: Case, planned: Planned) -> Shorter | None:
+    """The network without the residual branches that bring nothing; None without any.
 
     The input is untouched.
     """
-    example = example_of(data, device)
+    depth = planned.measured.spectrum.depth
     blocks = blocks_without_gain(
-        planned.spectrum.depth, residual_blocks(model, example), data.held_out.num_images
+        depth, residual_blocks(case.model, case.example), case.data.held_out.num_images
     )
     if not blocks:
         return None
     try:
-        classifier, num_features = find_classifier(model, example)
+        classifier, num_features = find_classifier(case.model, case.example)
     except InputError:
         return None
-    whole = held_out_accuracy(model, data, device)
-    least = whole.top1 - noise_of(whole.top1, whole.total)
-    batches = data.train.batches(BATCH_SIZE, device=device, limit=PROBE_IMAGES)
-    images = [images for images, _ in batches]
-    best: tuple[nn.Module, DepthCut] | None = None
+    least = case.accuracy.top1 - noise_of(case.accuracy.top1, case.accuracy.total)
+    images = [images for images, _ in case.training(PROBE_IMAGES)]
+    best: Shorter | None = None
     for block in blocks:
-        cut = DepthCut((*(best[1].passed if best else ()), block), classifier, num_features)
-        shorter = copy.deepcopy(model)
-        cut_off(shorter, cut)
-        fit_classifier(shorter, model, classifier, images)
-        if held_out_accuracy(shorter, data, device).top1 >= least:
-            best = shorter, cut
+        cut = DepthCut((*(best.cut.passed if best else ()), block), classifier, num_features)
+        shorter = case.of(_shortened(case, cut, images))
+        if shorter.accuracy.top1 >= least:
+            best = Shorter(f"without the branches of {', '.join(cut.passed)}", shorter, cut)
     return best
+
+
+def _shortened(case: Case, cut: DepthCut, images: Sequence[Tensor]) -> nn.Module:
+    """A copy of the network without what the cut takes, its classifier solved again."""
+    shorter = copy.deepcopy(case.model)
+    cut_off(shorter, cut)
+    fit_classifier(shorter, case.model, cut.classifier, images)
+    return shorter
 
 
 def blocks_without_gain(
     depth: Sequence[DepthPoint], blocks: Sequence[str], num_images: int
 ) -> list[str]:
-    """Blocks behind which the success rate is no higher than before them, least gain first.
+    """Blocks after which the success rate is no higher than before them, least gain first.
 
     Within one standard error of a rate over `num_images` images. The rate before a block is that of
-    its first reader, the rate behind it that of the first reader that runs after its own.
+    its first reader, the rate after it that of the first reader that runs after its own.
     """
     gains: dict[str, float] = {}
     noise = noise_of(max((point.success_rate for point in depth), default=0.0), num_images)
     for block in blocks:
         inside = [i for i, point in enumerate(depth) if point.reader.startswith(f"{block}.")]
         if inside and inside[-1] + 1 < len(depth):
-            before, behind = depth[inside[0]], depth[inside[-1] + 1]
-            gains[block] = behind.success_rate - before.success_rate
+            before, after = depth[inside[0]], depth[inside[-1] + 1]
+            gains[block] = after.success_rate - before.success_rate
     return sorted((x for x in gains if gains[x] <= noise), key=lambda x: gains[x])
 
 

@@ -1,4 +1,4 @@
-"""What choices are made on: held-out images, the same ones every time.
+"""Whether a retraining paid: held-out images decide, or the same ones zoomed.
 
 A checkpoint that was trained elsewhere has often learned the held-out images too. Every network
 that was made of it without training knows them just as well, so such networks can be compared. A
@@ -13,38 +13,18 @@ from math import sqrt
 from statistics import NormalDist
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from ...evaluate.measure.accuracy import Accuracy, measure_accuracy
-from ..inputs.split import Batch, DataSet, Split
+from ..inputs.split import Batch, Split
+from .known import HELD_OUT_IMAGES, Case
 
-BATCH_SIZE = 250
-EXAMPLES = 8
-HELD_OUT_IMAGES = 2000
-"""Held-out images that choices are made on: a seeded part where there are more."""
 ZOOM = 0.75
-"""Share of height and width that is left of a zoomed image, before it is enlarged again."""
+"""Share of height and width that is left of a zoomed image, before it is enlarged again: enough to
+be unknown, little enough to be the same picture."""
 CONFIDENCE = 0.95
 """With which held-out images have to be harder than training images to count as unknown."""
-
-
-def example_of(data: DataSet, device: torch.device) -> Tensor:
-    """A few held-out images: what the structure is traced with and the certificate checked on."""
-    images, _ = next(iter(data.held_out.batches(EXAMPLES, device=device)))
-    return images
-
-
-def held_out_accuracy(model: nn.Module, data: DataSet, device: torch.device) -> Accuracy:
-    """Accuracy on the held-out images that choices are made on."""
-    limit = min(data.held_out.num_images, HELD_OUT_IMAGES)
-    return measure_accuracy(model, data.held_out, device=device, limit=limit)
-
-
-def training_accuracy(model: nn.Module, data: DataSet, device: torch.device) -> Accuracy:
-    """Accuracy on a seeded part of the training images, as many, not augmented."""
-    limit = min(data.train.num_images, HELD_OUT_IMAGES)
-    return measure_accuracy(model, data.train, device=device, limit=limit)
 
 
 @dataclass(frozen=True)
@@ -88,12 +68,6 @@ def zoom(images: Tensor) -> Tensor:
     return functional.interpolate(middle, (height, width), mode="bilinear")
 
 
-def zoomed_accuracy(model: nn.Module, data: DataSet, device: torch.device) -> Accuracy:
-    """Accuracy on the same held-out images, zoomed."""
-    limit = min(data.held_out.num_images, HELD_OUT_IMAGES)
-    return measure_accuracy(model, Zoomed(data.held_out), device=device, limit=limit)
-
-
 def may_know(training: Accuracy, held_out: Accuracy) -> bool:
     """Whether a network may have learned its held-out images: it finds them no harder.
 
@@ -111,26 +85,32 @@ def may_know(training: Accuracy, held_out: Accuracy) -> bool:
     return gap <= NormalDist().inv_cdf(CONFIDENCE) * noise
 
 
-def has_learned_held_out(original: nn.Module, data: DataSet, device: torch.device) -> bool:
+def has_learned_held_out(original: Case) -> bool:
     """Whether the held-out images have to be zoomed before they judge what was retrained.
 
     Never for inputs that are no images, and cannot be zoomed.
     """
-    if example_of(data, device).ndim != 4:
+    if original.example.ndim != 4:
         return False
-    training = training_accuracy(original, data, device)
-    return may_know(training, held_out_accuracy(original, data, device))
+    return may_know(_accuracy(original, original.data.train), original.accuracy)
 
 
-def retraining_paid(
-    original: nn.Module,
-    before: nn.Module,
-    after: nn.Module,
-    held_out: dict[str, Accuracy],
-    data: DataSet,
-    device: torch.device,
-) -> tuple[bool, str]:
-    """Whether the retrained network is the better one, and what has to be said about it.
+def _accuracy(case: Case, split: Split) -> Accuracy:
+    """Of a seeded part of any split, as many images as choices are made on."""
+    limit = min(split.num_images, HELD_OUT_IMAGES)
+    return measure_accuracy(case.model, split, device=case.device, limit=limit)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the retrained network is the better one, and what has to be said about it."""
+
+    paid: bool
+    note: str = ""
+
+
+def judge_retraining(original: Case, before: Case, after: Case) -> Verdict:
+    """Whether a retraining paid.
 
     Held-out images decide; but where they say no and the original may have learned them, they
     decide zoomed.
@@ -138,20 +118,21 @@ def retraining_paid(
     Args:
         original: whose training the held-out images may have been part of.
         before, after: the network that was retrained, and what came of it.
-        held_out: accuracies of "repaired" (before) and "retrained" (after).
     """
-    old, new = held_out["repaired"], held_out["retrained"]
+    old, new = before.accuracy, after.accuracy
     if new.top1 >= old.top1:
-        return True, ""
+        return Verdict(True)
     figures = f"held-out top-1 {new.top1:.4f} after it, {old.top1:.4f} before it"
-    if not has_learned_held_out(original, data, device):
-        return False, f"retraining was dropped: {figures}"
-    old, new = (zoomed_accuracy(network, data, device) for network in (before, after))
+    if not has_learned_held_out(original):
+        return Verdict(False, f"retraining was dropped: {figures}")
+    zoomed = Zoomed(original.data.held_out)
+    old, new = _accuracy(before, zoomed), _accuracy(after, zoomed)
     seen = f"{new.top1:.4f} after it, {old.top1:.4f} before it on the same images zoomed"
     if new.top1 <= old.top1:
-        return False, f"retraining was dropped: {figures}; {seen}"
-    return True, (
+        return Verdict(False, f"retraining was dropped: {figures}; {seen}")
+    return Verdict(
+        True,
         "retraining was judged on zoomed images: the original finds held-out images no harder than "
         "training images, so it has probably learned them, and their figures flatter what was not "
-        f"retrained ({figures}; {seen})"
+        f"retrained ({figures}; {seen})",
     )

@@ -4,144 +4,78 @@ network + data -> structure -> statistics, spectrum -> ranking -> plan
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-
-import numpy as np
-import torch
-from torch import Tensor, nn
 
 from ...evaluate.measure.widths import efficient_widths
-from ..checks import check_budget, stated_budgets
+from ..budget import Budget
+from ..checks import check_criterion
 from ..errors import InputError
-from ..folder import Diary
 from ..inputs.callables import import_callable, is_callable_name
-from ..inputs.split import DataSet
-from ..mechanism.spectrum import Spectrum, measure
-from ..mechanism.statistics import Statistics
-from ..options import BenchOptions, SelectOptions
+from ..mechanism.spectrum import measure
+from ..options import SelectOptions, Settings
 from ..selection.criteria import Ranking, rank
 from ..selection.search import contest
 from ..structure.cost import CostModel
-from ..structure.cut import Cut
-from ..structure.depth import DepthCut
-from ..structure.plan import Plan
-from ..structure.surgery import remove
 from ..structure.tracing.trace import trace
 from ..structure.units import Structure
-from .budget import Measured, Trials, fit, plan_at, searches_widths
-from .judge import BATCH_SIZE, HELD_OUT_IMAGES, example_of, held_out_accuracy
-from .repair_and_check import mend
+from .budget import counted_plan, plan_within, searches_widths
+from .known import HELD_OUT_IMAGES, Case, Measured, Planned
+from .repair_and_check import top1_after_repair
+
+CONTEST_BUDGET = Budget("macs", 0.5)
+"""At which criteria are compared where the budget itself is searched: where they differ most."""
 
 
-@dataclass(frozen=True)
-class Amounts:
-    """What a network has: removable filters, multiply-adds of one image, parameters."""
-
-    keep: int
-    macs: int
-    params: int
-
-    @staticmethod
-    def of(cost: CostModel, widths: Sequence[int]) -> "Amounts":
-        """Counts for any widths of the groups."""
-        widths_G = np.array(widths, dtype=np.int64)
-        return Amounts(int(widths_G.sum()), cost.macs(widths_G), cost.params(widths_G))
-
-
-@dataclass(frozen=True)
-class Planned:
-    """Everything known before the first filter goes.
-
-    Attributes:
-        model: the network that all of it speaks of: the one that came in, unless it was cut off.
-        original: counts of the network that came in.
-        cut: how it was cut off in depth.
-        depth_top1: held-out accuracy after repair at every depth that was compared.
-        efficient: group -> the only widths that it may have, where hardware widths were asked for.
-        reference_ms: latency of the original that `--latency-ms` was measured by.
-    """
-
-    model: nn.Module
-    structure: Structure
-    cost: CostModel
-    statistics: Statistics
-    spectrum: Spectrum
-    ranking: Ranking
-    plan: Plan
-    original: Amounts
-    cut: DepthCut | None = None
-    depth_top1: Mapping[str, float] = field(default_factory=dict)
-    efficient: Mapping[str, Sequence[int]] = field(default_factory=dict)
-    reference_ms: float | None = None
-
-    @property
-    def measured(self) -> Measured:
-        """What was known before anything was ranked."""
-        return Measured(self.structure, self.cost, self.statistics, self.spectrum, self.efficient)
-
-    def left(self) -> Amounts:
-        """What the plan leaves."""
-        return Amounts.of(self.cost, [len(layer.kept) for layer in self.plan.layers])
-
-
-def make_plan(
-    model: nn.Module,
-    data: DataSet,
-    select: SelectOptions,
-    *,
-    device: torch.device,
-    seed: int,
-    diary: Diary,
-    bench: BenchOptions | None = None,
-) -> Planned:
+def make_plan(case: Case, budget: Budget, settings: Settings) -> Planned:
     """Trace, measure, rank and allocate. Reads training and held-out images, changes nothing.
 
-    Args:
-        bench: how latency is measured where `select.latency_ms` is the budget.
-
     Raises:
+        UsageError: an unknown criterion.
         InputError: the network has nothing that can be removed.
         GateError: the budget cannot be met.
     """
-    check_budget(select)
+    select = settings.select
+    check_criterion(select.rank)
     if is_callable_name(select.rank):
         import_callable(select.rank)  # what cannot be imported fails before the measurement
-    with diary.stage("trace"):
-        structure = trace(model, example_of(data, device))
-        cost = CostModel.of(model, structure)
-    check_removable(structure)
-    with diary.stage("measure") as progress:
-        statistics, spectrum = measure(
-            model,
-            structure,
-            data.train.batches(BATCH_SIZE, device=device, limit=select.images),
-            data.held_out.batches(BATCH_SIZE, device=device, limit=HELD_OUT_IMAGES),
-            len(data.labels),
-            device=device,
-            progress=progress,
-        )
-    bench = bench or BenchOptions()
-    efficient = _efficient(model, structure, example_of(data, device), select, bench, diary)
-    base = Measured(structure, cost, statistics, spectrum, efficient)
-    with diary.stage("rank"):
-        ranking = _ranking(model, data, base, select, device=device, seed=seed, diary=diary)
-    with diary.stage("allocate"):
-        trials = trials_of(model, data, base, bench, device, with_repair=select.repair)
-        fitted = fit(base, ranking, select, trials)
-    diary.warnings += [fitted.note] if fitted.note else []
-    whole = Amounts.of(cost, [len(group.units) for group in structure.groups])
+    measured = measure_network(case, budget, settings)
+    with case.log.stage("rank"):
+        ranking, tried = choose_ranking(case, measured, budget, select)
+    with case.log.stage("allocate"):
+        fitted = plan_within(case, measured, ranking, budget, settings)
     return Planned(
-        model,
-        structure,
-        cost,
-        statistics,
-        spectrum,
+        case.model,
+        measured,
         ranking,
         fitted.plan,
-        whole,
-        efficient=efficient,
+        measured.whole,
+        contest=tried,
         reference_ms=fitted.reference_ms,
+        notes=(fitted.note,) if fitted.note else (),
     )
+
+
+def measure_network(case: Case, budget: Budget, settings: Settings) -> Measured:
+    """Trace a network and run the images through it once.
+
+    Raises:
+        InputError: the network has nothing that can be removed.
+    """
+    with case.log.stage("trace"):
+        structure = trace(case.model, case.example)
+        cost = CostModel.of(case.model, structure)
+    check_removable(structure)
+    with case.log.stage("measure") as progress:
+        statistics, spectrum = measure(
+            case.model,
+            structure,
+            case.training(settings.select.images),
+            case.held_out(HELD_OUT_IMAGES),
+            case.num_labels,
+            device=case.device,
+            progress=progress,
+        )
+    efficient = _efficient(case, structure, budget, settings)
+    return Measured(structure, cost, statistics, spectrum, efficient)
 
 
 def check_removable(structure: Structure) -> None:
@@ -152,23 +86,19 @@ def check_removable(structure: Structure) -> None:
 
 
 def _efficient(
-    model: nn.Module,
-    structure: Structure,
-    example: Tensor,
-    select: SelectOptions,
-    bench: BenchOptions,
-    diary: Diary,
+    case: Case, structure: Structure, budget: Budget, settings: Settings
 ) -> Mapping[str, Sequence[int]]:
     """Widths that every group may have, where they should be fast on some provider."""
-    searched = bench.provider if searches_widths(select) else None
+    select, bench = settings.select, settings.bench
+    searched = bench.provider if searches_widths(budget, select) else None
     provider = select.hardware_widths or searched
     if provider is None:
         return {}
-    with diary.stage("widths") as progress:
+    with case.log.stage("widths") as progress:
         return efficient_widths(
-            model,
+            case.model,
             structure,
-            example,
+            case.example,
             provider=provider,
             batch_size=bench.latency_batch,
             threads=bench.threads,
@@ -176,70 +106,33 @@ def _efficient(
         )
 
 
-def _ranking(
-    model: nn.Module,
-    data: DataSet,
-    base: Measured,
-    select: SelectOptions,
-    *,
-    device: torch.device,
-    seed: int,
-    diary: Diary,
-) -> Ranking:
-    """As `--rank` says, or as held-out images decide (auto)."""
+def choose_ranking(
+    case: Case, measured: Measured, budget: Budget, select: SelectOptions
+) -> tuple[Ranking, dict[str, float]]:
+    """The ranking that was asked for; or, for "auto", the one that held-out images are for.
 
-    def rank_by(criterion: str) -> Ranking:
-        return rank(
-            criterion,
-            model,
-            base.structure,
-            statistics=base.statistics,
-            spectrum=base.spectrum,
-            batches=data.train.batches(BATCH_SIZE, device=device, limit=select.images // 4),
-            seed=seed,
-        )
-
+    Returns:
+        the ranking, and the held-out accuracy of every criterion that was tried, best first.
+    """
     if select.rank != "auto":
-        return rank_by(select.rank)
-    budget = select if stated_budgets(select) else replace(select, macs=0.5)
+        return rank_by(case, measured, select.rank, select), {}
+    at = budget if budget.is_counted else CONTEST_BUDGET
     trials = contest(
-        rank_by,
-        lambda ranking: plan_at(base, ranking, budget),
-        lambda plan: trial_top1(model, data, base, plan, device, with_repair=select.repair),
+        lambda criterion: rank_by(case, measured, criterion, select),
+        lambda ranking: counted_plan(measured, ranking, at, select),
+        lambda plan: top1_after_repair(case, measured, plan, with_repair=select.repair),
     )
-    diary.contest.update({trial.criterion: trial.top1 for trial in trials})
-    return trials[0].ranking
+    return trials[0].ranking, {trial.criterion: trial.top1 for trial in trials}
 
 
-def trials_of(
-    model: nn.Module,
-    data: DataSet,
-    base: Measured,
-    bench: BenchOptions,
-    device: torch.device,
-    *,
-    with_repair: bool = True,
-) -> Trials:
-    """What a searched budget needs to have measured."""
-    return Trials(
-        top1_of=lambda plan: trial_top1(model, data, base, plan, device, with_repair=with_repair),
-        original_top1=lambda: held_out_accuracy(model, data, device).top1,
-        model=model,
-        input_size=data.input_size,
-        bench=bench,
+def rank_by(case: Case, measured: Measured, criterion: str, select: SelectOptions) -> Ranking:
+    """The units of every group ordered by one criterion."""
+    return rank(
+        criterion,
+        case.model,
+        measured.structure,
+        statistics=measured.statistics,
+        spectrum=measured.spectrum,
+        batches=case.training(select.images // 4),
+        seed=case.seed,
     )
-
-
-def trial_top1(
-    model: nn.Module,
-    data: DataSet,
-    base: Measured,
-    plan: Plan,
-    device: torch.device,
-    *,
-    with_repair: bool = True,
-) -> float:
-    """Held-out accuracy of what a job makes of the plan without a gradient step; a fraction."""
-    removed = remove(model, Cut(base.structure, plan))
-    mended = mend(model, removed, data, base, plan, device=device, with_repair=with_repair)
-    return mended.accuracy.top1

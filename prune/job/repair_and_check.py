@@ -3,122 +3,121 @@
 removed -> repaired -> refitted, or with new batch-norm statistics
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import torch
 from torch import nn
 
 from ...evaluate.measure.accuracy import Accuracy
-from ..inputs.split import DataSet
 from ..mechanism.statistics import collect
 from ..repair.norms import find_norm_behind, reestimate_norms
 from ..repair.refit import refit
 from ..repair.repair import repair
 from ..structure.cut import Cut
 from ..structure.plan import Plan
-from .budget import Measured
-from .judge import BATCH_SIZE, example_of, held_out_accuracy
+from ..structure.surgery import remove
+from .known import Case, Measured
 
 NOTHING, REPAIRED, REFITTED = "nothing", "repair", "repair + refit"
 REFIT_IMAGES = 2000
-"""Training images that layers are solved again on."""
+"""Training images that layers are solved again on: they give every layer the rows it is solved with
+(`repair/visits.py`), and fit into memory."""
 NORM_IMAGES = 2000
 """Training images that BN statistics are re-estimated from."""
 CHECK_IMAGES = 500
-"""Held-out images that every single layer is checked on."""
+"""Held-out images that every single layer is checked on: two batches, so that a check of all layers
+costs little next to the repair itself."""
 
 
 @dataclass(frozen=True)
-class Mended:
+class Repaired:
     """The best of what can be done, and what was tried.
 
     Attributes:
-        applied: what was done to `network`, in words.
-        before, accuracy: on held-out images, as it was removed and of `network`.
+        applied: what was done to the network, in words.
+        case: the network that came of it, with its held-out accuracy.
+        before: held-out accuracy as it was removed.
         top1: held-out accuracy of everything that was tried, by name; fractions.
-        left: what was not done where, and why, a line each.
+        notes: what was not done where, and why, a line each.
     """
 
-    network: nn.Module
+    case: Case
     applied: str
     before: Accuracy
-    accuracy: Accuracy
     top1: dict[str, float]
-    left: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def model(self) -> nn.Module:
+        """The network that came of it."""
+        return self.case.model
+
+    def tried(self, name: str, model: nn.Module, *, margin: int = 0) -> "Repaired":
+        """After one more try, which wins with so many more hits than the best so far, or more."""
+        case = self.case.of(model)
+        now = replace(self, top1={**self.top1, name: case.accuracy.top1})
+        if case.accuracy.correct >= self.case.accuracy.correct + margin:
+            return replace(now, case=case, applied=name)
+        return now
 
 
-def mend(
-    model: nn.Module,
-    removed: nn.Module,
-    data: DataSet,
-    base: Measured,
-    plan: Plan,
-    *,
-    device: torch.device,
-    with_repair: bool = True,
-) -> Mended:
+def repair_and_check(
+    case: Case, measured: Measured, cut: Cut, removed: nn.Module, *, with_repair: bool = True
+) -> Repaired:
     """The best on held-out images of: as it is, repaired, refitted; or with new BN statistics.
 
     A stage that loses to the one before it is left out. Repair and refit win where they are equal,
     new BN statistics do not.
 
     Args:
-        model, removed: the network that came in, and what removing made of it; neither changes.
-        base: what was measured on `model`.
+        case: the network that the filters were removed from; neither network changes.
+        measured: what was measured on it.
+        removed: what removing made of it.
         with_repair: without it, only new BN statistics are tried.
     """
-    accuracy = held_out_accuracy(removed, data, device)
-    best, applied = removed, NOTHING
-    tried = {NOTHING: accuracy}
-    left: list[str] = []
-
-    def judge(name: str, network: nn.Module, margin: int = 0) -> None:
-        nonlocal best, applied, accuracy
-        tried[name] = found = held_out_accuracy(network, data, device)
-        if found.correct >= accuracy.correct + margin:
-            best, applied, accuracy = network, name, found
-
+    start = case.of(removed)
+    best = Repaired(start, NOTHING, start.accuracy, {NOTHING: start.accuracy.top1})
     if with_repair:
-        for name, network in _mended(model, removed, data, base, plan, device, left):
-            judge(name, network)
-    if with_repair and applied == NOTHING:
-        left.append("repair was dropped: held-out images were no better with it")
-    if applied != REFITTED:  # whose layers already answer with the original's mean and variance
-        batches = data.train.batches(BATCH_SIZE, device=device, limit=NORM_IMAGES, shuffle_seed=0)
-        judge(f"{applied} + BN re-estimated", reestimate_norms(best, batches, device), 1)
-    top1 = {name: found.top1 for name, found in tried.items()}
-    return Mended(best, applied, tried[NOTHING], accuracy, top1, tuple(left))
+        best = _with_repair(case, measured, cut, best)
+    if (
+        best.applied != REFITTED
+    ):  # whose layers already answer with the original's mean and variance
+        batches = case.training(NORM_IMAGES, shuffle_seed=0)
+        fresh = reestimate_norms(best.model, batches, case.device)
+        best = best.tried(f"{best.applied} + BN re-estimated", fresh, margin=1)
+    return best
 
 
-def _mended(
-    model: nn.Module,
-    removed: nn.Module,
-    data: DataSet,
-    base: Measured,
-    plan: Plan,
-    device: torch.device,
-    left: list[str],
-) -> Iterator[tuple[str, nn.Module]]:
-    """The network repaired from the original's statistics, then refitted on its own inputs."""
-    norms = find_norm_behind(model, example_of(data, device))
-    structure = base.structure
-    checks = list(data.held_out.batches(BATCH_SIZE, device=device, limit=CHECK_IMAGES))
-    others = collect(model, structure.readers, checks, len(data.labels), device=device)
+def _with_repair(case: Case, measured: Measured, cut: Cut, best: Repaired) -> Repaired:
+    """Repaired from the original's statistics, then refitted on its own inputs, where it pays."""
+    norms = find_norm_behind(case.model, case.example)
+    checks = list(case.held_out(CHECK_IMAGES))
+    others = collect(case.model, cut.structure.readers, checks, case.num_labels, device=case.device)
     repaired, done = repair(
-        removed,
-        model,
-        Cut(structure, plan),
-        base.statistics,
+        best.model,
+        case.model,
+        cut,
+        measured.statistics,
         norm_behind=norms,
         held_out=others.moments,
     )
-    left += [f"not repaired: {layer}: {why}" for layer, why in done.left.items()]
-    yield REPAIRED, repaired
-    batches = data.train.batches(BATCH_SIZE, device=device, limit=REFIT_IMAGES, shuffle_seed=0)
-    images = [images for images, _ in batches]
-    refitted, notes = refit(
-        repaired, model, Cut(structure, plan), images, norm_behind=norms, held_out=checks[0][0]
+    notes = [f"not repaired: {layer}: {why}" for layer, why in done.left.items()]
+    best = best.tried(REPAIRED, repaired)
+    images = [images for images, _ in case.training(REFIT_IMAGES, shuffle_seed=0)]
+    refitted, found = refit(
+        repaired, case.model, cut, images, norm_behind=norms, held_out=checks[0][0]
     )
-    left += [f"not refitted: {layer}: {why}" for layer, why in notes.left.items()]
-    yield REFITTED, refitted
+    notes += [f"not refitted: {layer}: {why}" for layer, why in found.left.items()]
+    best = best.tried(REFITTED, refitted)
+    if best.applied == NOTHING:
+        notes.append("repair was dropped: held-out images were no better with it")
+    return replace(best, notes=tuple(notes))
+
+
+def top1_after_repair(
+    case: Case, measured: Measured, plan: Plan, *, with_repair: bool = True
+) -> float:
+    """Held-out accuracy of what a job makes of the plan without a gradient step; a fraction."""
+    cut = Cut(measured.structure, plan)
+    removed = remove(case.model, cut)
+    found = repair_and_check(case, measured, cut, removed, with_repair=with_repair)
+    return found.case.accuracy.top1

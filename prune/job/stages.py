@@ -1,28 +1,28 @@
-"""Act on a plan: the smaller network, each stage in turn. Nothing here writes files; `job` does.
+"""Act on a plan: the smaller network, each stage in turn. Nothing here writes files.
 
 plan -> removed -> repaired -> retrained
 """
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from ...evaluate.measure.accuracy import Accuracy
 from ..errors import PruneError
-from ..folder import Diary
-from ..inputs.split import DataSet, Split
-from ..options import RetrainOptions, SelectOptions
+from ..inputs.split import Split
+from ..options import RetrainOptions, Settings
 from ..structure.certificate import Certificate, certify
-from ..structure.cut import Cut
 from ..structure.surgery import remove
 from ..training.train import Training, fit, retraining
-from .judge import Zoomed, example_of, has_learned_held_out, held_out_accuracy, retraining_paid
-from .plan import Planned
-from .repair_and_check import mend
+from .judge import Zoomed, has_learned_held_out, judge_retraining
+from .known import Case, Planned
+from .repair_and_check import repair_and_check
+
+Note = str | int | float | bool | None
 
 
 @dataclass(frozen=True)
@@ -31,110 +31,117 @@ class Outcome:
 
     Attributes:
         removed, repaired, final: after each stage; the same object where a stage was not run.
-        held_out: accuracy on the held-out part, by stage.
-        notes: what repair and its checks decided, in words or numbers.
+        held_out: accuracy on the held-out part, by stage: original, removed, repaired, final; and
+            retrained, where that was done, whether it was delivered or not.
+        facts: what repair and its checks decided, in words or numbers.
+        notes: every compromise, a line each.
     """
 
     removed: nn.Module
     repaired: nn.Module
     final: nn.Module
     certificate: Certificate
-    held_out: dict[str, Accuracy]
-    notes: dict[str, str | int | float | bool | None] = field(default_factory=dict)
+    held_out: Mapping[str, Accuracy]
+    facts: Mapping[str, Note] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def carry_out(
-    model: nn.Module,
-    data: DataSet,
     planned: Planned,
-    select: SelectOptions,
-    retrain: RetrainOptions,
-    *,
-    device: torch.device,
-    seed: int,
-    diary: Diary,
+    settings: Settings,
+    original: Case,
     checkpoint: Path | None = None,
-    teacher: nn.Module | None = None,
 ) -> Outcome:
-    """Remove, prove, repair, retrain. The network that was given is never changed.
+    """Remove, prove, repair, retrain. The network that was planned for is never changed.
 
     Every choice (repair or not, new BN statistics or not, retrained or not) is made on held-out
-    images; the test part is not touched. `teacher` is whom a retraining learns from, the network
-    itself by default.
+    images; the test part is not touched.
+
+    Args:
+        original: the network that came in, whom a retraining learns from, and its data.
+        checkpoint: where a retraining keeps its state; None for nowhere.
 
     Raises:
         PruneError: removing was not the same as masking: a bug, and nothing is delivered.
     """
-    with diary.stage("remove"):
-        removed = remove(model, Cut(planned.structure, planned.plan))
-        certificate = certify(
-            model, removed, Cut(planned.structure, planned.plan), example_of(data, device)
-        )
+    case, cut = original.of(planned.model), planned.cut
+    with case.log.stage("remove"):
+        removed = remove(case.model, cut)
+        certificate = certify(case.model, removed, cut, case.example)
     if certificate.applies and not certificate.ok:
         raise PruneError(f"removing filters was not exact ({certificate.reason}); please report it")
-    with diary.stage("repair"):
-        mended = mend(
-            model,
-            removed,
-            data,
-            planned.measured,
-            planned.plan,
-            device=device,
-            with_repair=select.repair,
-        )
-    diary.warnings += mended.left
+    with case.log.stage("repair"):
+        with_repair = settings.select.repair
+        repaired = repair_and_check(case, planned.measured, cut, removed, with_repair=with_repair)
+    final, retrained = repaired.case, None
+    if settings.retrain.epochs:
+        retrained = retrain(original, repaired.case, settings.retrain, checkpoint)
+        final = retrained.delivered
     held_out = {
-        "original": held_out_accuracy(model, data, device),
-        "removed": mended.before,
-        "repaired": mended.accuracy,
+        "original": original.accuracy,
+        "removed": repaired.before,
+        "repaired": repaired.case.accuracy,
+        **({} if retrained is None else {"retrained": retrained.case.accuracy}),
+        "final": final.accuracy,
     }
-    final = repaired = mended.network
-    if retrain.epochs:
-        recipe = retraining(retrain.epochs, **recipe_changes(retrain, seed))
-        final = _retrain(
-            repaired, teacher or model, data, recipe, held_out, checkpoint, device, diary
-        )
-    held_out["final"] = held_out["repaired"] if final is repaired else held_out["retrained"]
-    tried = {**mended.top1, **planned.depth_top1}
-    notes = {f"held-out top-1, {name}": top1 for name, top1 in tried.items()}
+    tried = {**repaired.top1, **planned.depth_top1}
+    facts = {f"held-out top-1, {name}": top1 for name, top1 in tried.items()}
     return Outcome(
-        removed, repaired, final, certificate, held_out, {"applied": mended.applied, **notes}
+        removed,
+        repaired.model,
+        final.model,
+        certificate,
+        held_out,
+        {"applied": repaired.applied, **facts},
+        repaired.notes + (() if retrained is None else retrained.notes),
     )
 
 
-def _retrain(
-    repaired: nn.Module,
-    teacher: nn.Module,
-    data: DataSet,
-    recipe: Training,
-    held_out: dict[str, Accuracy],
-    checkpoint: Path | None,
-    device: torch.device,
-    diary: Diary,
-) -> nn.Module:
-    """The retrained network, or the one that came in where that is the better one."""
-    watched: Split = data.held_out
-    if recipe.patience is not None and has_learned_held_out(teacher, data, device):
-        watched = Zoomed(data.held_out)
-        diary.warnings.append(
-            "--patience looked at zoomed images: the original has probably learned held-out ones"
-        )
-    with diary.stage("retrain") as progress:
+@dataclass(frozen=True)
+class Retrained:
+    """What a retraining led to.
+
+    Attributes:
+        case: the retrained network.
+        delivered: that one, or the one it was made from where that is better.
+        notes: what has to be said of the choice.
+    """
+
+    case: Case
+    delivered: Case
+    notes: tuple[str, ...]
+
+
+def retrain(
+    original: Case, repaired: Case, options: RetrainOptions, checkpoint: Path | None
+) -> Retrained:
+    """Retrain a repaired network with the original as its teacher, and judge what came of it."""
+    recipe = retraining(options.epochs, **recipe_changes(options, original.seed))
+    watched, notes = _watched(original, recipe)
+    with original.log.stage("retrain") as progress:
         trained = fit(
-            copy.deepcopy(repaired),
-            data.train,
+            copy.deepcopy(repaired.model),
+            original.data.train,
             recipe,
-            device=device,
+            device=original.device,
             held_out=watched,
-            teacher=teacher,
+            teacher=original.model,
             resume=checkpoint,
             progress=progress,
-            log=lambda values: diary.log({"stage": "retrain", **values}),
+            log=lambda values: original.log.log({"stage": "retrain", **values}),
         )
-        held_out["retrained"] = held_out_accuracy(trained, data, device)
-        paid, note = retraining_paid(teacher, repaired, trained, held_out, data, device)
-    diary.warnings += [note] if note else []
-    return trained if paid else repaired
+        after = repaired.of(trained)
+        verdict = judge_retraining(original, repaired, after)
+    notes += (verdict.note,) if verdict.note else ()
+    return Retrained(after, after if verdict.paid else repaired, notes)
+
+
+def _watched(original: Case, recipe: Training) -> tuple[Split, tuple[str, ...]]:
+    """The images that early stopping looks at, and what has to be said of them."""
+    if recipe.patience is None or not has_learned_held_out(original):
+        return original.data.held_out, ()
+    note = "`patience` looked at zoomed images: the original has probably learned held-out ones"
+    return Zoomed(original.data.held_out), (note,)
 
 
 def recipe_changes(options: RetrainOptions, seed: int) -> dict[str, Any]:

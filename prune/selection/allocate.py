@@ -12,91 +12,148 @@ Shapes: U units of one group, M = U + 1 numbers of units that went.
 
 import heapq
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..budget import Budget
 from ..errors import GateError, UsageError
 from ..mechanism.spectrum import Spectrum
 from ..structure.cost import CostModel
 from ..structure.plan import LayerPlan, Plan
-from ..structure.units import IntArray, Structure
+from ..structure.units import Group, IntArray, Structure
 from .criteria import Ranking
 from .readers import FloatArray
 
 METHODS = ("sr", "error", "uniform")
-TOLERANCE = 0.02
-"""How far from a budget a plan may end, as a share of the budget."""
+BUDGET_TOLERANCE = 0.02
+"""How far from a budget a plan may end, as a share of the budget: widths are whole numbers."""
+GAIN_POWER = 0.25
+"""Power of the success rate still to be gained, as a weight. A larger one takes more from the last
+blocks of residual networks, whose inner filters know little that the stream does not. Chosen by
+hand on VGG-16, ResNet-20 and MobileNetV2 with one seed: weak evidence. docs/contest.md has what it
+leads to, and what weights of 1 (`allocate=error`) do."""
 LEAST_GAIN = 1e-4
-"""Success rate that counts as still to be gained behind the last layers."""
-ROOT = 0.25
-"""Power of the success rate to be gained: a larger one takes more from the last blocks of residual
-networks, whose inner filters know little that the stream does not."""
-
+"""Success rate that counts as still to be gained after the last layers: no weight is zero, so that
+among layers without anything to gain the relative error decides."""
 LEAST_SIGNAL = 1e-6
-"""Share of a response that counts as still there when all of it is lost."""
+"""Share of a response that counts as still there when all of it is lost, so that e / (1 - e) is
+finite."""
+LEAST_SAVING = 1e-9
+"""Multiply-adds or parameters that a step saves at the least: one that saves nothing costs a lot,
+and its price stays finite."""
 
 Amount = Callable[[IntArray], float]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a budget is spread over the groups, and which widths they may have.
+
+    Attributes:
+        method: "sr" (needs the spectrum), "error" (all weights 1), or "uniform" (the same share
+            in every group).
+        multiple: widths are multiples of this, or the whole width; never below one multiple.
+        efficient: group -> the only widths that it may have, the whole one among them; a group
+            that is not in it may have any multiple.
+
+    Raises:
+        UsageError: an unknown method, or a multiple below 1.
+    """
+
+    method: str = "sr"
+    multiple: int = 1
+    efficient: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise UsageError(
+                f"`allocate={self.method}` given; expected one of {', '.join(METHODS)}"
+            )
+        if self.multiple < 1:
+            raise UsageError(f"`multiple={self.multiple}` given; expected 1 or more")
+
+    def ladder(self, group: Group) -> list[int]:
+        """Widths that a group may have, from whole to the smallest."""
+        width = len(group.units)
+        multiples = range(width - width % self.multiple, 0, -self.multiple)
+        return sorted(self.efficient.get(group.name, {width, *multiples}), reverse=True)
 
 
 def allocate(
     ranking: Ranking,
     structure: Structure,
     cost_model: CostModel,
-    *,
-    keep: float | None = None,
-    macs: float | None = None,
-    params: float | None = None,
-    method: str = "sr",
+    budget: Budget,
+    layout: Layout | None = None,
     spectrum: Spectrum | None = None,
-    multiple: int = 1,
-    efficient: Mapping[str, Sequence[int]] | None = None,
 ) -> Plan:
-    """Widths for one budget, filled with the units that the ranking removes last.
+    """Widths for one counted budget, filled with the units that the ranking removes last.
 
     Args:
-        keep, macs, params: exactly one of them, a share of the original in (0, 1]: removable
-            units over the network (met to the unit where multiple is 1 and the method is not
-            "uniform"), multiply-adds, or parameters.
-        method: "sr" (needs the spectrum), "error" (all weights 1), or "uniform" (the same share
-            in every group).
-        multiple: widths are multiples of this, or the whole width; never below one multiple.
-        efficient: group -> the only widths that it may have, the whole one among them.
+        budget: of a counted kind. A share of the filters is met to the unit where every width may
+            be had.
+        layout: default `Layout()`.
+        spectrum: success rates along the depth, for the method "sr".
 
     Raises:
-        UsageError: an impossible argument.
+        UsageError: the method "sr" without a spectrum.
         GateError: the budget cannot be met within 2 %; the message has the closest possible.
     """
-    name, share = _budget(keep, macs, params)
-    if method not in METHODS:
-        raise UsageError(f"--allocate {method}: expected one of {', '.join(METHODS)}")
-    if multiple < 1:
-        raise UsageError(f"--multiple {multiple}: expected 1 or more")
+    layout = layout or Layout()
     full = np.array([len(group.units) for group in structure.groups], dtype=np.int64)
-    amount: Amount = {
-        "keep": lambda widths: float(widths.sum()),
-        "macs": cost_model.macs,
-        "params": cost_model.params,
-    }[name]
-    target = float(round(share * full.sum())) if name == "keep" else share * amount(full)
-    if share == 1:
+    aim = _aim(budget, cost_model, full)
+    if budget.value == 1:
         widths = full
-    elif method == "uniform":
-        widths = _uniform(full, multiple, amount, target, share if name == "keep" else None)
+    elif layout.method == "uniform":
+        widths = _uniform(full, layout.multiple, aim)
     else:
-        saved = cost_model.params if name == "params" else cost_model.macs
-        weight_of = _weights(method, spectrum)
+        weight_of = _weights(layout.method, spectrum)
         losses = [
             _loss(error, weight_of, int(width))
             for error, width in zip(ranking.error, full, strict=True)
         ]
-        ladders = [
-            sorted((efficient or {}).get(group.name, _ladder(int(width), multiple)), reverse=True)
-            for group, width in zip(structure.groups, full, strict=True)
-        ]
-        widths = _descend(losses, ladders, saved, amount, target)
-    slack = _slack(name, target, len(full) if method == "uniform" else 1)
-    _check(name, share, amount(widths), target, amount(full), slack)
+        ladders = [layout.ladder(group) for group in structure.groups]
+        saved = cost_model.params if budget.kind == "params" else cost_model.macs
+        widths = _descend(losses, ladders, saved, aim)
+    aim.check(widths, len(full) if layout.method == "uniform" else 1)
     return plan_of(ranking, structure, widths)
+
+
+@dataclass(frozen=True)
+class _Aim:
+    """A budget for one network: how much there is, and how much may stay."""
+
+    budget: Budget
+    amount: Amount
+    whole: float
+    target: float
+
+    def slack(self, num_rounded: int) -> float:
+        """How far from the target a plan may end: 2 %, or half a unit for each rounded width."""
+        rounding = 0.5 * num_rounded if self.budget.kind == "keep" else 0.0
+        return max(BUDGET_TOLERANCE * self.target, rounding)
+
+    def check(self, widths: IntArray, num_rounded: int) -> None:
+        """Raises GateError when the widths miss the target."""
+        reached = self.amount(widths)
+        if abs(reached - self.target) > self.slack(num_rounded):
+            raise GateError(
+                f"`{self.budget.kind}={self.budget.value:g}` cannot be met within "
+                f"{BUDGET_TOLERANCE:.0%}: the closest possible is "
+                f"{reached / max(self.whole, 1):.4g}; state that, or another layout of `allocate`, "
+                "`multiple` and `hardware_widths`"
+            )
+
+
+def _aim(budget: Budget, cost_model: CostModel, full: IntArray) -> _Aim:
+    assert budget.is_counted, "what is searched is searched by counted budgets"
+    if budget.kind == "keep":
+        whole = float(full.sum())
+        return _Aim(budget, lambda widths: float(widths.sum()), whole, round(budget.value * whole))
+    amount = cost_model.macs if budget.kind == "macs" else cost_model.params
+    whole = float(amount(full))
+    return _Aim(budget, amount, whole, budget.value * whole)
 
 
 def plan_of(ranking: Ranking, structure: Structure, widths: Sequence[int] | IntArray) -> Plan:
@@ -108,27 +165,18 @@ def plan_of(ranking: Ranking, structure: Structure, widths: Sequence[int] | IntA
     return Plan(tuple(layers))
 
 
-def _budget(keep: float | None, macs: float | None, params: float | None) -> tuple[str, float]:
-    given = {"keep": keep, "macs": macs, "params": params}
-    stated = [(name, share) for name, share in given.items() if share is not None]
-    if len(stated) != 1:
-        names = ", ".join(f"--{name}" for name, _ in stated) or "none"
-        raise UsageError(f"one budget is needed: --keep, --macs or --params; got {names}")
-    name, share = stated[0]
-    if not 0 < share <= 1:
-        raise UsageError(f"--{name} {share}: expected a share above 0 and at most 1")
-    return name, share
-
-
 def _weights(method: str, spectrum: Spectrum | None) -> Callable[[str], float]:
     """Reader -> its weight. One without a success rate counts like the worst that has one."""
     if method == "error":
         return lambda reader: 1.0
     if spectrum is None:
-        raise UsageError("--allocate sr needs success rates from data: use error or uniform")
+        raise UsageError(
+            "`allocate=sr` given without success rates, which are measured on data; give error or "
+            "uniform"
+        )
     rates = {point.reader: point.success_rate for point in spectrum.depth}
     best, first = max(rates.values(), default=1.0), min(rates.values(), default=0.0)
-    return lambda reader: float(max(best - rates.get(reader, first), LEAST_GAIN) ** ROOT)
+    return lambda reader: float(max(best - rates.get(reader, first), LEAST_GAIN) ** GAIN_POWER)
 
 
 def _loss(
@@ -141,17 +189,11 @@ def _loss(
     return lower_hull(loss_M)
 
 
-def _ladder(width: int, multiple: int) -> list[int]:
-    """Widths that a group may have, from whole to one multiple."""
-    return [width, *(w for w in range(width - width % multiple, 0, -multiple) if w < width)]
-
-
 def _descend(
     losses: Sequence[FloatArray],
     ladders: Sequence[list[int]],
     saved: Amount,
-    amount: Amount,
-    target: float,
+    aim: _Aim,
 ) -> IntArray:
     """Take the cheapest step again and again, until the amount is at or below the target.
 
@@ -166,12 +208,12 @@ def _descend(
         trial = widths.copy()
         trial[g] = then
         loss = losses[g][len(losses[g]) - 1 - then] - losses[g][len(losses[g]) - 1 - now]
-        return float(loss / max(saved(widths) - saved(trial), 1e-9))
+        return float(loss / max(saved(widths) - saved(trial), LEAST_SAVING))
 
     heap = [(price(g), g) for g in range(len(ladders)) if len(ladders[g]) > 1]
     heapq.heapify(heap)
-    current = amount(widths)
-    while heap and current > target:
+    current = aim.amount(widths)
+    while heap and current > aim.target:
         g = heapq.heappop(heap)[1]
         renewed = (price(g), g)
         if heap and renewed > heap[0]:
@@ -179,8 +221,8 @@ def _descend(
             continue
         trial = widths.copy()
         trial[g] = ladders[g][level[g] + 1]
-        after = amount(trial)
-        if after < target * (1 - TOLERANCE):
+        after = aim.amount(trial)
+        if after < aim.target * (1 - BUDGET_TOLERANCE):
             continue
         widths, current, level[g] = trial, after, level[g] + 1
         if level[g] + 1 < len(ladders[g]):
@@ -207,40 +249,22 @@ def _above_chord(error: FloatArray, left: int, middle: int, right: int) -> bool:
     return bool((error[middle] - error[left]) * (right - left) >= chord)
 
 
-def _uniform(
-    full: IntArray, multiple: int, amount: Amount, target: float, keep: float | None
-) -> IntArray:
-    if keep is not None:
-        widths = _nearest(full, keep, multiple)
-        if abs(amount(widths) - target) <= _slack("keep", target, len(full)):
+def _uniform(full: IntArray, multiple: int, aim: _Aim) -> IntArray:
+    """The same share of every width, as near to the target as rounding allows."""
+    if aim.budget.kind == "keep":
+        widths = _nearest(full, aim.budget.value, multiple)
+        if abs(aim.amount(widths) - aim.target) <= aim.slack(len(full)):
             return widths
     low, high = 0.0, 1.0
     for _ in range(50):
         middle = (low + high) / 2
-        low, high = (
-            (middle, high) if amount(_nearest(full, middle, multiple)) < target else (low, middle)
-        )
+        too_few = aim.amount(_nearest(full, middle, multiple)) < aim.target
+        low, high = (middle, high) if too_few else (low, middle)
     ends = (_nearest(full, low, multiple), _nearest(full, high, multiple))
-    return min(ends, key=lambda widths: abs(amount(widths) - target))
+    return min(ends, key=lambda widths: abs(aim.amount(widths) - aim.target))
 
 
 def _nearest(full: IntArray, share: float, multiple: int) -> IntArray:
     """The multiple nearest to the share of each width, at least one, never above the width."""
     rounded = np.floor(full * share / multiple + 0.5) * multiple
     return np.asarray(np.minimum(np.maximum(rounded, multiple), full), dtype=np.int64)
-
-
-def _slack(name: str, target: float, num_rounded: int) -> float:
-    """How far from a target a plan may end: 2 %, or half a unit for each rounded width."""
-    return max(TOLERANCE * target, 0.5 * num_rounded if name == "keep" else 0.0)
-
-
-def _check(
-    name: str, share: float, reached: float, target: float, whole: float, slack: float
-) -> None:
-    if abs(reached - target) > slack:
-        raise GateError(
-            f"--{name} {share:g} cannot be met within 2 %: the closest possible is "
-            f"{reached / max(whole, 1):.4g}; state that, or another layout of --allocate, "
-            "--multiple and --hardware-widths"
-        )

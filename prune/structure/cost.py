@@ -6,12 +6,9 @@ Shapes: T tensors that can shrink, D axes, G groups.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
-from .units import IntArray, Structure
-
-FloatArray = NDArray[np.float64]
+from .units import FloatArray, IntArray, Structure
 
 
 @dataclass(frozen=True)

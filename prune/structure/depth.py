@@ -1,10 +1,10 @@
-"""Less depth: cut a network off behind a layer, or take residual branches out of it.
+"""Less depth: cut a network off at a layer, or take residual branches out of it.
 
 Cut off: the layers with tensors of their own that run from a given layer on become `nn.Identity`;
 the last linear layer, the classifier, takes what arrives there. The class of the network, and
 everything without tensors (pooling, flattening, sums of residual branches), stay.
 
-A residual block that becomes `nn.Identity` has lost its branch: its input goes on as it came.
+A residual block that becomes `nn.Identity` has lost its branch: its input passes through.
 """
 
 import copy
@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from ..errors import InputError
-from ..forward import Arguments, call, evaluating, input_of, watching
+from ..errors import InputError, first_line
+from ..forward import FORWARD_ERRORS, Arguments, call, evaluating, input_of, watching
 
 
 @dataclass(frozen=True)
@@ -46,21 +46,23 @@ def find_cut(model: nn.Module, layer: str, example_inputs: Any) -> DepthCut:
     The network is left as it was.
 
     Raises:
-        InputError: the network does not end in a linear layer, a layer runs both before and behind
+        InputError: the network does not end in a linear layer, a layer runs both before and after
             the cut, or the network does not run when it is cut off there.
     """
     names = _names_in_order(model, example_inputs)
     classifier = names[-1]
     if layer not in names[:-1]:
         raise InputError(
-            f"the network cannot be cut off at {layer}: it does not run before {classifier}"
+            f"a cut at {layer} given; expected a layer that runs before {classifier}; "
+            "choose one of those"
         )
     start = names.index(layer)
     passed = tuple(dict.fromkeys(names[start:-1]))
     shared = {*passed, classifier} & {*names[:start]}
     if shared:
         raise InputError(
-            f"the network cannot be cut off at {layer}: {min(shared)} runs before it too"
+            f"a cut at {layer} given, after which {min(shared)} runs again; "
+            "expected every layer on one side of the cut; choose another layer"
         )
     trial = copy.deepcopy(model)
     _pass_on(trial, passed)
@@ -109,7 +111,7 @@ def residual_blocks(model: nn.Module, example_inputs: Any) -> tuple[str, ...]:
 
 
 class _Run:
-    """What a module was called with; copied, because the code behind may write into it."""
+    """What a module was called with; copied, because later code may write into it."""
 
     def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.args, self.kwargs = tree_map(
@@ -117,7 +119,7 @@ class _Run:
         )
 
     def passes_through(self, module: nn.Module) -> bool:
-        """Whether a copy with zeros for parameters answers with its only argument."""
+        """Whether a copy with zeros for parameters returns its only argument."""
         if len(self.args) != 1 or self.kwargs or not isinstance(self.args[0], Tensor):
             return False
         empty = copy.deepcopy(module)
@@ -125,18 +127,18 @@ class _Run:
             parameter.zero_()
         given = self.args[0].clone()
         try:
-            answer = empty(*self.args)
-        except (RuntimeError, ValueError, IndexError, TypeError, AttributeError):
+            returned = empty(*self.args)
+        except FORWARD_ERRORS:
             return False  # code that cannot run on zeros is no residual block
         return (
-            isinstance(answer, Tensor)
-            and answer.shape == given.shape
-            and torch.allclose(answer, given)
+            isinstance(returned, Tensor)
+            and returned.shape == given.shape
+            and torch.allclose(returned, given)
         )
 
 
 def cut_off(model: nn.Module, cut: DepthCut) -> None:
-    """Take it out of a fresh network, in place; its classifier answers zero until it has weights.
+    """Take it out of a fresh network, in place; its classifier gives zeros until it has weights.
 
     Raises:
         InputError: the network has no such layers.
@@ -146,11 +148,14 @@ def cut_off(model: nn.Module, cut: DepthCut) -> None:
         _pass_on(model, cut.passed)
     except AttributeError as error:
         raise InputError(
-            f"the network cannot be cut off as stated ({error}); "
-            "give the architecture that it was done for"
+            f"a cut given that does not fit the network ({first_line(error)}); "
+            "expected layers that it has; give the architecture that was cut"
         ) from error
     if not isinstance(linear, nn.Linear):
-        raise InputError(f"the network cannot be cut off: {cut.classifier} is no linear layer")
+        raise InputError(
+            f"a cut given whose classifier is {cut.classifier}; expected a linear layer; "
+            "give the architecture that was cut"
+        )
     fresh = nn.Linear(cut.num_features, linear.out_features).to(linear.weight)
     with torch.no_grad():
         fresh.weight.zero_()
@@ -164,11 +169,11 @@ def _names_in_order(model: nn.Module, example_inputs: Any) -> list[str]:
     Raises InputError otherwise.
     """
     names: list[str] = []
-    answers: list[Any] = []
+    last_output: list[Any] = []
 
     def note(name: str, _args: Arguments, _named: dict[str, Any], output: Any) -> None:
         names.append(name)
-        answers[:] = [output]
+        last_output[:] = [output]
 
     layers = [
         name
@@ -181,14 +186,17 @@ def _names_in_order(model: nn.Module, example_inputs: Any) -> list[str]:
     if (
         not names
         or not isinstance(model.get_submodule(names[-1]), nn.Linear)
-        or answers[0] is not output
+        or last_output[0] is not output
     ):
-        raise InputError("the network cannot be cut off: it does not end in a linear layer")
+        raise InputError(
+            "a network given that does not end in a linear layer; expected one to cut off; "
+            "leave `cut_depth` out"
+        )
     return names
 
 
 def _num_features(trial: nn.Module, layer: str, classifier: str, example_inputs: Any) -> int:
-    """What arrives at the classifier of a network that passes on; the network is used up."""
+    """Width of what arrives at the classifier of a network that was cut off; changes `trial`."""
     arrived: list[Tensor] = []
     _replace(trial, classifier, nn.Identity())
 
@@ -198,8 +206,11 @@ def _num_features(trial: nn.Module, layer: str, classifier: str, example_inputs:
     try:
         with watching(trial, [classifier], before=note):
             call(trial, example_inputs)
-    except (RuntimeError, ValueError, IndexError, TypeError, AttributeError) as error:
-        raise InputError(f"the network cannot be cut off at {layer}: {error}") from error
+    except FORWARD_ERRORS as error:
+        raise InputError(
+            f"a cut at {layer} given, with which the network does not run ({first_line(error)}); "
+            "expected a layer that what follows can do without; choose another"
+        ) from error
     return int(arrived[0].shape[-1])
 
 

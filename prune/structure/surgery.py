@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from ..errors import InputError
+from ..errors import InputError, first_line
 from .cut import Cut
 from .units import AxisKey, IntArray
 
@@ -22,15 +22,25 @@ def remove(model: nn.Module, cut: Cut) -> nn.Module:
     Raises:
         InputError: the network cannot be copied.
     """
-    try:
-        smaller = copy.deepcopy(model)
-    except (RuntimeError, TypeError) as error:
-        raise InputError(
-            f"{type(model).__name__} cannot be copied ({error}): "
-            "keep no computed tensors or open files as attributes of the network"
-        ) from error
+    smaller = copied(model)
     keep_positions(smaller, cut.kept)
     return smaller
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A deep copy of a network.
+
+    Raises:
+        InputError: it cannot be copied.
+    """
+    try:
+        return copy.deepcopy(model)
+    except (RuntimeError, TypeError) as error:
+        raise InputError(
+            f"a {type(model).__name__} given that cannot be copied ({first_line(error)}); "
+            "expected a network that copy.deepcopy takes; "
+            "keep no computed tensors or open files as its attributes"
+        ) from error
 
 
 def keep_positions(model: nn.Module, kept: Mapping[AxisKey, IntArray]) -> None:
@@ -75,14 +85,14 @@ def _named_tensors(model: nn.Module) -> list[tuple[str, Tensor]]:
 def _check(tensors: Mapping[str, Tensor], name: str, axis: int, positions: IntArray) -> None:
     if name not in tensors:
         raise InputError(
-            f"the kept filters speak of {name}, which this network does not have: "
+            f"kept filters of {name} given; expected only tensors that the network has; "
             "give the architecture that they were computed for"
         )
     shape = tuple(tensors[name].shape)
     if axis >= len(shape) or len(positions) == 0 or int(positions.max()) >= shape[axis]:
         raise InputError(
-            f"the kept filters do not fit {name} of shape {shape} on axis {axis}: "
-            "give the architecture that they were computed for"
+            f"kept filters given that do not fit {name}; expected positions on axis {axis} of "
+            f"shape {shape}; give the architecture that they were computed for"
         )
 
 

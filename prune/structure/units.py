@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
 AxisKey = tuple[str, int]
 """A tensor of the network (qualified parameter or buffer name) and one of its axes."""
 
@@ -25,9 +26,9 @@ class Reader:
 
     Attributes:
         layer: module path, for example "features.3".
-        unit_C: unit of each input channel, -1 where the channel stays for ever.
+        unit_C: unit of each input channel, -1 where the channel always stays.
         channel_of_feature_F: channel index of each input feature. For a convolution F = C and this
-            is arange(C); for a linear layer behind a flatten, the features of one channel are its
+            is arange(C); for a linear layer after a flatten, the features of one channel are its
             positions, and every channel has the same number of them, F / C.
         kind: "conv" (channels on axis 1), "transposed" (likewise) or "linear" (last axis).
         groups: convolution groups, 1 for a linear layer.
@@ -89,7 +90,7 @@ class Structure:
 
 
 class Removal(Protocol):
-    """Anything that says which units go: a `Plan` does."""
+    """Anything that states which units go, as a `Plan` does."""
 
     def removed_units(self, structure: Structure) -> IntArray:
         """Unit ids that go, ascending."""

@@ -17,8 +17,9 @@ import torch
 from prune_dl.evaluate.measure.environment import describe_environment
 from prune_dl.evaluate.measure.latency import compare
 from prune_dl.export.graph import export_onnx
+from prune_dl.prune.budget import Budget
 from prune_dl.prune.inputs import zoo
-from prune_dl.prune.selection.allocate import allocate
+from prune_dl.prune.selection.allocate import Layout, allocate
 from prune_dl.prune.selection.criteria import rank
 from prune_dl.prune.structure.cost import CostModel
 from prune_dl.prune.structure.cut import Cut
@@ -37,7 +38,9 @@ def prune_and_export(arch: str, keep: float, multiple: int, folder: Path) -> tup
     structure = trace(model, torch.zeros(2, *size))
     cost = CostModel.of(model, structure)
     ranking = rank("random", model, structure, seed=0)
-    plan = allocate(ranking, structure, cost, keep=keep, method="uniform", multiple=multiple)
+    plan = allocate(
+        ranking, structure, cost, Budget("keep", keep), Layout("uniform", multiple=multiple)
+    )
     smaller = remove(model, Cut(structure, plan))
     macs = [
         cost.macs(np.array([len(group.units) for group in structure.groups])),

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import onnx
 import pytest
-from prune_dl.prune import options as config
+from prune_dl.prune import options
 from prune_dl.prune.command import cli
 from prune_dl.prune.command import options_file as config_file
+from prune_dl.prune.command.trees import Job
 from prune_dl.prune.errors import UsageError
 
 
@@ -138,9 +139,9 @@ def test_flags_win_over_the_file(tmp_path: Path) -> None:
 def test_a_train_file_keeps_the_defaults_of_what_it_leaves_out(tmp_path: Path) -> None:
     toml = tmp_path / "train.toml"
     toml.write_text('arch = "vgg6"\n[train]\nlr = 0.05\n')
-    options = cli.parse(["train", "--config", str(toml)])
-    assert options.train == config.RetrainOptions(epochs=60, lr=0.05, distill=False)
-    assert options.data.data == "digits"
+    parsed = cli.parse(["train", "--config", str(toml)])
+    assert parsed.train == options.RetrainOptions(epochs=60, lr=0.05, distill=False)
+    assert parsed.data.data == "digits"
 
 
 def test_every_unknown_name_of_a_file_is_reported_at_once(tmp_path: Path) -> None:
@@ -187,7 +188,7 @@ def test_run_json_gives_the_same_options_again(tmp_path: Path) -> None:
     options = cli.parse(["--model", "a.pt", "--keep", "0.5", "--mean", "0.1", "0.2", "0.3"])
     path = tmp_path / "run.json"
     path.write_text(json.dumps({"command": "", "options": config_file.to_tables(options)}))
-    again = config_file.from_tables(config.Job, config_file.read_config(path))
+    again = config_file.from_tables(Job, config_file.read_config(path))
     assert again == options
 
 

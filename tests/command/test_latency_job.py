@@ -9,7 +9,7 @@ from pathlib import Path
 import onnxruntime
 import pytest
 import torch
-from prune_dl.prune.command import prune as job_module
+from prune_dl.prune.command import delivery
 from prune_dl.prune.inputs.checkpoint import load_checkpoint
 from prune_dl.prune.job import plan as planning
 from prune_dl.prune.job.latency_budget import Timed, Yardstick
@@ -93,10 +93,8 @@ def test_a_latency_budget_takes_the_widest_network_that_is_fast_enough(
     ratio: float,
     code: int,
 ) -> None:
-    compare = job_module.compare
-    monkeypatch.setattr(
-        job_module, "compare", lambda *a, **k: replace(compare(*a, **k), ratio=ratio)
-    )
+    compare = delivery.compare
+    monkeypatch.setattr(delivery, "compare", lambda *a, **k: replace(compare(*a, **k), ratio=ratio))
     out = f"fast-{code}"
     assert job(home, out, "--latency-ms", "2", "--epochs", "0") == code
     report = json.loads((home / out / "report.json").read_text())

@@ -11,15 +11,16 @@ from prune_dl.evaluate.report.tradeoff import TradeoffPoint
 from prune_dl.export.session import open_session
 from prune_dl.prune.command.distribute import ray_map
 from prune_dl.prune.command.sweep import points as sweep_job
-from prune_dl.prune.command.sweep.budgets import budgets_of
+from prune_dl.prune.command.sweep.budgets import budgets_of, settings_of
 from prune_dl.prune.command.sweep.folder import is_done, open_folder, read_points, write_points
 from prune_dl.prune.command.sweep.points import precisions, run_sweep
+from prune_dl.prune.command.trees import Sweep
 from prune_dl.prune.errors import UsageError
 from prune_dl.prune.inputs.checkpoint import save_checkpoint
 from prune_dl.prune.inputs.origin import Origin
 from prune_dl.prune.inputs.zoo import build
 from prune_dl.prune.job import plan as planning
-from prune_dl.prune.options import BenchOptions, DataOptions, NetworkOptions, RunOptions, Sweep
+from prune_dl.prune.options import BenchOptions, DataOptions, NetworkOptions, RunOptions
 from prune_dl.prune.structure.plan import Plan
 
 
@@ -34,12 +35,13 @@ def test_every_budget_comes_once_in_the_order_given(tmp_path):
     assert [b.name for b in budgets_of(sweep(tmp_path, macs=(0.25,)))] == ["macs 0.25"]
     (fast,) = budgets_of(sweep(tmp_path, latency_ms=(12.5,), hardware_widths="cpu"))
     assert fast.name == "latency-ms 12.5"
-    select = fast.select(sweep(tmp_path, hardware_widths="cpu"))
-    assert (select.latency_ms, select.hardware_widths, select.keep) == (12.5, "cpu", None)
+    assert (fast.kind, fast.value) == ("latency_ms", 12.5)
+    settings = settings_of(sweep(tmp_path, hardware_widths="cpu"))
+    assert settings.select.hardware_widths == "cpu"
 
 
 def test_tasks_beside_each_other_measure_no_latency(tmp_path):
-    with pytest.raises(UsageError, match="--distributed"):
+    with pytest.raises(UsageError, match="`distributed`"):
         budgets_of(sweep(tmp_path, latency_ms=(12.5,), distributed="ray"))
 
 
@@ -54,7 +56,7 @@ def test_tasks_beside_each_other_measure_no_latency(tmp_path):
     ],
 )
 def test_impossible_budgets_are_refused(options, tmp_path):
-    with pytest.raises(UsageError, match=r"--keep|--hardware-widths"):
+    with pytest.raises(UsageError, match=r"`keep|`hardware_widths"):
         budgets_of(sweep(tmp_path, **options))
 
 
@@ -98,7 +100,7 @@ def test_only_the_same_sweep_is_resumed(tmp_path):
     open_folder(out, sweep(out, resume=True, keep=(0.5, 0.3)))
     with pytest.raises(UsageError, match="other options"):
         open_folder(out, sweep(out, resume=True, keep=(0.5,), rank="l1"))
-    with pytest.raises(UsageError, match="--resume"):
+    with pytest.raises(UsageError, match="`resume`"):
         open_folder(out, sweep(out, keep=(0.5,)))
 
 
@@ -171,10 +173,10 @@ def test_a_bug_in_one_point_is_a_row_and_resume_makes_it_again(tmp_path, monkeyp
     options = small_sweep(tmp_path, out, keep=(0.5, 0.25))
     carry_out = sweep_job.carry_out
 
-    def break_at_half(*given, **options):
-        if any(getattr(value, "keep", None) == 0.5 for value in given):
+    def break_at_half(planned, *more):
+        if planned.left.keep > 0.4 * planned.original.keep:
             raise RuntimeError("out of memory\nat line 2")
-        return carry_out(*given, **options)
+        return carry_out(planned, *more)
 
     with monkeypatch.context() as patch:
         patch.setattr(sweep_job, "carry_out", break_at_half)

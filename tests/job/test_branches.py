@@ -84,13 +84,13 @@ def shortened() -> tuple[object, DataLoader]:
 def test_an_idle_branch_goes_and_the_budget_is_kept(shortened: tuple) -> None:
     result, _ = shortened
     planned, found = result.planned, result.outcome.held_out
-    assert planned.cut is not None
-    assert planned.cut.passed == ("3",)
-    assert (planned.cut.classifier, planned.cut.num_features) == ("7", 48 * 9)
-    assert planned.left().macs / planned.original.macs <= 0.5 * 1.02
+    assert planned.depth is not None
+    assert planned.depth.passed == ("3",)
+    assert (planned.depth.classifier, planned.depth.num_features) == ("7", 48 * 9)
+    assert planned.left.macs / planned.original.macs <= 0.5 * 1.02
     assert found["final"].correct >= 0.95 * found["original"].correct
     named = "held-out top-1, without the branches of 3"
-    assert result.outcome.notes[named] >= result.outcome.notes["held-out top-1, whole depth"]
+    assert result.outcome.facts[named] >= result.outcome.facts["held-out top-1, whole depth"]
 
 
 def test_the_file_remembers_the_branch_that_went(shortened: tuple, tmp_path: Path) -> None:

@@ -34,14 +34,14 @@ def test_other_flags_are_taken_by_name(trained: Trained) -> None:
     shares = {len(layer.kept) / layer.num_filters for layer in even.planned.plan.layers}
     assert shares == {0.5}
     bare = compress(*trained, 10, keep=0.5, epochs=0, repair=False)
-    assert bare.outcome.notes["applied"] in ("nothing", "nothing + BN re-estimated")
+    assert bare.outcome.facts["applied"] in ("nothing", "nothing + BN re-estimated")
 
 
 def test_a_loss_of_accuracy_is_a_budget(trained: Trained) -> None:
     thin = compress(*trained, 10, epochs=0, max_drop=3.0)
     held_out = thin.outcome.held_out
     assert held_out["final"].top1 >= held_out["original"].top1 - 0.03
-    assert thin.planned.left().macs < 0.9 * thin.planned.original.macs
+    assert thin.planned.left.macs < 0.9 * thin.planned.original.macs
 
 
 def test_the_recipe_reaches_the_training(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +75,7 @@ def test_early_stopping_looks_at_images_that_the_original_does_not_know(
     others = loader if known else DataLoader(TensorDataset(images.flip(2), labels_N))
     result = compress(model, loader, 10, keep=0.5, epochs=2, patience=1, held_out=others)
     assert isinstance(watched[0], Zoomed) is known
-    assert any("--patience looked at zoomed" in line for line in result.warnings) is known
+    assert any("`patience` looked at zoomed" in line for line in result.warnings) is known
 
 
 def test_a_retraining_that_harms_is_dropped_and_one_that_pays_is_kept(
@@ -105,10 +105,10 @@ def test_a_retraining_that_harms_is_dropped_and_one_that_pays_is_kept(
     ("options", "said"),
     [
         ({"keep": 0.5, "learning_rate": 0.1}, r"compress\(learning_rate=...\) given"),
-        ({"keep": 0.5, "lr": -1.0}, "--lr -1.0 given; expected a number above 0"),
-        ({"keep": 0.5, "macs": 0.5}, "--keep and --macs given"),
+        ({"keep": 0.5, "lr": -1.0}, "`lr=-1.0` given; expected a number above 0"),
+        ({"keep": 0.5, "macs": 0.5}, "`keep` and `macs` given"),
         ({}, "no budget given"),
-        ({"keep": 0.5, "rank": "l3"}, "--rank l3"),
+        ({"keep": 0.5, "rank": "l3"}, "`rank=l3`"),
     ],
 )
 def test_what_cannot_be_is_refused_before_any_work(

@@ -48,12 +48,12 @@ def test_residual_blocks_pass_their_stream_on() -> None:
 
 def test_what_cannot_be_cut_off_is_refused() -> None:
     model = build("vgg6", 10)
-    with pytest.raises(InputError, match="does not run before classifier"):
+    with pytest.raises(InputError, match="expected a layer that runs before classifier"):
         find_cut(model, "classifier", IMAGES)
     with pytest.raises(InputError, match="does not end in a linear layer"):
         find_cut(nn.Sequential(nn.Linear(4, 4), nn.ReLU()), "0", torch.randn(2, 4))
     shared = nn.Linear(4, 4)
-    with pytest.raises(InputError, match="runs before it too"):
+    with pytest.raises(InputError, match=r"a cut at 2 given, after which 0 runs again"):
         find_cut(nn.Sequential(shared, nn.ReLU(), nn.Linear(4, 4), shared), "2", torch.randn(2, 4))
     with pytest.raises(InputError, match="give the architecture"):
         cut_off(model, DepthCut(("features.99",), "classifier", 3))
@@ -82,11 +82,11 @@ def test_idle_layers_are_cut_off_and_the_file_remembers(tmp_path: Path) -> None:
     model, loader = with_idle_end()
     result = compress(model, loader, 10, macs=0.3, epochs=0, cut_depth=True)
     planned, found = result.planned, result.outcome.held_out
-    assert planned.cut is not None
-    assert planned.cut.passed == ("3", "5", "7")
-    assert planned.left().macs / planned.original.macs <= 0.3 * 1.02
+    assert planned.depth is not None
+    assert planned.depth.passed == ("3", "5", "7")
+    assert planned.left.macs / planned.original.macs <= 0.3 * 1.02
     assert found["final"].correct >= 0.95 * found["original"].correct
-    assert result.outcome.notes["held-out top-1, cut off at 3"] == max(planned.depth_top1.values())
+    assert result.outcome.facts["held-out top-1, cut off at 3"] == max(planned.depth_top1.values())
     result.save(tmp_path / "small.safetensors")
     again = load(tmp_path / "small.safetensors", with_idle_end()[0])
     images = next(iter(loader))[0]
@@ -98,7 +98,7 @@ def test_the_better_depth_wins() -> None:
     model, loader = with_idle_end()
     result = compress(model, loader, 10, macs=0.95, epochs=0, cut_depth=True, rank="l1")
     whole, short = result.planned.depth_top1.values()
-    assert (result.planned.cut is None) == (whole > short)
+    assert (result.planned.depth is None) == (whole > short)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ import torch
 from prune_dl.evaluate.measure.accuracy import Accuracy
 from prune_dl.prune.inputs.arrays import ArraySplit, Images
 from prune_dl.prune.inputs.split import DataSet
-from prune_dl.prune.job.judge import held_out_accuracy, may_know, retraining_paid, zoom
+from prune_dl.prune.job.judge import Verdict, judge_retraining, may_know, zoom
+from prune_dl.prune.job.known import Case
 from torch import Tensor, nn
 
 CPU = torch.device("cpu")
@@ -39,33 +40,30 @@ class Knows(nn.Module):
         return torch.stack([right.float(), 1 - right.float()], 1)
 
 
-def verdict(original: Knows, before: Knows, after: Knows) -> tuple[bool, str]:
-    held_out = {
-        name: held_out_accuracy(network, DATA, CPU)
-        for name, network in (("original", original), ("repaired", before), ("retrained", after))
-    }
-    return retraining_paid(original, before, after, held_out, DATA, CPU)
+def verdict(original: Knows, before: Knows, after: Knows) -> Verdict:
+    first = Case(original, DATA, CPU)
+    return judge_retraining(first, first.of(before), first.of(after))
 
 
 def test_better_on_held_out_images_is_better() -> None:
-    assert verdict(Knows(200, 40), Knows(150, 35), Knows(120, 35)) == (True, "")
+    assert verdict(Knows(200, 40), Knows(150, 35), Knows(120, 35)) == Verdict(True)
 
 
 def test_an_original_that_never_saw_the_held_out_images_leaves_the_word_to_them() -> None:
-    paid, note = verdict(Knows(200, 40), Knows(150, 36), Knows(190, 35))
-    assert not paid
-    assert note == "retraining was dropped: held-out top-1 0.7000 after it, 0.7200 before it"
+    found = verdict(Knows(200, 40), Knows(150, 36), Knows(190, 35))
+    assert not found.paid
+    assert found.note == "retraining was dropped: held-out top-1 0.7000 after it, 0.7200 before it"
 
 
 def test_what_the_original_has_learned_is_compared_zoomed() -> None:
-    paid, note = verdict(Knows(190, 48), Knows(180, 45, 30), Knows(170, 43, 31))
-    assert paid
-    assert "0.6200 after it, 0.6000 before it on the same images zoomed" in note
-    assert "probably learned them" in note
-    paid, note = verdict(Knows(190, 48), Knows(180, 45, 30), Knows(190, 43, 30))
-    assert not paid
-    assert "retraining was dropped" in note
-    assert "0.6000 after it, 0.6000 before it on the same images zoomed" in note
+    found = verdict(Knows(190, 48), Knows(180, 45, 30), Knows(170, 43, 31))
+    assert found.paid
+    assert "0.6200 after it, 0.6000 before it on the same images zoomed" in found.note
+    assert "probably learned them" in found.note
+    found = verdict(Knows(190, 48), Knows(180, 45, 30), Knows(190, 43, 30))
+    assert not found.paid
+    assert "retraining was dropped" in found.note
+    assert "0.6000 after it, 0.6000 before it on the same images zoomed" in found.note
 
 
 def test_a_zoomed_image_is_its_middle_at_the_old_size() -> None:

@@ -20,11 +20,11 @@ def test_two_steps_meet_the_budget_of_one_and_their_plans_join(
     model, loader = trained
     before = [tensor.clone() for tensor in model.state_dict().values()]
     result = compress(model, loader, 10, macs=0.4, epochs=0, steps=2)
-    cost, plan = result.planned.cost, result.planned.plan
+    cost, plan = result.planned.measured.cost, result.planned.plan
     widths = np.array([len(layer.kept) for layer in plan.layers])
     whole = np.array([layer.num_filters for layer in plan.layers])
     assert cost.macs(widths) / cost.macs(whole) == pytest.approx(0.4, rel=0.02)
-    expected = remove(model, Cut(result.planned.structure, plan)).state_dict()
+    expected = remove(model, Cut(result.planned.measured.structure, plan)).state_dict()
     found = result.model.state_dict()
     assert {k: v.shape for k, v in found.items()} == {k: v.shape for k, v in expected.items()}
     assert result.outcome.certificate.ok

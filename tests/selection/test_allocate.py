@@ -1,17 +1,18 @@
 """Budgets on random networks: met, nested, whole at 1, and refused when they cannot be met."""
 
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prune_dl.prune.budget import Budget, Kind
 from prune_dl.prune.errors import GateError, UsageError
 from prune_dl.prune.inputs import zoo
 from prune_dl.prune.mechanism.spectrum import Spectrum
-from prune_dl.prune.selection.allocate import allocate, lower_hull
+from prune_dl.prune.selection.allocate import Layout, allocate, lower_hull
 from prune_dl.prune.selection.criteria import Ranking, rank
 from prune_dl.prune.structure.cost import CostModel
 from prune_dl.prune.structure.tracing.trace import trace
@@ -44,7 +45,7 @@ WIDTHS = st.lists(st.integers(12, 40), min_size=2, max_size=4)
 @given(widths=WIDTHS, share=st.floats(0.3, 1.0), seed=st.integers(0, 100))
 def test_keep_is_met_to_the_unit(widths: list[int], share: float, seed: int) -> None:
     ranking, structure, cost = prepared(widths, seed)
-    plan = allocate(ranking, structure, cost, keep=share, method="error")
+    plan = allocate(ranking, structure, cost, Budget("keep", share), Layout("error"))
     assert kept(plan).sum() == round(share * sum(widths))
     assert kept(plan).min() >= 1
 
@@ -52,13 +53,13 @@ def test_keep_is_met_to_the_unit(widths: list[int], share: float, seed: int) -> 
 @settings(max_examples=25, deadline=None)
 @given(widths=WIDTHS, share=st.floats(0.3, 1.0), budget=st.sampled_from(["macs", "params"]))
 def test_macs_and_params_are_met_within_two_percent_or_refused(
-    widths: list[int], share: float, budget: str
+    widths: list[int], share: float, budget: Kind
 ) -> None:
     ranking, structure, cost = prepared(widths)
     amount = getattr(cost, budget)
     target = share * amount(np.array(widths))
     try:
-        plan = allocate(ranking, structure, cost, method="error", **{budget: share})
+        plan = allocate(ranking, structure, cost, Budget(budget, share), Layout("error"))
     except GateError:
         step = target * 0.02  # refused: then one unit must weigh more than the tolerance
         assert amount(np.array(widths)) - amount(np.array(widths) - 1) > step
@@ -77,7 +78,8 @@ def test_kept_sets_are_nested_in_keep(
 ) -> None:
     ranking, structure, cost = prepared(widths)
     small, large = (
-        allocate(ranking, structure, cost, keep=share, method=method) for share in sorted(shares)
+        allocate(ranking, structure, cost, Budget("keep", share), Layout(method))
+        for share in sorted(shares)
     )
     for few, many in zip(small.layers, large.layers, strict=True):
         assert set(few.kept) <= set(many.kept)
@@ -85,16 +87,16 @@ def test_kept_sets_are_nested_in_keep(
 
 @pytest.mark.parametrize("method", ["error", "uniform"])
 @pytest.mark.parametrize("budget", ["keep", "macs", "params"])
-def test_a_share_of_one_keeps_everything(method: str, budget: str) -> None:
+def test_a_share_of_one_keeps_everything(method: str, budget: Kind) -> None:
     ranking, structure, cost = prepared([16, 20])
-    plan = allocate(ranking, structure, cost, method=method, **{budget: 1.0})
+    plan = allocate(ranking, structure, cost, Budget(budget, 1.0), Layout(method))
     assert kept(plan).tolist() == [16, 20]
 
 
 @pytest.mark.parametrize("method", ["error", "uniform"])
 def test_widths_are_multiples_or_whole_and_never_less_than_one(method: str) -> None:
     ranking, structure, cost = prepared([12, 64, 64, 64])
-    plan = allocate(ranking, structure, cost, keep=0.5, method=method, multiple=8)
+    plan = allocate(ranking, structure, cost, Budget("keep", 0.5), Layout(method, multiple=8))
     for width, layer in zip(kept(plan), plan.layers, strict=True):
         assert width % 8 == 0 or width == layer.num_filters
         assert width >= 8
@@ -129,7 +131,7 @@ def test_success_rates_spread_the_budget_and_it_is_met(
 ) -> None:
     ranking, structure, cost = prepared(widths)
     spectrum = with_rates(structure, *rates[: len(widths)])
-    plan = allocate(ranking, structure, cost, keep=share, method="sr", spectrum=spectrum)
+    plan = allocate(ranking, structure, cost, Budget("keep", share), Layout("sr"), spectrum)
     assert kept(plan).sum() == round(share * sum(widths))
     assert kept(plan).min() >= 1
 
@@ -140,10 +142,12 @@ def test_layers_with_no_success_rate_to_gain_give_way_first() -> None:
     even_errors = told(ranking, structure, *[line] * 4)
     spectrum = with_rates(structure, 0.4, None, 0.7, 0.9)
     widths = kept(
-        allocate(even_errors, structure, cost, params=0.5, method="sr", spectrum=spectrum)
+        allocate(even_errors, structure, cost, Budget("params", 0.5), Layout("sr"), spectrum)
     ).tolist()
     assert widths[3] < widths[2]
-    even = kept(allocate(even_errors, structure, cost, params=0.5, method="error")).tolist()
+    even = kept(
+        allocate(even_errors, structure, cost, Budget("params", 0.5), Layout("error"))
+    ).tolist()
     assert widths[3] < even[3]
     assert widths[0] + widths[1] > even[0] + even[1]
 
@@ -169,7 +173,7 @@ def test_a_stream_costs_what_every_layer_behind_it_loses(method: str) -> None:
     def width_of_stream(error: dict[str, np.ndarray]) -> int:
         errors = (error, few, *rest[2:])
         told = Ranking("told", ranking.order, errors, ranking.scores)
-        plan = allocate(told, structure, cost, macs=0.1, method=method, spectrum=spectrum)
+        plan = allocate(told, structure, cost, Budget("macs", 0.1), Layout(method), spectrum)
         return len(plan.layers[0].kept)
 
     one = width_of_stream({stream.readers[0]: line})
@@ -178,16 +182,16 @@ def test_a_stream_costs_what_every_layer_behind_it_loses(method: str) -> None:
 
 def test_uniform_keeps_the_share_in_every_layer() -> None:
     ranking, structure, cost = prepared([10, 20, 40])
-    plan = allocate(ranking, structure, cost, keep=0.6, method="uniform")
+    plan = allocate(ranking, structure, cost, Budget("keep", 0.6), Layout("uniform"))
     assert kept(plan).tolist() == [6, 12, 24]
 
 
 def test_uniform_with_a_multiple_keeps_the_budget_or_refuses() -> None:
     ranking, structure, cost = prepared([12, 12, 12])
-    with pytest.raises(GateError, match=r"--keep 0\.5 cannot be met within 2 %"):
-        allocate(ranking, structure, cost, keep=0.5, method="uniform", multiple=8)
+    with pytest.raises(GateError, match=r"`keep=0\.5` cannot be met within 2%"):
+        allocate(ranking, structure, cost, Budget("keep", 0.5), Layout("uniform", multiple=8))
     ranking, structure, cost = prepared([12, 40, 44])
-    plan = allocate(ranking, structure, cost, keep=0.5, method="uniform", multiple=8)
+    plan = allocate(ranking, structure, cost, Budget("keep", 0.5), Layout("uniform", multiple=8))
     assert kept(plan).tolist() == [8, 16, 24]
 
 
@@ -196,7 +200,7 @@ def test_the_cheapest_layer_gives_way_first() -> None:
     cheap = np.linspace(0, 1e-6, 21)
     dear = np.linspace(0, 1, 21)
     one_cheap = told(ranking, structure, dear, cheap, dear)
-    plan = allocate(one_cheap, structure, cost, keep=0.7, method="error")
+    plan = allocate(one_cheap, structure, cost, Budget("keep", 0.7), Layout("error"))
     assert kept(plan).tolist() == [20, 2, 20]
 
 
@@ -209,34 +213,31 @@ def test_lower_hull_is_convex_and_never_above() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ({"keep": 0.0}, "--keep 0.0"),
-        ({"keep": 1.2}, "--keep 1.2"),
-        ({}, "one budget is needed"),
-        ({"keep": 0.5, "macs": 0.5}, "--keep, --macs"),
-        ({"keep": 0.5, "method": "best"}, "--allocate best"),
-        ({"keep": 0.5, "multiple": 0}, "--multiple 0"),
-        ({"keep": 0.5, "method": "sr"}, "needs success rates"),
-    ],
+    ("layout", "words"),
+    [({"method": "best"}, "`allocate=best` given"), ({"multiple": 0}, "`multiple=0` given")],
 )
-def test_impossible_arguments_are_refused(arguments: dict[str, object], words: str) -> None:
-    ranking, structure, cost = prepared([16, 16])
+def test_impossible_layouts_are_refused(layout: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        allocate(ranking, structure, cost, **{"method": "error", **arguments})
+        Layout(**layout)
+
+
+def test_success_rates_are_needed_where_they_weigh() -> None:
+    ranking, structure, cost = prepared([16, 16])
+    with pytest.raises(UsageError, match="`allocate=sr` given without success rates"):
+        allocate(ranking, structure, cost, Budget("keep", 0.5), Layout("sr"))
 
 
 def test_an_impossible_budget_says_what_is_possible() -> None:
     ranking, structure, cost = prepared([16, 16])
     with pytest.raises(GateError, match=r"closest possible is 0\.0"):
-        allocate(ranking, structure, cost, macs=0.001, method="error")
+        allocate(ranking, structure, cost, Budget("macs", 0.001), Layout("error"))
 
 
 def test_no_layer_is_worn_down_to_spare_another_of_equal_worth() -> None:
     ranking, structure, cost = prepared([30, 30, 30])
     line = np.linspace(0, 1, 31)
     even = told(ranking, structure, line, line, line)
-    widths = kept(allocate(even, structure, cost, keep=0.5, method="error"))
+    widths = kept(allocate(even, structure, cost, Budget("keep", 0.5), Layout("error")))
     assert widths.min() >= 4
 
 
@@ -248,7 +249,11 @@ def test_efficient_widths_are_the_only_ones_of_their_group(keep: float, gap: int
     allowed = (*range(gap, 40, gap), 40)
     try:
         plan = allocate(
-            ranking, structure, cost, keep=keep, method="error", efficient={first.name: allowed}
+            ranking,
+            structure,
+            cost,
+            Budget("keep", keep),
+            Layout("error", efficient={first.name: allowed}),
         )
     except GateError:
         raise AssertionError("the other group can make up for every gap") from None

@@ -1,7 +1,5 @@
 """Round widths by default: of which steps, given up step by step where the budget forbids them."""
 
-from collections.abc import Callable
-from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -9,16 +7,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prune_dl.prune.errors import GateError
-from prune_dl.prune.job import budget as fitting
-from prune_dl.prune.job.budget import Measured, plan_at
-from prune_dl.prune.job.latency_budget import Found
+from prune_dl.prune.job.budget import counted_plan
+from prune_dl.prune.job.known import Measured
 from prune_dl.prune.mechanism.spectrum import Spectrum
 from prune_dl.prune.mechanism.statistics import Statistics
 from prune_dl.prune.options import SelectOptions
 from prune_dl.prune.selection.criteria import Ranking, rank
 from prune_dl.prune.selection.round_widths import STEPS, round_widths, step_of
 from prune_dl.prune.structure.cost import CostModel
-from prune_dl.prune.structure.plan import Plan
 from prune_dl.prune.structure.tracing.trace import trace
 from torch import nn
 
@@ -36,7 +32,7 @@ def measured(*widths: int) -> tuple[Measured, Ranking]:
 
 
 def widths_at(base: Measured, ranking: Ranking, select: SelectOptions) -> list[int]:
-    return [len(layer.kept) for layer in plan_at(base, ranking, select).layers]
+    return [len(layer.kept) for layer in counted_plan(base, ranking, select.budget, select).layers]
 
 
 @given(width=st.integers(1, 2048), coarsest=st.sampled_from([2, 4, 8, 16]))
@@ -89,23 +85,3 @@ def test_uniform_keeps_its_share() -> None:
     base, ranking = measured(64, 128)
     select = SelectOptions(keep=0.61, allocate="uniform")
     assert widths_at(base, ranking, select) == [39, 78]
-
-
-def test_any_widths_of_a_latency_budget_are_not_only_round_ones(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    base, ranking = measured(64)
-    plans: list[Plan] = []
-
-    def search(plan_for: Callable[[float], Plan], *_: object) -> Found[Plan]:
-        plans.append(plan_for(0.92))
-        return Found(0.92, plans[-1], 1.0)
-
-    yardstick = SimpleNamespace(of=lambda *_: SimpleNamespace(reference_ms=2.0))
-    monkeypatch.setattr(fitting, "Yardstick", yardstick)
-    monkeypatch.setattr(fitting, "search", search)
-    trials = SimpleNamespace(top1_of=lambda plan: 1.0, model=None, input_size=None, bench=None)
-    select = SelectOptions(latency_ms=1.0, allocate="error")
-    fitting.fit(base, ranking, select, cast(fitting.Trials, trials))
-    assert [len(plan.layers[0].kept) for plan in plans] == [58]
-    assert widths_at(base, ranking, SelectOptions(macs=0.92, allocate="error")) == [60]

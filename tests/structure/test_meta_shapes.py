@@ -92,7 +92,9 @@ def test_any_memory_format_and_broadcast_gives_what_the_kernel_gives(
         (aten.native_layer_norm.default, (x, [x.shape[-1]], None, None, 1e-5)),
     ]
     for operation, args in calls:
-        assert describe(meta.run(operation, args, {})) == describe(operation(*args)), operation
+        assert describe(meta.run_operation(operation, args, {})) == describe(operation(*args)), (
+            operation
+        )
 
 
 def test_what_is_not_the_plain_case_goes_to_the_real_kernel() -> None:
@@ -104,7 +106,10 @@ def test_what_is_not_the_plain_case_goes_to_the_real_kernel() -> None:
         (aten.native_layer_norm.default, (empty(2, 3), [4], empty(4), empty(4), 1e-5)),
     ):
         with pytest.raises(RuntimeError):
-            meta.run(operation, args, {})
-    whole = meta.run(aten.linalg_vector_norm.default, (empty(2, 3), 2.0, None), {})
+            meta.run_operation(operation, args, {})
+    whole = meta.run_operation(aten.linalg_vector_norm.default, (empty(2, 3), 2.0, None), {})
     assert whole.shape == ()
-    assert meta.run(aten.relu.default, (empty(2, dtype=torch.int64),), {}).dtype == torch.int64
+    assert (
+        meta.run_operation(aten.relu.default, (empty(2, dtype=torch.int64),), {}).dtype
+        == torch.int64
+    )

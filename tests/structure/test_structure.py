@@ -167,7 +167,7 @@ def test_hooks_are_gone_when_the_forward_pass_fails() -> None:
     from torch.nn.modules import module as registry
 
     model, _ = zoo.plain()
-    with pytest.raises(ValueError, match="does not run on the example inputs"):
+    with pytest.raises(ValueError, match="example inputs given on which Sequential does not run"):
         trace(model, torch.randn(2, 4, 8, 8))
     assert not registry._global_forward_pre_hooks
     assert not registry._global_forward_hooks

@@ -101,8 +101,10 @@ def test_what_hides_its_layers_is_refused_with_what_to_do() -> None:
     plain, inputs = zoo.plain()
     assert isinstance(inputs, Tensor)
     script = torch.jit.trace(plain, inputs)
-    for hidden in (script, nn.DataParallel(plain)):
-        with pytest.raises(ValueError, match="give the network that it was made from"):
+    for hidden in (script, nn.DataParallel(plain), nn.Sequential(script)):
+        with pytest.raises(
+            ValueError, match=r"hides its layers; .* give the one that it was made from"
+        ):
             trace(hidden, inputs)
 
 

@@ -243,24 +243,24 @@ def recorded(
     recorder._kept.update(kept or {})
     with evaluating(model), unfused_attention(), recorder.stack.following(), recorder:
         outputs = tracing.call(model, inputs)
-    recorder.put_out(tensors_of(outputs))
+    recorder.mark_outputs(tensors_of(outputs))
     return recorder
 
 
 def solved(model: nn.Module, recorder: Recorder) -> Structure:
     recording = recorder.recording
-    return structure_of(model, recording, recording.labels.solve(), 2)
+    return structure_of(model, recording, recording.tags.solve(), 2)
 
 
 def test_garbage_is_collected_again_also_after_an_error() -> None:
     model, _ = zoo.plain()
-    with pytest.raises(ValueError, match="does not run on the example inputs"):
+    with pytest.raises(ValueError, match="example inputs given on which Sequential does not run"):
         trace(model, torch.randn(2, 4, 8, 8))
     assert gc.isenabled()
 
 
 def test_a_trace_computes_nothing_and_leaves_nothing_behind() -> None:
-    """One activation of this network would take 4 GiB; the labels of its flatten are wide."""
+    """One activation of this network would take 4 GiB; the tags of its flatten are wide."""
     model = nn.Sequential(zoo.conv(3, 512), nn.ReLU(), nn.AdaptiveAvgPool2d(7), nn.Flatten())
     model.append(nn.Linear(512 * 49, 1024)).append(nn.ReLU()).append(nn.Linear(1024, 5))
     inputs = torch.zeros(1, 3, 1, 1).expand(8, 3, 512, 512)

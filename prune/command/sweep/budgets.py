@@ -1,37 +1,26 @@
 """The points of a sweep, as they were asked for."""
 
-from dataclasses import dataclass
+from dataclasses import replace
 
-from ...checks import check_budget
+from ...budget import Budget, Kind
+from ...checks import check_selection
 from ...errors import UsageError
-from ...options import SelectOptions, Sweep
+from ...options import SelectOptions, Settings
+from ..trees import Sweep
 
-KINDS = ("keep", "macs", "latency_ms")
+SWEPT: tuple[Kind, ...] = ("keep", "macs", "latency_ms")
+"""Kinds of budget that a sweep takes several values of."""
 
 
-@dataclass(frozen=True)
-class Budget:
-    """One point that was asked for: `kind`, one of `KINDS`, and its share or milliseconds."""
-
-    kind: str
-    value: float
-
-    @property
-    def name(self) -> str:
-        """As it is shown: "keep 0.5", "latency-ms 12"."""
-        return f"{self.kind.replace('_', '-')} {self.value:g}"
-
-    def select(self, options: Sweep) -> SelectOptions:
-        """The options of a single job with this budget."""
-        return SelectOptions(
-            keep=self.value if self.kind == "keep" else None,
-            macs=self.value if self.kind == "macs" else None,
-            latency_ms=self.value if self.kind == "latency_ms" else None,
-            rank=options.rank,
-            allocate=options.allocate,
-            hardware_widths=options.hardware_widths,
-            images=options.images,
-        )
+def settings_of(options: Sweep) -> Settings:
+    """How every point of a sweep is made."""
+    select = SelectOptions(
+        rank=options.rank,
+        allocate=options.allocate,
+        hardware_widths=options.hardware_widths,
+        images=options.images,
+    )
+    return Settings(select, options.retrain, options.bench)
 
 
 def budgets_of(options: Sweep) -> tuple[Budget, ...]:
@@ -40,19 +29,18 @@ def budgets_of(options: Sweep) -> tuple[Budget, ...]:
     Raises:
         UsageError: no budget, several kinds, or a value out of range.
     """
-    given = {kind: getattr(options, kind) for kind in KINDS if getattr(options, kind)}
+    given = {kind: getattr(options, kind) for kind in SWEPT if getattr(options, kind)}
     if len(given) != 1:
         raise UsageError(
-            "a sweep takes one of --keep, --macs and --latency-ms, with several values such as "
-            "--keep 0.9 0.7 0.5"
+            "a sweep takes one of `keep`, `macs` and `latency_ms`, with several values such as "
+            "`keep=0.9 0.7 0.5`"
         )
     ((kind, values),) = given.items()
     budgets = tuple({budget.name: budget for budget in (Budget(kind, v) for v in values)}.values())
-    for budget in budgets:
-        check_budget(budget.select(options))
+    check_selection(replace(settings_of(options).select, **{kind: values[0]}))
     if kind == "latency_ms" and options.distributed:
         raise UsageError(
-            "--latency-ms given with --distributed: tasks beside each other cannot measure "
+            "`latency_ms` given with `distributed`: tasks beside each other cannot measure "
             "latency; leave one of them out"
         )
     return budgets

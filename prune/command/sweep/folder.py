@@ -13,9 +13,9 @@ from pathlib import Path
 from ....evaluate.measure.accuracy import Accuracy
 from ....evaluate.report.tradeoff import TradeoffPoint
 from ...errors import InputError, UsageError
-from ...files import write_bytes
-from ...options import Sweep
+from ...files import write_json, write_text
 from ..options_file import to_tables
+from ..trees import Sweep
 
 SETTINGS, DONE, FAILED = "sweep.json", "point.json", "failed.json"
 
@@ -33,20 +33,21 @@ def open_folder(out: Path, options: Sweep) -> None:
     if options.run.resume and file.exists():
         if file.read_text(encoding="utf-8") != text:
             raise UsageError(
-                f"--resume: --out {out} holds a sweep with other options; give another folder"
+                f"`resume` given, but `out={out}` holds a sweep with other options; "
+                "give another folder"
             )
         return
     if out.exists() and (not out.is_dir() or any(f.name != SETTINGS for f in out.iterdir())):
         raise UsageError(
-            f"--out {out} holds something already; give another folder, or --resume its sweep"
+            f"`out={out}` holds something already; give another folder, or `resume` its sweep"
         )
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(
-            f"--out {out} cannot be written ({error.strerror}); give another"
+            f"`out={out}` cannot be written ({error.strerror}); give another place"
         ) from None
-    write_bytes(file, text.encode())
+    write_text(file, text)
 
 
 def folder_of(out: Path, name: str) -> Path:
@@ -66,8 +67,7 @@ def write_points(out: Path, name: str, points: list[TradeoffPoint], *, done: boo
     """Keep the rows of one point; `done` says whether to leave it at that."""
     folder = folder_of(out, name)
     folder.mkdir(exist_ok=True)
-    text = json.dumps([asdict(point) for point in points], indent=1)
-    write_bytes(folder / (DONE if done else FAILED), text.encode())
+    write_json(folder / (DONE if done else FAILED), [asdict(point) for point in points])
     if done:
         (folder / FAILED).unlink(missing_ok=True)
 

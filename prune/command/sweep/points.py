@@ -1,9 +1,10 @@
 """`prune-dl sweep`: one network at several budgets, from one pass of statistics.
 
 Every budget becomes a folder with its network and its files in the wanted precisions; its figures
-go to `point.json` when it is done, so that `--resume` only does what is missing. All accuracies
-are those of the files themselves on held-out images: picking one of them is a choice, and choices
-are not made on the test part. At the end all files are timed against each other, interleaved.
+go to `point.json` when it is done, so that a resumed sweep only does what is missing. All
+accuracies are those of the files themselves on held-out images: picking one of them is a choice,
+and choices are not made on the test part. At the end all files are timed against each other,
+interleaved.
 """
 
 import copy
@@ -12,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from ....evaluate.measure.accuracy import Accuracy
@@ -22,22 +22,28 @@ from ....export.deliver import Exported, deliver
 from ....export.metadata import describe
 from ....export.session import require_provider
 from ....export.variants import Variant
+from ...budget import Budget
 from ...errors import PruneError
-from ...folder import Diary
+from ...files import write_text
 from ...inputs.checkpoint import Checkpoint
-from ...inputs.split import DataSet
-from ...job.budget import fit
-from ...job.plan import Planned, make_plan, trials_of
-from ...job.stages import carry_out
-from ...options import Sweep
+from ...job.budget import plan_within
+from ...job.known import Case, Planned
+from ...job.plan import CONTEST_BUDGET, choose_ranking, measure_network
+from ...job.stages import Outcome, carry_out
+from ...progress import RunLog
+from ...structure.plan import keep_everything
+from ..delivery import save_pruned
 from ..distribute import ray_map
-from ..prune import default_out, open_inputs, save_network
-from .budgets import Budget, budgets_of
+from ..flags import in_flags, one_line
+from ..opening import default_out, open_case
+from ..trees import Sweep
+from .budgets import budgets_of, settings_of
 from .folder import folder_of, is_done, open_folder, read_points, write_points
 from .timing import time_files
 
 ORIGINAL = "original"
 MAX_REASON = 300
+"""Characters of a reason that a table still shows well."""
 
 
 def run_sweep(options: Sweep, command: str) -> Tradeoff:
@@ -53,24 +59,28 @@ def run_sweep(options: Sweep, command: str) -> Tradeoff:
     budgets = budgets_of(options)
     require_provider(options.bench.provider)
     if options.hardware_widths:
-        require_provider(options.hardware_widths, "--hardware-widths")
+        require_provider(options.hardware_widths, "hardware_widths")
     stem = default_out(options.network.model)
     out = options.run.out or stem.with_name(f"{stem.name}-sweep")
     open_folder(out, options)
-    diary = Diary(show=True)
+    log = RunLog(show=True)
     pending = [budget for budget in budgets if not is_done(out, budget.name)]
     if pending or not is_done(out, ORIGINAL):
-        _work(options, pending, out, diary)
+        _work(options, pending, out, log)
     names = (ORIGINAL, *(budget.name for budget in budgets))
     points = [point for name in names for point in read_points(out, name)]
-    tradeoff = time_files(options, command, points, out, diary)
+    tradeoff = time_files(options, command, points, out, log)
     write_tradeoff(tradeoff, out)
     return tradeoff
 
 
 @dataclass(frozen=True)
 class _Sent:
-    """What a point needs besides its budget; network and data are opened where it is made."""
+    """What a point needs besides its budget; network and data are opened where it is made.
+
+    Attributes:
+        planned: what is known of the whole network; its plan keeps everything.
+    """
 
     options: Sweep
     planned: Planned
@@ -79,52 +89,50 @@ class _Sent:
 
 
 @dataclass(frozen=True)
-class _Inputs:
+class _Opened:
+    """A network and its case, as `open_case` gives them."""
+
     checkpoint: Checkpoint
-    data: DataSet
-    device: torch.device
+    case: Case
 
 
-def _work(options: Sweep, pending: list[Budget], out: Path, diary: Diary) -> None:
+def _work(options: Sweep, pending: list[Budget], out: Path, log: RunLog) -> None:
     """Measure once, then make the files of the original and of every missing budget."""
-    inputs = _Inputs(*open_inputs(options.network, options.data, options.run, diary))
-    planned = _measure(options, pending, inputs, diary)
+    opened = _Opened(*open_case(options.network, options.data, options.run, log))
+    planned = _measure(options, pending, opened.case)
     sent = _Sent(options, planned, out.absolute(), Path.cwd())
     if not is_done(out, ORIGINAL):
-        model = inputs.checkpoint.model
-        files = list(_deliver(sent, ORIGINAL, model, inputs, planned, diary))
+        files = list(_deliver(sent, ORIGINAL, opened.case.model, opened, planned))
         write_points(out, ORIGINAL, files)
     if options.distributed == "ray":
-        with diary.stage("points") as progress:
-            gpu = inputs.device.type == "cuda"
+        with log.stage("points") as progress:
+            gpu = opened.case.device.type == "cuda"
             for done, (at, made) in enumerate(ray_map(_make_remotely, sent, pending, gpu=gpu)):
                 _keep(out, pending[at], made)
                 progress(done + 1, len(pending))
         return
     for budget in pending:
-        _keep(out, budget, _make_or_fail(sent, budget, inputs))
+        _keep(out, budget, _make_or_fail(sent, budget, opened))
 
 
-def _measure(options: Sweep, pending: list[Budget], inputs: _Inputs, diary: Diary) -> Planned:
-    """Statistics, ranking and hardware widths for all budgets; its plan keeps everything."""
-    select = Budget("keep", 1.0).select(options)
-    if options.hardware_widths is None and any(b.kind == "latency_ms" for b in pending):
-        select = replace(select, hardware_widths=options.bench.provider)
-    return make_plan(
-        inputs.checkpoint.model,
-        inputs.data,
-        select,
-        device=inputs.device,
-        seed=options.run.seed,
-        diary=diary,
-        bench=options.bench,
-    )
+def _measure(options: Sweep, pending: list[Budget], case: Case) -> Planned:
+    """Statistics, ranking and hardware widths, for all budgets.
+
+    Where held-out images choose the criterion, they choose it once, at `CONTEST_BUDGET`.
+    """
+    searched = [budget for budget in pending if not budget.is_counted]
+    settings = settings_of(options)
+    measured = measure_network(case, searched[0] if searched else CONTEST_BUDGET, settings)
+    with case.log.stage("rank"):
+        ranking, tried = choose_ranking(case, measured, CONTEST_BUDGET, settings.select)
+    whole = keep_everything(measured.structure)
+    return Planned(case.model, measured, ranking, whole, measured.whole, contest=tried)
 
 
 def _keep(out: Path, budget: Budget, made: list[TradeoffPoint] | Exception) -> None:
-    """Write the rows of a point; one that broke off is a row too, and made again by `--resume`."""
+    """Write the rows of a point; one that broke off is a row too, and made again by `resume`."""
     if isinstance(made, Exception):
-        reason = f"{type(made).__name__}: {' '.join(str(made).split())}"[:MAX_REASON]
+        reason = f"{type(made).__name__}: {one_line(made)}"[:MAX_REASON]
         write_points(out, budget.name, [TradeoffPoint(budget.name, error=reason)], done=False)
     else:
         write_points(out, budget.name, made)
@@ -133,87 +141,64 @@ def _keep(out: Path, budget: Budget, made: list[TradeoffPoint] | Exception) -> N
 def _make_remotely(sent: _Sent, budget: Budget) -> list[TradeoffPoint]:
     os.chdir(sent.working_folder)
     options = sent.options
-    inputs = _Inputs(*open_inputs(options.network, options.data, options.run, Diary()))
-    return _make(sent, budget, inputs, show=False)
+    opened = _Opened(*open_case(options.network, options.data, options.run, RunLog()))
+    return _make(sent, budget, opened)
 
 
-def _make_or_fail(sent: _Sent, budget: Budget, inputs: _Inputs) -> list[TradeoffPoint] | Exception:
+def _make_or_fail(sent: _Sent, budget: Budget, opened: _Opened) -> list[TradeoffPoint] | Exception:
     try:
-        return _make(sent, budget, inputs, show=True)
+        return _make(sent, budget, opened)
     except Exception as error:  # whatever it is, the other points are still wanted
         return error
 
 
-def _make(sent: _Sent, budget: Budget, inputs: _Inputs, show: bool) -> list[TradeoffPoint]:
+def _make(sent: _Sent, budget: Budget, opened: _Opened) -> list[TradeoffPoint]:
     """The files of one budget, or a row that says why there are none.
 
     What was decided on the way is noted in the first row.
     """
-    diary = Diary(show=show)
     try:
-        planned = _plan(sent, budget, inputs, diary)
-        model = _prune(sent, budget, inputs, planned, diary)
+        planned, outcome = _prune(sent, budget, opened)
     except PruneError as error:
-        return [TradeoffPoint(budget.name, error=" ".join(str(error).split()))]
-    first, *others = _deliver(sent, budget.name, model, inputs, planned, diary)
-    return [replace(first, notes="; ".join(filter(None, (*diary.warnings, first.notes)))), *others]
+        return [TradeoffPoint(budget.name, error=one_line(error))]
+    first, *others = _deliver(sent, budget.name, outcome.final, opened, planned)
+    notes = (*planned.notes, *outcome.notes, first.notes)
+    return [replace(first, notes=in_flags("; ".join(filter(None, notes)))), *others]
 
 
-def _plan(sent: _Sent, budget: Budget, inputs: _Inputs, diary: Diary) -> Planned:
-    """The plan of one budget, from the common measurements."""
-    planned, model = sent.planned, inputs.checkpoint.model
-    trials = trials_of(model, inputs.data, planned.measured, sent.options.bench, inputs.device)
-    select = budget.select(sent.options)
-    fitted = fit(planned.measured, planned.ranking, select, trials)
-    diary.warnings += [fitted.note] if fitted.note else []
-    return replace(planned, plan=fitted.plan)
-
-
-def _prune(
-    sent: _Sent, budget: Budget, inputs: _Inputs, planned: Planned, diary: Diary
-) -> nn.Module:
-    """Carry a plan out and save the network; returns it."""
-    options = sent.options
+def _prune(sent: _Sent, budget: Budget, opened: _Opened) -> tuple[Planned, Outcome]:
+    """Plan one budget from the common measurements, carry it out and save the network."""
+    case, settings = opened.case, settings_of(sent.options)
+    known = sent.planned
+    fitted = plan_within(case, known.measured, known.ranking, budget, settings)
+    notes = (fitted.note,) if fitted.note else ()
+    planned = replace(known, model=case.model, plan=fitted.plan, notes=notes)
     folder = folder_of(sent.out, budget.name)
     folder.mkdir(exist_ok=True)
-    outcome = carry_out(
-        inputs.checkpoint.model,
-        inputs.data,
-        planned,
-        budget.select(options),
-        options.retrain,
-        device=inputs.device,
-        seed=options.run.seed,
-        diary=diary,
-    )
-    (folder / "plan.json").write_text(planned.plan.to_json(), encoding="utf-8")
-    save_network(folder, inputs.checkpoint, inputs.data, planned, outcome)
-    return outcome.final
+    outcome = carry_out(planned, settings, case)
+    write_text(folder / "plan.json", planned.plan.to_json())
+    save_pruned(folder, opened.checkpoint, case, planned, outcome.final)
+    return planned, outcome
 
 
 def _deliver(
-    sent: _Sent,
-    name: str,
-    model: nn.Module,
-    inputs: _Inputs,
-    planned: Planned,
-    diary: Diary,
+    sent: _Sent, name: str, model: nn.Module, opened: _Opened, planned: Planned
 ) -> Iterator[TradeoffPoint]:
     """One file for every wanted precision, checked, with its own held-out accuracy."""
-    left = planned.left()
+    left, data = planned.left, opened.case.data
     empty = TradeoffPoint(name, macs=left.macs, params=left.params)
     network = copy.deepcopy(model).cpu()
     plan = "" if name == ORIGINAL else planned.plan.digest
-    metadata = describe(inputs.data, plan=plan, source=inputs.checkpoint.sha256 or "")
+    metadata = describe(data, plan=plan, source=opened.checkpoint.sha256 or "")
     for precision in precisions(sent.options):
         path = folder_of(sent.out, name) / f"{precision}.onnx"
         path.parent.mkdir(exist_ok=True)
         point = replace(empty, format=precision, file=str(path.relative_to(sent.out)))
         try:
-            with diary.stage(f"export {name} {precision}") as progress:
+            with opened.case.log.stage(f"export {name} {precision}") as progress:
                 exported = deliver(
                     network,
-                    inputs.data,
+                    data,
                     path,
                     Variant(half=precision == "float16"),
                     metadata=metadata,
@@ -222,7 +207,7 @@ def _deliver(
                     progress=progress,
                 )
         except PruneError as error:
-            yield replace(point, error=" ".join(str(error).split()))
+            yield replace(point, error=one_line(error))
             continue
         yield replace(
             point,

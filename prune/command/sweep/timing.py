@@ -8,14 +8,15 @@ from ....evaluate.measure.latency import compare
 from ....evaluate.report.tradeoff import Tradeoff, TradeoffPoint
 from ....export.session import open_session
 from ...errors import InputError, PruneError
-from ...folder import Diary
-from ...options import Sweep
+from ...progress import RunLog
+from ..flags import one_line
+from ..trees import Sweep
 
 NOISY = "The machine was noisy (over 10 % variation): take the latencies with care."
 
 
 def time_files(
-    options: Sweep, command: str, points: list[TradeoffPoint], out: Path, diary: Diary
+    options: Sweep, command: str, points: list[TradeoffPoint], out: Path, log: RunLog
 ) -> Tradeoff:
     """Add latencies to the points whose files passed their checks.
 
@@ -30,7 +31,7 @@ def time_files(
         reasons = "; ".join(point.error for point in points[:2])
         raise InputError(f"no file of this sweep passed its checks: {reasons}")
     bench = options.bench
-    with diary.stage("benchmark") as progress:
+    with log.stage("benchmark") as progress:
         comparison = compare(
             files,
             provider=bench.provider,
@@ -56,7 +57,7 @@ def time_files(
         provider=comparison.rows[0].provider,
         batch_size=bench.latency_batch,
         environment=comparison.environment,
-        warnings=(*diary.warnings, *([NOISY] if comparison.noisy else [])),
+        warnings=(NOISY,) if comparison.noisy else (),
     )
 
 
@@ -66,5 +67,5 @@ def _opened(point: TradeoffPoint, out: Path, options: Sweep) -> TradeoffPoint:
     try:
         open_session(out / point.file, options.bench.provider, options.bench.threads)
     except PruneError as error:
-        return replace(point, error=" ".join(str(error).split()))
+        return replace(point, error=one_line(error))
     return point

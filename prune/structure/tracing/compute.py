@@ -1,17 +1,14 @@
-"""Label rules of operations that compute: pointwise, norms, reductions, pooling.
+"""Tag rules of operations that compute: pointwise, norms, reductions, pooling.
 
-A norm or a reduction over a labelled axis is recorded as mixing: there, removing a channel is not
+A norm or a reduction over a tagged axis is recorded as mixing: there, removing a channel is not
 the same as silencing it.
 """
 
-import torch
 from torch import Tensor
 
 from .contractions import only
-from .op import Op, rule
+from .op import Op, aten, rule
 from .tags import Fields, axes_of, find, on_axis
-
-aten = torch.ops.aten
 
 
 @rule(aten._prelu_kernel, aten.copy_, aten._to_copy, aten.clone, aten.dropout, aten.fill_)
@@ -32,10 +29,10 @@ def pointwise(op: Op) -> Fields:
 @rule(aten.zeros, aten.ones, aten.full, aten.empty, aten.new_zeros, aten.new_ones, aten.new_full)
 @rule(aten.new_empty, aten.scalar_tensor, aten.empty_strided, aten.new_empty_strided)
 def filled(op: Op) -> Fields:
-    """A constant of one value takes any size: fresh labels on every axis."""
+    """A constant of one value takes any size: fresh tags on every axis."""
     out: Tensor = op.out
     sizes = [(axis, size) for axis, size in enumerate(out.shape) if size > 1]
-    return tuple(on_axis(op.labels.fresh(size), axis, out.ndim) for axis, size in sizes)
+    return tuple(on_axis(op.tags.fresh(size), axis, out.ndim) for axis, size in sizes)
 
 
 @rule(aten.native_batch_norm, aten.cudnn_batch_norm, aten.miopen_batch_norm)
@@ -61,7 +58,7 @@ def _vectors(op: Op, vectors: list[Tensor], channels: Tensor | None) -> None:
             if channels is None:
                 op.pin(field, "it scales channels that cannot go")
             else:
-                op.labels.unite(field, channels.reshape(-1))
+                op.tags.unite(field, channels.reshape(-1))
 
 
 @rule(aten.native_group_norm)
@@ -73,7 +70,7 @@ def group_norm(op: Op) -> list[Fields]:
     if channels is not None and groups < channels.numel():
         op.mix(channels)
         if groups > 1:
-            op.labels.couple(channels.reshape(groups, -1), 0)
+            op.tags.couple(channels.reshape(groups, -1), 0)
     return [op.fields()]
 
 
@@ -110,7 +107,7 @@ def along_axis(op: Op) -> Fields:
 @rule(aten.prod, aten.any, aten.all, aten.argmax, aten.argmin, aten.max, aten.min)
 @rule(aten.linalg_vector_norm, aten.norm, aten.logsumexp, aten.nansum)
 def reduction(op: Op) -> Fields | list[Fields]:
-    """Fields of the other axes stay; a labelled axis that is reduced mixes its channels."""
+    """Fields of the other axes stay; a tagged axis that is reduced mixes its channels."""
     x: Tensor = op.args[0]
     if len(op.args) > 1 and isinstance(op.args[1], Tensor):
         return pointwise(op)
@@ -189,5 +186,5 @@ def glu(op: Op) -> Fields:
     if field is None:
         return others
     half = field.narrow(axis, 0, field.shape[axis] // 2)
-    op.labels.unite(half, field.narrow(axis, field.shape[axis] // 2, field.shape[axis] // 2))
+    op.tags.unite(half, field.narrow(axis, field.shape[axis] // 2, field.shape[axis] // 2))
     return (*others, half)

@@ -1,4 +1,4 @@
-"""Label rules of operations that sum over channels: convolutions, matrix products, attention.
+"""Tag rules of operations that sum over channels: convolutions, matrix products, attention.
 
 The two axes that are summed over are united; the others pass on.
 """
@@ -6,19 +6,16 @@ The two axes that are summed over are united; the others pass on.
 import math
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from .op import Op, rule
+from .op import Op, aten, rule
 from .tags import Fields, axes_of, find, lift, on_axis
-
-aten = torch.ops.aten
 
 
 def _contract(op: Op, a: Tensor | None, b: Tensor | None) -> None:
     """Sum over an axis: both sides shrink together, or not at all."""
     if a is not None and b is not None:
-        op.labels.unite(a.reshape(-1), b.reshape(-1))
+        op.tags.unite(a.reshape(-1), b.reshape(-1))
     for side in (a, b):
         if side is not None and (a is None or b is None):
             op.pin(side, "it is summed with a side of fixed size")
@@ -54,15 +51,15 @@ def convolution(op: Op) -> Fields:
 def _grouped(
     op: Op, channels: Tensor | None, rows: Tensor | None, columns: Tensor | None, groups: int
 ) -> Tensor | None:
-    """Labels of the output channels of an ordinary, grouped or depthwise convolution."""
+    """Tags of the output channels of an ordinary, grouped or depthwise convolution."""
     in_channels = op.args[0].shape[1]
     if groups == in_channels and groups > 1:
         pair = None if rows is None else rows.reshape(groups, -1)
         return _depthwise(op, channels, pair, rows)
     if channels is not None and groups > 1:
-        channels = op.labels.couple(channels.reshape(groups, -1), 0)
+        channels = op.tags.couple(channels.reshape(groups, -1), 0)
     if rows is not None and groups > 1:
-        op.labels.couple(rows.reshape(groups, -1), 0)
+        op.tags.couple(rows.reshape(groups, -1), 0)
     _contract(op, channels, columns)
     return rows
 
@@ -80,16 +77,16 @@ def _transposed(
         return _depthwise(op, channels, pair, out)
     _contract(op, channels, rows)
     if channels is not None and groups > 1:
-        op.labels.couple(channels.reshape(groups, -1), 0)
+        op.tags.couple(channels.reshape(groups, -1), 0)
     return None if columns is None else columns.reshape(-1).repeat(groups)
 
 
 def _depthwise(
     op: Op, channels: Tensor | None, pair: Tensor | None, out: Tensor | None
 ) -> Tensor | None:
-    """One filter for each channel: the input's labels are handed on."""
+    """One filter for each channel: the input's tags are handed on."""
     if channels is not None and pair is not None:
-        op.labels.unite(channels.reshape(-1, 1), pair)
+        op.tags.unite(channels.reshape(-1, 1), pair)
     elif channels is not None or pair is not None:
         side = channels if channels is not None else pair
         assert side is not None
@@ -104,7 +101,7 @@ def _with_bias(op: Op, out: Tensor | None, bias: Tensor | None) -> Fields:
             if out is None:
                 op.pin(field, "it is added to an output of fixed size")
             else:
-                op.labels.unite(field.reshape(-1), out.reshape(-1))
+                op.tags.unite(field.reshape(-1), out.reshape(-1))
         if out is not None and not op.get(bias):
             op.pin(out, "its bias has a fixed size")
     return () if out is None else (on_axis(out, 1, op.out.ndim),)
@@ -142,7 +139,7 @@ def _align(op: Op, fields: Fields, shape: Any) -> Fields:
     batch = [x for x in fields if axes_of(x) == {0}]
     others = tuple(x for x in fields if axes_of(x) and axes_of(x) != {0})
     for found in batch[1:]:
-        op.labels.unite(batch[0], found)
+        op.tags.unite(batch[0], found)
     if len(batch) == 1:
         op.pin(batch[0], "it meets a batch of fixed size")
     return (*batch[:1], *others)
@@ -156,7 +153,7 @@ def _add(op: Op, bias: Tensor, product: Fields) -> Fields:
         if partner is None:
             op.pin(found, "it is added to an output of fixed size")
         else:
-            op.labels.unite(partner, found)
+            op.tags.unite(partner, found)
     sizes = (1,) * (ndim - bias.ndim) + tuple(bias.shape)
     own = frozenset[int]().union(*(axes_of(lift(x, ndim)) for x in op.get(bias)))
     for found in product:
@@ -175,7 +172,7 @@ def attention(op: Op) -> list[Fields]:
     for tensor in (query, key, value):
         for field in op.get(tensor):
             if axes_of(field) == {1}:
-                heads = op._join(heads, field)
+                heads = op.join(heads, field)
             elif axes_of(field) != {3} or tensor is not value:
                 op.pin(field, "the width of a head sets the scale of attention")
     outputs = 1 if isinstance(op.out, Tensor) else len(op.out)

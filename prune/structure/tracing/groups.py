@@ -1,4 +1,4 @@
-"""From components of labels to units, groups and readers: the `Structure` of a recording."""
+"""From components of tags to units, groups and readers: the `Structure` of a recording."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ def structure_of(
 
 
 def _component_axes(recording: Recording, components: Components) -> dict[AxisKey, IntArray]:
-    """Component of each position of each labelled axis of parameters and buffers."""
+    """Component of each position of each tagged axis of parameters and buffers."""
     return {
         (name, axis): components.of(field)
         for name, fields in recording.tensors.items()
@@ -67,6 +67,7 @@ def _layers(model: nn.Module, recording: Recording) -> list[_Layer]:
     """Convolution and linear modules whose weight took part, in execution order."""
     canonical = {id(p): name for name, p in model.named_parameters()}
     order = {name: index for index, name in enumerate(recording.modules)}
+    last = len(order)  # of layers whose weight is used but which never run themselves
     found = []
     for name, module in model.named_modules():
         weight = module._parameters.get("weight")
@@ -76,7 +77,7 @@ def _layers(model: nn.Module, recording: Recording) -> list[_Layer]:
             out = 1 if isinstance(module, _ConvNd) and module.transposed else 0
             found.append(_Layer(name, module, canonical[id(weight)], out, 1 - out))
     first_use = {name: index for index, name in enumerate(recording.tensors)}
-    return sorted(found, key=lambda x: (order.get(x.name, 10**9), first_use[x.weight]))
+    return sorted(found, key=lambda x: (order.get(x.name, last), first_use[x.weight]))
 
 
 def _channels(layer: _Layer) -> int:
@@ -91,7 +92,7 @@ def _number(
     component_of: Mapping[AxisKey, IntArray], components: Components, layers: list[_Layer]
 ) -> IntArray:
     """Provisional unit of each component, -1 for those that stay; by first writer, then filter."""
-    count = int(components.component_L.max(initial=-1)) + 1
+    count = int(components.component_T.max(initial=-1)) + 1
     unit_of = np.full(count, -1, dtype=np.int64)
     written = [
         component_of.get((x.weight, x.out_axis), np.empty(0, dtype=np.int64)) for x in layers
@@ -205,12 +206,12 @@ def _reader(layer: _Layer, units: IntArray, features: Tensor | None) -> Reader:
     return Reader(layer.name, units[first], channel_F, "linear", 1)
 
 
-def _channel_of_feature(labels: Tensor | None, num_features: int) -> IntArray:
-    """Channel of each input feature, by the labels it came with; each its own if they differ."""
-    if labels is None or labels.numel() != num_features:
+def _channel_of_feature(tags: Tensor | None, num_features: int) -> IntArray:
+    """Channel of each input feature, by the tags it came with; each its own if they differ."""
+    if tags is None or tags.numel() != num_features:
         return np.arange(num_features, dtype=np.int64)
     _, first, channel, counts = np.unique(
-        labels.numpy(), return_index=True, return_inverse=True, return_counts=True
+        tags.numpy(), return_index=True, return_inverse=True, return_counts=True
     )
     if len(set(counts.tolist())) > 1:
         return np.arange(num_features, dtype=np.int64)
@@ -224,13 +225,13 @@ def _mixing(
     recording: Recording, components: Components, axes: Mapping[AxisKey, IntArray]
 ) -> tuple[str, ...]:
     """Places that mix channels of which some can be removed."""
-    live = np.zeros(int(components.component_L.max(initial=-1)) + 1, dtype=np.bool_)
+    live = np.zeros(int(components.component_T.max(initial=-1)) + 1, dtype=np.bool_)
     for name, fields in recording.tensors.items():
-        for labels in fields:
-            for axis in axes_of(labels):
+        for tags in fields:
+            for axis in axes_of(tags):
                 if (name, axis) in axes:
-                    live[components.of(labels)[axes[name, axis] >= 0]] = True
-    places = (p for p, labels in recording.mixing if live[components.of(labels)].any())
+                    live[components.of(tags)[axes[name, axis] >= 0]] = True
+    places = (p for p, tags in recording.mixing if live[components.of(tags)].any())
     return tuple(dict.fromkeys(places))
 
 

@@ -1,6 +1,6 @@
 """Frequent operations on meta tensors in one step: PyTorch's own meta kernels take milliseconds.
 
-Where shapes or types are not the plain case, the real kernel decides, and says what is wrong.
+Where shapes or types are not the plain case, the real kernel decides, and raises what is wrong.
 """
 
 from collections.abc import Callable
@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-aten = torch.ops.aten
+from .op import aten
 
 
-def run(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def run_operation(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """The result of an operation; quickly, for a frequent one on meta tensors."""
     shape_of = SHAPES.get(func.overloadpacket)
     if shape_of is not None and not kwargs and args[0].device.type == "meta":
@@ -41,7 +41,7 @@ def _like(x: Tensor) -> Tensor:
 
 
 def _batch_norm(x: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor] | None:
-    """None where a vector does not fit: the real kernel then says what is wrong."""
+    """None where a vector does not fit: the real kernel then raises what is wrong."""
     vectors = [v for v in rest[:4] if isinstance(v, Tensor)]
     if any(v.shape != x.shape[1:2] for v in vectors):
         return None

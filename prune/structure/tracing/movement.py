@@ -1,4 +1,4 @@
-"""Label rules of operations that join, part or pick positions: executed on the labels themselves.
+"""Tag rules of operations that join, part or pick positions: executed on the tags themselves.
 
 Where an index is written into the code, the axis stays whole.
 """
@@ -8,20 +8,18 @@ import math
 import torch
 from torch import Tensor
 
-from .op import Op, rule
+from .op import Op, aten, rule
 from .tags import Fields, axes_of, find, narrow_constant
-
-aten = torch.ops.aten
 
 
 @rule(aten.cat, aten.concat)
 def cat(op: Op) -> Fields:
-    """Labels in a row along the axis; the other axes meet."""
+    """Tags in a row along the axis; the other axes meet."""
     tensors: list[Tensor] = [x for x in op.args[0] if x.shape != (0,)]
     axis = int(op.arg(1, "dim", 0)) % op.out.ndim
     across: Fields = ()
     for field in (x for t in tensors for x in op.get(t) if axis not in axes_of(x)):
-        across = op._join(across, field)
+        across = op.join(across, field)
     loose = tuple(x for x in across if not all(_covers(op, tensor, x) for tensor in tensors))
     for found in loose:
         op.pin(found, "it is concatenated with a tensor of fixed size")
@@ -35,17 +33,17 @@ def cat(op: Op) -> Fields:
 
 
 def _covers(op: Op, tensor: Tensor, field: Tensor) -> bool:
-    """Whether the tensor has labels of its own along the axes of `field`."""
+    """Whether the tensor has tags of its own along the axes of `field`."""
     return any(axes_of(x) & axes_of(field) for x in op.get(tensor))
 
 
 def _fixed(op: Op, tensor: Tensor, axis: int) -> Tensor:
-    """Fresh labels, pinned, for an axis that cannot shrink."""
+    """Fresh tags, pinned, for an axis that cannot shrink."""
     shape = [1] * tensor.ndim
     shape[axis] = tensor.shape[axis]
-    labels = op.labels.fresh(tensor.shape[axis]).reshape(shape)
-    op.pin(labels, "it is part of a tensor of fixed size")
-    return labels
+    tags = op.tags.fresh(tensor.shape[axis]).reshape(shape)
+    op.pin(tags, "it is part of a tensor of fixed size")
+    return tags
 
 
 def _cat_rows(rows: list[Tensor], axis: int) -> Tensor:
@@ -60,7 +58,7 @@ def _cat_rows(rows: list[Tensor], axis: int) -> Tensor:
 
 @rule(aten.stack)
 def stack(op: Op) -> Fields:
-    """All axes meet; the new one carries no labels."""
+    """All axes meet; the new one carries no tags."""
     axis = int(op.arg(1, "dim", 0)) % op.out.ndim
     return tuple(x.unsqueeze(axis) for x in op.merge(*op.args[0]))
 
@@ -68,7 +66,7 @@ def stack(op: Op) -> Fields:
 @rule(aten.split, aten.split_with_sizes, aten.unsafe_split, aten.unsafe_split_with_sizes)
 @rule(aten.chunk, aten.unsafe_chunk, aten.split_copy)
 def split(op: Op) -> list[Fields]:
-    """Parts of equal size stay of equal size; other parts keep the labels they got."""
+    """Parts of equal size stay of equal size; other parts keep the tags they got."""
     axis = int(op.arg(2, "dim", 0)) % op.args[0].ndim
     sizes = [part.shape[axis] for part in op.out]
     along, others = find(op.fields(), axis), tuple(x for x in op.fields() if x.shape[axis] == 1)
@@ -77,7 +75,7 @@ def split(op: Op) -> list[Fields]:
     parts = list(torch.split(along, sizes, axis))
     if len(set(sizes)) == 1 and len(sizes) > 1:
         for part in parts[1:]:
-            op.labels.unite(parts[0], part)
+            op.tags.unite(parts[0], part)
     return [(*others, part) for part in parts]
 
 
@@ -88,14 +86,14 @@ def take_slice(op: Op) -> Fields:
     along, others = find(op.fields(), axis), tuple(x for x in op.fields() if x.shape[axis] == 1)
     if along is None or op.out.shape[axis] == along.shape[axis]:
         return op.fields()
-    labels = along.movedim(axis, -1)
+    tags = along.movedim(axis, -1)
     taken = op.func(along, *op.args[1:], **op.kwargs)
     step = int(op.arg(4, "step", 1)) if op.name == "slice" else 1
-    width, part = labels.shape[-1], taken.shape[axis]
+    width, part = tags.shape[-1], taken.shape[axis]
     if step > 1 and width % step == 0:
-        op.labels.couple(labels.reshape(*labels.shape[:-1], -1, step), labels.ndim)
+        op.tags.couple(tags.reshape(*tags.shape[:-1], -1, step), tags.ndim)
     elif step == 1 and width % part == 0:
-        op.labels.couple(labels.reshape(*labels.shape[:-1], -1, part), labels.ndim - 1)
+        op.tags.couple(tags.reshape(*tags.shape[:-1], -1, part), tags.ndim - 1)
     return (*others, taken) if part > 1 else others
 
 
@@ -114,7 +112,7 @@ def select(op: Op) -> Fields | list[Fields]:
 
 @rule(aten.constant_pad_nd, aten.pad)
 def pad(op: Op) -> Fields:
-    """Padded positions are there whatever is removed: fresh labels, pinned."""
+    """Padded positions are there whatever is removed: fresh tags, pinned."""
     padding, ndim = list(op.args[1]), op.args[0].ndim
     padded = []
     for field in op.fields():
@@ -127,7 +125,7 @@ def pad(op: Op) -> Fields:
 
 
 def _pad_axis(op: Op, field: Tensor, axis: int, before: int, after: int) -> Tensor:
-    """Pad, or crop for negative amounts, one labelled axis."""
+    """Pad, or crop for negative amounts, one tagged axis."""
     width = field.shape[axis]
     start, stop = max(-before, 0), width - max(-after, 0)
     parts = [field.narrow(axis, start, stop - start)]
@@ -135,9 +133,9 @@ def _pad_axis(op: Op, field: Tensor, axis: int, before: int, after: int) -> Tens
         if amount > 0:
             shape = list(field.shape)
             shape[axis] = amount
-            labels = op.labels.fresh(math.prod(shape)).reshape(shape)
-            op.pin(labels, "it is padded with channels of zeros")
-            parts.insert(0 if at == 0 else len(parts), labels)
+            tags = op.tags.fresh(math.prod(shape)).reshape(shape)
+            op.pin(tags, "it is padded with channels of zeros")
+            parts.insert(0 if at == 0 else len(parts), tags)
     return torch.cat(parts, axis)
 
 

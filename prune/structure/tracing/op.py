@@ -1,28 +1,30 @@
-"""One operation of a traced forward pass, as the label rules see it."""
+"""One operation of a traced forward pass, as the tag rules see it."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload, OpOverloadPacket
 
-from .tags import Fields, Labels, axes_of, lift, same_fields
+from .tags import Fields, Tags, axes_of, lift, same_fields
 
 Rule = Callable[["Op"], "Fields | list[Fields]"]
 RULES: dict[OpOverloadPacket, Rule] = {}
+aten = torch.ops.aten
 
 
 @dataclass
 class Op:
-    """An operation with its arguments and result; rules unite labels and give the result's fields.
+    """An operation with its arguments and result; rules unite tags and give the result's fields.
 
     Attributes:
         func, args, kwargs, out: the call.
-        labels: where unions and pins go.
+        tags: where unions and pins go.
         get: the fields of a tensor, empty when it carries none.
         path, module: the innermost running module.
-        ties: makes an integer attribute of the module at a path follow these labels, one for each
+        ties: makes an integer attribute of the module at a path follow these tags, one for each
             unit of its value.
         choice: which of the `num_choices` readings of the operation a rule should take (a split
             axis can shrink in one factor or in another).
@@ -33,7 +35,7 @@ class Op:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     out: Any
-    labels: Labels
+    tags: Tags
     get: Callable[[Tensor], Fields]
     path: str
     module: nn.Module
@@ -44,7 +46,7 @@ class Op:
     contracted: list[tuple[Tensor, Tensor, Fields, int]] = field(default_factory=list)
 
     def begin(self, choice: int) -> None:
-        """Nothing was read yet; the rule is to take this reading."""
+        """Forget what was read before; the rule is to take this reading."""
         self.choice, self.num_choices = choice, 1
         self.mixing, self.contracted = [], []
 
@@ -73,17 +75,17 @@ class Op:
         """The running module, for reasons."""
         return self.path or "the network itself"
 
-    def tie(self, attribute: str, labels: Tensor) -> None:
-        """An integer attribute of the running module follows these labels."""
-        self.ties(self.path, attribute, labels)
+    def tie(self, attribute: str, tags: Tensor) -> None:
+        """An integer attribute of the running module follows these tags."""
+        self.ties(self.path, attribute, tags)
 
-    def pin(self, labels: Tensor, reason: str) -> None:
-        """Keep these labels for ever, saying where and why."""
-        self.labels.pin(labels, f"{reason} ({self.name} in {self.where})")
+    def pin(self, tags: Tensor, reason: str) -> None:
+        """Nothing that carries these tags can be removed; the reason names this operation."""
+        self.tags.pin(tags, f"{reason} ({self.name} in {self.where})")
 
-    def mix(self, labels: Tensor) -> None:
-        """Record that removing these labels and silencing them differ behind this operation."""
-        self.mixing.append((f"{self.where}: {self.name}", labels))
+    def mix(self, tags: Tensor) -> None:
+        """Record that removing these tags and silencing them differ after this operation."""
+        self.mixing.append((f"{self.where}: {self.name}", tags))
 
     def merge(self, *operands: Tensor) -> Fields:
         """Unite the fields of operands that are broadcast against each other."""
@@ -96,20 +98,20 @@ class Op:
         return merged
 
     def _meet(self, merged: Fields, fields: Fields) -> Fields:
-        """Add the fields of one more operand; those of one tensor say different things."""
+        """Add the fields of one more operand; fields of one tensor never meet each other."""
         before = merged
         for new in (x for x in fields if axes_of(x)):
             partners = [x for x in before if axes_of(x) & axes_of(new)]
             twin = next((x for x in partners if same_fields((x,), (new,))), None)
             if twin is None:
-                merged = self._join(merged, new) if partners else (*merged, new)
+                merged = self.join(merged, new) if partners else (*merged, new)
         return merged
 
-    def _join(self, merged: Fields, new: Tensor) -> Fields:
+    def join(self, merged: Fields, new: Tensor) -> Fields:
         """Add a field, uniting it with those that run along the same axes."""
         for position, old in enumerate(merged):
             if axes_of(old) & axes_of(new):
-                self.labels.unite(old, new)
+                self.tags.unite(old, new)
                 smaller = new if len(axes_of(new)) < len(axes_of(old)) else old
                 return (*merged[:position], smaller, *merged[position + 1 :])
         return (*merged, new) if axes_of(new) else merged
@@ -136,7 +138,7 @@ def tensors_in(values: Iterable[Any]) -> list[Tensor]:
 
 
 def rule(*packets: OpOverloadPacket) -> Callable[[Rule], Rule]:
-    """Register how labels pass through these operations."""
+    """Register how tags pass through these operations."""
 
     def register(function: Rule) -> Rule:
         RULES.update(dict.fromkeys(packets, function))

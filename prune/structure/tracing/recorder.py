@@ -1,4 +1,4 @@
-"""One real forward pass, seen operation by operation, with labels riding along.
+"""One real forward pass, seen operation by operation, carrying tags along.
 
 A `TorchDispatchMode` sees every ATen call, whatever Python does between them. Each tensor is
 stood for by one without numbers, so that what was recorded costs no memory and can be read again:
@@ -21,11 +21,11 @@ from .tags import Fields, axes_of, find, on_axis, same_fields
 
 STAND_IN = "_prune_dl_stand_in"
 OUTPUTS = -1
-"""What the outputs of the network say about labels comes from no operation."""
+"""In place of an operation's number: pins of the network's outputs come from no operation."""
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Passes labels through every operation of a forward pass."""
+    """Carries tags through every operation of a forward pass."""
 
     def __init__(self, model: nn.Module, stack: ModuleStack) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -40,15 +40,15 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._outputs: list[Tensor] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run the operation, then its label rule."""
+        """Run the operation, then its tag rule."""
         kwargs = kwargs or {}
         place, module = self.stack.place(str(func.overloadpacket.__name__))
         given, named = _stood_in(args), {key: _stood_in(x) for key, x in kwargs.items()}
-        out = meta.run(func, args, kwargs)
+        out = meta.run_operation(func, args, kwargs)
         numbers = meta.numbers(args, out)
-        labels, results = self.recording.labels, _stood_in(out)
+        tags, results = self.recording.tags, _stood_in(out)
         op = Op(
-            func, given, named, results, labels, self.fields, place.running.path, module, self._tie
+            func, given, named, results, tags, self.fields, place.running.path, module, self._tie
         )
         record = self._read(len(self.recording.records), place, op, numbers)
         self._trace_origin(op)
@@ -56,7 +56,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.recording.records.append(record)
         return out
 
-    def put_out(self, tensors: list[Tensor]) -> None:
+    def mark_outputs(self, tensors: list[Tensor]) -> None:
         """These are outputs of the network: they keep their size."""
         self._outputs += [stand_in(x) for x in tensors]
         self._pin_outputs()
@@ -85,7 +85,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Pin all that operations touch."""
         self._kept.update(dict.fromkeys(indices, reason))
         for index in indices:
-            self.recording.labels.add_to(index)
+            self.recording.tags.resume(index)
             self._pin(self.recording.records[index].inputs, reason)
 
     def fields(self, tensor: Tensor) -> Fields:
@@ -96,8 +96,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if name not in self.recording.tensors:
             sizes = [(axis, size) for axis, size in enumerate(tensor.shape) if size > 1]
             self.recording.tensors[name] = tuple(
-                on_axis(self.recording.labels.fresh(size), axis, tensor.ndim)
-                for axis, size in sizes
+                on_axis(self.recording.tags.fresh(size), axis, tensor.ndim) for axis, size in sizes
             )
         return self.recording.tensors[name]
 
@@ -109,9 +108,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _read(
         self, index: int, place: Place, op: Op, numbers: tuple[float, ...], before: Outputs = ()
     ) -> Record:
-        """Run the label rule of an operation; what it said before is forgotten."""
+        """Run the tag rule of an operation; what it gave before is dropped."""
         op.begin(self.choice(index))
-        self.recording.labels.turn_to(index)
+        self.recording.tags.restart(index)
         inputs = self._incoming(op)
         outputs = _as_before(_outputs(op, self._apply(op, inputs)), before)
         features, mixing = self._features(op), tuple(op.mixing)
@@ -144,20 +143,20 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return passed if isinstance(passed, list) else [passed]
 
     def _pin(self, fields: Fields, reason: str) -> None:
-        for labels in fields:
-            self.recording.labels.pin(labels, reason)
+        for tags in fields:
+            self.recording.tags.pin(tags, reason)
 
     def _pin_outputs(self) -> None:
-        self.recording.labels.turn_to(OUTPUTS)
+        self.recording.tags.restart(OUTPUTS)
         for tensor in self._outputs:
             self._pin(self.fields(tensor), "it is the output of the network")
 
-    def _tie(self, path: str, attribute: str, labels: Tensor) -> None:
-        """An integer attribute of a module follows these labels, like a tensor's axis."""
+    def _tie(self, path: str, attribute: str, tags: Tensor) -> None:
+        """An integer attribute of a module follows these tags, like a tensor's axis."""
         name = f"{path}.{attribute}".lstrip(".")
         if name not in self.recording.tensors:
-            self.recording.tensors[name] = (self.recording.labels.fresh(labels.numel()),)
-        self.recording.labels.unite(self.recording.tensors[name][0], labels.reshape(-1))
+            self.recording.tensors[name] = (self.recording.tags.fresh(tags.numel()),)
+        self.recording.tags.unite(self.recording.tensors[name][0], tags.reshape(-1))
 
     def _origin_of(self, tensor: Tensor) -> str | None:
         """The parameter a tensor is a view, cast or rescaling of."""
@@ -193,7 +192,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _outputs(op: Op, passed: list[Fields]) -> Outputs:
-    """Shape and fields of the results that a rule spoke of."""
+    """Shape and fields of the results that a rule describes."""
     pairs = zip(tensors_in((op.out,)), passed, strict=False)
     return tuple((tuple(x.shape), tuple(f for f in found if axes_of(f))) for x, found in pairs)
 

@@ -1,4 +1,4 @@
-"""What a forward pass taught about channels: every operation, and the labels it passed on."""
+"""What a forward pass shows about channels: every operation, and the tags it passed on."""
 
 from dataclasses import dataclass, field
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 from .op import Op
 from .stack import Place
-from .tags import Fields, Labels
+from .tags import Fields, Tags
 
 Outputs = tuple[tuple[tuple[int, ...], Fields], ...]
 """Shape and fields of each result of an operation."""
@@ -21,10 +21,10 @@ class Record:
         op: the operation, on tensors without numbers, so that its rule can be read again.
         numbers: floats that the code handed to it (the scale of attention).
         inputs: fields it touched.
-        outputs: of the results that its rule spoke of.
-        features: path of a linear module and the labels of its input features, if it is one.
+        outputs: shape and fields of the results that its rule describes.
+        features: path of a linear module and the tags of its input features, if it is one.
         num_choices: how many readings its rule has.
-        mixing: places where a removed channel changes the others, and the labels of its channels.
+        mixing: places where a removed channel changes the others, and the tags of its channels.
     """
 
     place: Place
@@ -39,18 +39,18 @@ class Record:
 
 @dataclass
 class Recording:
-    """Everything a forward pass taught about channels.
+    """Everything a forward pass shows about channels.
 
     Attributes:
-        labels: unions and pins.
+        tags: unions and pins.
         records: operations in order.
         tensors: parameter or buffer name -> its fields, one per axis of more than one position; an
-            integer attribute that states a size (`num_heads`) has one field of that many labels.
+            integer attribute that states a size (`num_heads`) has one field of that many tags.
         modules: module paths in order of their first run.
         positions: weight name -> how often each element is used, over the whole batch.
     """
 
-    labels: Labels = field(default_factory=Labels)
+    tags: Tags = field(default_factory=Tags)
     records: list[Record] = field(default_factory=list)
     tensors: dict[str, Fields] = field(default_factory=dict)
     modules: dict[str, None] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Recording:
 
     @property
     def features(self) -> dict[str, Tensor]:
-        """Module path -> labels of its input features at its first run (linear layers)."""
+        """Module path -> tags of its input features at its first run (linear layers)."""
         found: dict[str, Tensor] = {}
         for record in self.records:
             if record.features is not None:

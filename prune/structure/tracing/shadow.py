@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
+
+from ...forward import map_tensors
 
 
 @contextmanager
@@ -61,7 +62,7 @@ def _empty(tensor: Tensor) -> Tensor:
 
 def shadow_inputs(inputs: Any) -> Any:
     """The same inputs without their numbers."""
-    return tree_map(lambda x: _empty(x) if isinstance(x, Tensor) else x, inputs)
+    return map_tensors(_empty, inputs)
 
 
 def containers_training(model: nn.Module) -> None:

@@ -98,7 +98,7 @@ class ModuleStack:
         """A module of the traced network starts."""
         path = self._name_of.get(id(module))
         if path is not None:
-            called = _calls(_behind_call(sys._getframe(1)))
+            called = _calls(_caller_of(sys._getframe(1)))
             kind, caller = type(module).__qualname__, self._frames[-1][0]
             self._frames.append((Running(path, kind, _is_stock(module), caller, called), module))
             self.ran.setdefault(path)
@@ -136,7 +136,7 @@ def _is_stock(module: nn.Module) -> bool:
     return layer or type(module) is nn.Sequential
 
 
-def _behind_call(frame: FrameType | None) -> FrameType | None:
+def _caller_of(frame: FrameType | None) -> FrameType | None:
     """The frame that called the module which runs in `frame`."""
     while frame is not None and frame.f_code is not CALL:
         frame = frame.f_back

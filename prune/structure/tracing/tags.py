@@ -1,10 +1,10 @@
-"""Channel labels: which positions of which tensors must stay or go together.
+"""Channel tags: which positions of which tensors must stay or go together.
 
-A label is an integer; labels that meet are united, and the connected components of all unions are
-the candidates for removal. A field is an int64 tensor of labels that broadcasts to the tensor it
-describes, with size 1 on every axis that it says nothing about: the output of a convolution
+A tag is an integer; tags that meet are united, and the connected components of all unions are
+the candidates for removal. A field is an int64 tensor of tags that broadcasts to the tensor it
+describes, with size 1 on every axis that it does not cover: the output of a convolution
 carries one field of shape (1, C, 1, 1), its weight two, (O, 1, 1, 1) and (1, I, 1, 1). An element
-disappears when one of its labels is removed. An axis that no field covers stays as it is.
+disappears when one of its tags is removed. An axis that no field covers stays as it is.
 """
 
 from collections.abc import Sequence
@@ -24,20 +24,20 @@ NONE = np.empty(0, dtype=np.int64)
 
 @dataclass(frozen=True)
 class Components:
-    """Labels after all unions.
+    """Tags after all unions.
 
     Attributes:
-        component_L: component of each label.
+        component_T: component of each tag.
         pin_C: of each component, the first of `reasons` why it must stay; -1 where it may go.
     """
 
-    component_L: IntArray
+    component_T: IntArray
     pin_C: IntArray
     reasons: tuple[str, ...]
 
-    def of(self, labels: Tensor) -> IntArray:
-        """Component of each label, flattened."""
-        component: IntArray = self.component_L[flat(labels)]
+    def of(self, tags: Tensor) -> IntArray:
+        """Component of each tag, flattened."""
+        component: IntArray = self.component_T[flat(tags)]
         return component
 
     def reason(self, component: int) -> str | None:
@@ -46,92 +46,92 @@ class Components:
         return None if pin < 0 else self.reasons[pin]
 
 
-class Labels:
-    """A growing set of labels, with unions and pins; `solve` turns them into components.
+class Tags:
+    """A growing set of tags, with unions and pins; `solve` turns them into components.
 
-    Unions and pins belong to the operation that was turned to last; one that is turned to again
-    forgets what it said before.
+    Unions and pins are kept by operation, so that one operation can be read again without the
+    others: `restart` drops what it united and pinned before.
     """
 
     def __init__(self) -> None:
         self._size = 0
         self._unions: dict[int, list[tuple[IntArray, IntArray]]] = {}
         self._pins: dict[int, list[tuple[Tensor, str]]] = {}
-        self._component_L: IntArray | None = None
-        self.turn_to(0)
+        self._component_T: IntArray | None = None
+        self.restart(0)
 
-    def turn_to(self, operation: int) -> None:
-        """What follows is said by this operation."""
+    def restart(self, operation: int) -> None:
+        """Keep what follows under this operation, instead of what it united and pinned before."""
         if self._unions.get(operation):
-            self._component_L = None
+            self._component_T = None
         self._unions[operation], self._pins[operation] = [], []
-        self.add_to(operation)
+        self.resume(operation)
 
-    def add_to(self, operation: int) -> None:
-        """What follows is said by this operation too."""
-        self._said, self._pinned = self._unions[operation], self._pins[operation]
+    def resume(self, operation: int) -> None:
+        """Keep what follows under this operation, beside what it united and pinned before."""
+        self._united, self._pinned = self._unions[operation], self._pins[operation]
 
     def fresh(self, count: int) -> Tensor:
-        """`count` labels that nothing else carries."""
+        """`count` tags that nothing else carries."""
         self._size += count
-        self._component_L = None
+        self._component_T = None
         return torch.arange(self._size - count, self._size)
 
     def unite(self, a: Tensor, b: Tensor) -> None:
-        """From now on the labels of `a` and `b`, broadcast against each other, are the same."""
+        """From now on the tags of `a` and `b`, broadcast against each other, are the same."""
         if a is not b:
             if a.shape != b.shape:
                 a, b = torch.broadcast_tensors(a, b)  # type: ignore[no-untyped-call]
-            self._said.append((flat(a), flat(b)))
-            self._component_L = None
+            self._united.append((flat(a), flat(b)))
+            self._component_T = None
 
-    def couple(self, labels: Tensor, axis: int) -> Tensor:
-        """Unite labels along one axis; what is left has size 1 there."""
-        first = labels.narrow(axis, 0, 1)
-        self.unite(labels, first)
+    def couple(self, tags: Tensor, axis: int) -> Tensor:
+        """Unite tags along one axis; what is left has size 1 there."""
+        first = tags.narrow(axis, 0, 1)
+        self.unite(tags, first)
         return first
 
-    def pin(self, labels: Tensor, reason: str) -> None:
-        """Nothing that carries these labels can be removed."""
-        self._pinned.append((labels, reason))
+    def pin(self, tags: Tensor, reason: str) -> None:
+        """Nothing that carries these tags can be removed."""
+        self._pinned.append((tags, reason))
 
     def solve(self) -> Components:
         """Connected components of all unions so far; the first pin gives the reason."""
-        if self._component_L is None:
-            self._component_L = self._connected()
+        if self._component_T is None:
+            self._component_T = self._connected()
         pins = [pin for pinned in self._pins.values() for pin in pinned]
-        pin_C = np.full(int(self._component_L.max(initial=-1)) + 1, -1, dtype=np.int64)
-        labels = np.concatenate([*(flat(x) for x, _ in pins), NONE])
+        pin_C = np.full(int(self._component_T.max(initial=-1)) + 1, -1, dtype=np.int64)
+        tags = np.concatenate([*(flat(x) for x, _ in pins), NONE])
         order = np.repeat(np.arange(len(pins)), [x.numel() for x, _ in pins])
-        pin_C[self._component_L[labels[::-1]]] = order[::-1]  # the last assignment, the first pin
-        return Components(self._component_L, pin_C, tuple(reason for _, reason in pins))
+        pin_C[self._component_T[tags[::-1]]] = order[::-1]  # the last assignment, the first pin
+        return Components(self._component_T, pin_C, tuple(reason for _, reason in pins))
 
     def _connected(self) -> IntArray:
-        """Component of each label."""
-        unions = [union for said in self._unions.values() for union in said]
+        """Component of each tag."""
+        unions = [union for united in self._unions.values() for union in united]
         left = np.concatenate([*(a for a, _ in unions), NONE])
         right = np.concatenate([*(b for _, b in unions), NONE])
         ones = np.ones(len(left), dtype=np.int8)
         graph = coo_array((ones, (left, right)), shape=(self._size, self._size))
-        component_L: IntArray = connected_components(graph, directed=False)[1].astype(np.int64)
-        return component_L
+        component_T: IntArray = connected_components(graph, directed=False)[1].astype(np.int64)
+        return component_T
 
 
-def flat(labels: Tensor) -> IntArray:
-    """The labels of a field in a row."""
-    row: IntArray = labels.reshape(-1).numpy()
+def flat(tags: Tensor) -> IntArray:
+    """The tags of a field in a row."""
+    row: IntArray = tags.reshape(-1).numpy()
     return row
 
 
 def same_fields(a: Fields, b: Fields) -> bool:
-    """Whether fields carry the same labels."""
+    """Whether fields carry the same tags."""
     return a is b or (
         len(a) == len(b) and all(x is y or torch.equal(x, y) for x, y in zip(a, b, strict=True))
     )
 
 
 def axes_of(field: Tensor) -> frozenset[int]:
-    """Axes along which a field has more than one label."""
+    """Axes along which a field has more than one tag."""
     return frozenset(axis for axis, size in enumerate(field.shape) if size > 1)
 
 
@@ -144,7 +144,7 @@ def narrow_expanded(field: Tensor) -> Tensor:
 
 
 def narrow_constant(field: Tensor) -> Tensor:
-    """Back to size 1 on every axis along which the labels do not change."""
+    """Back to size 1 on every axis along which the tags do not change."""
     for axis in axes_of(field):
         first = field.narrow(axis, 0, 1)
         if bool((field == first).all()):
@@ -153,7 +153,7 @@ def narrow_constant(field: Tensor) -> Tensor:
 
 
 def find(fields: Fields, axis: int) -> Tensor | None:
-    """The field that covers an axis, None when the axis is unlabelled."""
+    """The field that covers an axis, None when the axis is untagged."""
     return next((field for field in fields if field.shape[axis] > 1), None)
 
 
@@ -162,11 +162,11 @@ def lift(field: Tensor, ndim: int) -> Tensor:
     return field.reshape((1,) * (ndim - field.ndim) + tuple(field.shape))
 
 
-def on_axis(labels: Tensor, axis: int, ndim: int) -> Tensor:
-    """A field that carries `labels` along one axis."""
+def on_axis(tags: Tensor, axis: int, ndim: int) -> Tensor:
+    """A field that carries `tags` along one axis."""
     shape = [1] * ndim
     shape[axis] = -1
-    return labels.reshape(shape)
+    return tags.reshape(shape)
 
 
 def blocks(source: Sequence[int], target: Sequence[int]) -> list[tuple[range, range]]:

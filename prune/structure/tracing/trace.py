@@ -1,4 +1,4 @@
-"""Tracing: one forward pass with labels riding along, then a trial of a smaller network.
+"""Tracing: one forward pass that carries tags along, then a trial of a smaller network.
 
 The pass runs on a shadow of the network (meta tensors: real Python control flow, no compute) and
 on the network itself where its code needs numbers. The trial cuts a third of every group and runs
@@ -6,17 +6,16 @@ again; where the code fixes a size the trial shows it, what it touched is read d
 whole, and the trial is repeated until it passes.
 """
 
-import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_iter, tree_map
+from torch.utils._pytree import tree_iter
 
-from ...errors import InputError
-from ...forward import call, evaluating, tensors_of, unfused_attention
+from ...errors import InputError, first_line
+from ...forward import call, evaluating, map_tensors, tensors_of, unfused_attention
 from ..cut import Cut
-from ..surgery import keep_positions
+from ..surgery import copied, keep_positions
 from ..units import Structure
 from .groups import structure_of
 from .recorder import Recorder
@@ -30,25 +29,30 @@ from .shadow import (
 )
 from .stack import ModuleStack, common_owner
 from .tags import Fields
-from .trial import Fate, Thinned, first_difference
+from .trial import Forecast, Thinned, first_difference
 
-MAX_TRIALS = 200
+MAX_SMALLER_RUNS = 200
+"""When to give up on a network that fixes sizes in its code. Each run settles at least one line; no
+classifier of torchvision needs more than three."""
 
 
 def trace(model: nn.Module, example_inputs: Any) -> Structure:
     """Find out which filters can be removed, and what goes with them.
 
-    `example_inputs` is a tensor, a tuple of arguments or a dictionary of named arguments; the
-    first axis of the first tensor counts images. The network is left as it was: mode, gradients,
-    hooks.
+    `example_inputs` is what `forward.call` takes: a tensor, a tuple or list of arguments or a
+    dictionary of named ones; the first axis of the first tensor counts images. Network and inputs
+    are left as they were: mode, gradients, hooks, buffers.
 
     Raises:
-        InputError: the network does not run on these inputs, or hides its layers (TorchScript).
+        InputError: the network does not run on these inputs, hides its layers (TorchScript) or
+            fixes too many sizes in its code.
     """
-    if isinstance(model, torch.jit.ScriptModule | nn.DataParallel):
-        raise InputError(
-            f"{type(model).__name__} hides its layers: give the network that it was made from"
-        )
+    for module in model.modules():
+        if isinstance(module, torch.jit.ScriptModule | nn.DataParallel):
+            raise InputError(
+                f"a {type(module).__name__} given, which hides its layers; "
+                "expected a network that runs them one by one; give the one that it was made from"
+            )
     with evaluating(model), unfused_attention(), uncollected():
         try:
             return _traced(shadow(model), shadow_inputs(example_inputs))
@@ -56,11 +60,9 @@ def trace(model: nn.Module, example_inputs: Any) -> Structure:
             pass
         try:
             return _traced(*_copies(model, example_inputs))
-        except (RuntimeError, TypeError, ValueError, IndexError, AssertionError) as error:
-            raise InputError(
-                f"{type(model).__name__} does not run on the example inputs ({error}): "
-                "give inputs of the size that the network was made for"
-            ) from error
+        except Exception:
+            _check_runs(model, example_inputs)
+            raise
 
 
 def _traced(model: nn.Module, inputs: Any) -> Structure:
@@ -72,10 +74,22 @@ def _traced(model: nn.Module, inputs: Any) -> Structure:
         tracer.recording.records.clear()
 
 
+def _check_runs(model: nn.Module, inputs: Any) -> None:
+    """Raises InputError where the network fails without being traced too."""
+    copied_model, copied_inputs = _copies(model, inputs)
+    try:
+        call(copied_model, copied_inputs)
+    except Exception as error:
+        raise InputError(
+            f"example inputs given on which {type(model).__name__} does not run "
+            f"({first_line(error)}); expected what its forward takes; "
+            "give inputs of the size that it was made for"
+        ) from error
+
+
 def _copies(model: nn.Module, inputs: Any) -> tuple[nn.Module, Any]:
     """What may be run: code that writes into its buffers or inputs does not reach the user's."""
-    copied = copy.deepcopy(model).eval()
-    return copied, tree_map(lambda x: x.clone() if isinstance(x, Tensor) else x, inputs)
+    return copied(model).eval(), map_tensors(Tensor.clone, inputs)
 
 
 class _Tracer:
@@ -90,28 +104,35 @@ class _Tracer:
 
     def run(self) -> Structure:
         """The structure that passes its trial."""
-        for _ in range(MAX_TRIALS):
-            components = self.recording.labels.solve()
+        for _ in range(MAX_SMALLER_RUNS):
+            components = self.recording.tags.solve()
             structure = structure_of(self.model, self.recording, components, self._num_images())
             if not structure.groups:
                 return structure
             gone = Thinned().removed_units(structure)
-            fate = Fate(self.recording, components, structure, gone)
-            culprit = self._try(structure, fate)
+            forecast = Forecast(self.recording, components, structure, gone)
+            culprit = self._try(structure, forecast)
             if culprit is None:
                 return structure
-            self._settle(fate, culprit)
+            self._settle(forecast, culprit)
         raise InputError(
-            f"{type(self.model).__name__} fixes too many sizes in its code: "
-            f"{MAX_TRIALS} smaller versions of it failed to run"
+            f"a {type(self.model).__name__} given that fixes sizes in its code, so that "
+            f"{MAX_SMALLER_RUNS} smaller versions of it failed to run; expected code that takes "
+            "sizes from its layers and inputs; write it so"
         )
 
     def _num_images(self) -> int:
-        first = next(x for x in tree_iter(self.inputs) if isinstance(x, Tensor))
+        tensors = (x for x in tree_iter(self.inputs) if isinstance(x, Tensor))
+        first = next((x for x in tensors if x.ndim), None)
+        if first is None:
+            raise InputError(
+                "example inputs given without a tensor that has axes; expected at least one, whose "
+                "first axis counts images; give what one call of the network takes"
+            )
         return int(first.shape[0])
 
     def _record(self) -> bool:
-        """Labels of a forward pass; a second one where training has branches of its own."""
+        """Tags of a forward pass; a second one where training has branches of its own."""
         self._forward()
         seen = self.recorder.recording.tensors.keys()
         unseen = {name for name, _ in self.model.named_parameters()} - seen
@@ -126,7 +147,7 @@ class _Tracer:
         """Run once; the outputs of the network keep their size."""
         with self.recorder.stack.following(), self.recorder:
             outputs = call(self.model, self.inputs)
-        self.recorder.put_out(tensors_of(outputs))
+        self.recorder.mark_outputs(tensors_of(outputs))
 
     def _training_runs(self) -> bool:
         """Whether the network runs with its containers in training mode."""
@@ -139,11 +160,11 @@ class _Tracer:
             self.model.eval()
         return True
 
-    def _try(self, structure: Structure, fate: Fate) -> int | None:
+    def _try(self, structure: Structure, forecast: Forecast) -> int | None:
         """Remove a part of every group and run again; the first surprise, if there is one."""
         with restored(self.model):
             keep_positions(self.model, Cut(structure, Thinned()).kept)
-            return first_difference(self.recording, fate, self._run)
+            return first_difference(self.recording, forecast, self._run)
 
     def _run(self) -> None:
         """Run as it was recorded."""
@@ -152,16 +173,16 @@ class _Tracer:
             containers_training(self.model)
             call(self.model, self.inputs)
 
-    def _settle(self, fate: Fate, culprit: int) -> None:
+    def _settle(self, forecast: Forecast, culprit: int) -> None:
         """Read the last operation that can shrink in another way, or pin what it touched.
 
         Where none before the culprit can shrink (the code took a size from a layer that runs
-        later), the first behind it.
+        later), the first after it.
         """
         records = self.recording.records
         last = records[min(culprit, len(records) - 1)].place
         for index in (*range(culprit, -1, -1), *range(culprit + 1, len(records))):
-            if index < len(records) and any(fate.is_live(x) for x in _touched(records[index])):
+            if index < len(records) and any(forecast.is_live(x) for x in _touched(records[index])):
                 height, owner = common_owner(records[index].place, last)
                 alike = self._alike(records[index], height)
                 name, choice = records[index].op.name, self.recorder.choice(index) + 1

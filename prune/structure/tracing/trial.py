@@ -1,4 +1,4 @@
-"""The trial of a smaller network: does every operation get the shape that the labels predict?"""
+"""The trial of a smaller network: does every operation get the shape that the tags predict?"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,9 +18,17 @@ from .tags import Components, Fields, axes_of
 Shape = tuple[int, ...]
 
 
+FIRST_SHARE, SHARE_STEP, NUM_SHARES = 0.25, 0.02, 11
+"""Shares of its units that a trial takes from the groups: 0.25, 0.27, ..., 0.45, and again 0.25.
+
+Unequal, so that layers of equal width end at unequal ones and a mix-up of two of them shows. Eleven
+is a prime, so that a network that repeats its blocks gets other shares in each of them.
+"""
+
+
 @dataclass(frozen=True)
 class Thinned:
-    """A removal of about a third of every group, spread out, never all of it."""
+    """A removal of about a third of every group, at random, never all of it."""
 
     seed: int = 0
 
@@ -29,7 +37,8 @@ class Thinned:
         rng = np.random.default_rng(self.seed)
         gone = [np.empty(0, dtype=np.int64)]
         for index, group in enumerate(structure.groups):
-            count = max(1, round(len(group.units) * (0.25 + 0.02 * (index % 11))))
+            share = FIRST_SHARE + SHARE_STEP * (index % NUM_SHARES)
+            count = max(1, round(len(group.units) * share))
             gone.append(rng.permutation(group.units)[:count])
         return np.sort(np.concatenate(gone))
 
@@ -43,7 +52,7 @@ class Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run it, then note it: an operation that fails is not noted."""
-        out = meta.run(func, args, kwargs or {})
+        out = meta.run_operation(func, args, kwargs or {})
         results = tensors_in((out,))
         shapes = tuple(tuple(x.shape) for x in results)
         name = str(func.overloadpacket.__name__)
@@ -51,13 +60,13 @@ class Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
-class Fate:
-    """Which labels go under a removal, and which could go at all."""
+class Forecast:
+    """Which tags a removal takes, which could go at all, and the shapes that follow."""
 
     def __init__(
         self, recording: Recording, components: Components, structure: Structure, gone: IntArray
     ) -> None:
-        count = int(components.component_L.max(initial=-1)) + 1
+        count = int(components.component_T.max(initial=-1)) + 1
         self._components = components
         self._gone_C = np.zeros(count, dtype=np.bool_)
         self._live_C = np.zeros(count, dtype=np.bool_)
@@ -75,11 +84,11 @@ class Fate:
         self._gone_C[component[goes[units]]] = True
 
     def is_live(self, field: Tensor) -> bool:
-        """Whether some of these labels could be removed."""
+        """Whether some of these tags could be removed."""
         return bool(self._live_C[self._components.of(field)].any())
 
     def predict(self, shape: Shape, fields: Fields) -> Shape:
-        """Shape of a result after the removal; a position goes with any of its labels."""
+        """Shape of a result after the removal; a position goes with any of its tags."""
         along: dict[int, list[Tensor]] = {}
         for field in fields:
             axes = axes_of(field)
@@ -100,7 +109,9 @@ class Fate:
         return self._memo[key][1]
 
 
-def first_difference(recording: Recording, fate: Fate, run: Callable[[], None]) -> int | None:
+def first_difference(
+    recording: Recording, forecast: Forecast, run: Callable[[], None]
+) -> int | None:
     """Index of the first operation that fails, is another or gets another shape; None if none.
 
     A number that follows from a size (the scale of attention) must be the same too: with another
@@ -116,7 +127,7 @@ def first_difference(recording: Recording, fate: Fate, run: Callable[[], None]) 
     for index, (record, (name, shapes, numbers)) in enumerate(
         zip(recording.records, watcher.seen, strict=False)
     ):
-        predicted = tuple(fate.predict(shape, fields) for shape, fields in record.outputs)
+        predicted = tuple(forecast.predict(shape, fields) for shape, fields in record.outputs)
         same = record.op.name == name and record.numbers == numbers
         if not same or predicted != shapes[: len(predicted)]:
             return index

@@ -1,18 +1,15 @@
-"""Label rules of operations that see the same positions in another shape.
+"""Tag rules of operations that see the same positions in another shape.
 
-Index maps are exact by construction: the operation is executed on the labels themselves. Where an
+Index maps are exact by construction: the operation is executed on the tags themselves. Where an
 axis is split, its parts are coupled so that what remains is still rectangular.
 """
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from .op import Op, rule
+from .op import Op, aten, rule
 from .tags import Fields, axes_of, blocks, lift, narrow_constant, narrow_expanded, on_axis
-
-aten = torch.ops.aten
 
 # A weight that passes through these is still that weight.
 KEEPS_ORIGIN = {
@@ -36,7 +33,7 @@ def as_view(op: Op) -> Fields:
 
 @rule(aten.alias, aten.detach, aten.detach_, aten.flip)
 def same_axes(op: Op) -> Fields:
-    """Nothing moves between axes; a flip turns the labels round."""
+    """Nothing moves between axes; a flip turns the tags round."""
     if op.name != "flip":
         return op.fields()
     return tuple(op.func(x, *op.args[1:]) for x in op.fields())
@@ -54,17 +51,17 @@ def restride(op: Op) -> Fields:
 
 @rule(aten.expand)
 def expand(op: Op) -> Fields:
-    """Copies along an axis of size 1 take any size: fresh labels there."""
+    """Copies along an axis of size 1 take any size: fresh tags there."""
     x, out = op.args[0], op.out
     before = (1,) * (out.ndim - x.ndim) + tuple(x.shape)
     grown = [a for a, size in enumerate(out.shape) if size > 1 and before[a] == 1]
-    fresh = [on_axis(op.labels.fresh(out.shape[a]), a, out.ndim) for a in grown]
+    fresh = [on_axis(op.tags.fresh(out.shape[a]), a, out.ndim) for a in grown]
     return (*(lift(x, out.ndim) for x in op.fields()), *fresh)
 
 
 @rule(aten.view, aten._unsafe_view, aten.reshape, aten._reshape_alias, aten.unflatten, aten.flatten)
 def view(op: Op) -> Fields:
-    """Merge axes by expanding labels; split an axis by coupling what must stay rectangular."""
+    """Merge axes by expanding tags; split an axis by coupling what must stay rectangular."""
     source, target = tuple(op.args[0].shape), tuple(op.out.shape)
     asked = op.arg(1, "size")
     return tuple(x for field in op.fields() for x in _regroup(op, field, source, target, asked))
@@ -73,7 +70,7 @@ def view(op: Op) -> Fields:
 def _regroup(
     op: Op, field: Tensor, source: tuple[int, ...], target: tuple[int, ...], asked: Any
 ) -> Fields:
-    """One field seen through a view: at most one axis of each split block keeps labels."""
+    """One field seen through a view: at most one axis of each split block keeps tags."""
     sizes_in, sizes_out = list(field.shape), [1] * len(target)
     touched: list[range] = []
     for from_axes, to_axes in blocks(source, target):
@@ -105,7 +102,7 @@ def _keep_rectangular(op: Op, field: Tensor, to_axes: range, asked: Any) -> Tens
     survivor = ranked[min(op.choice, len(ranked) - 1)]
     for axis in varying:
         if axis != survivor:
-            field = op.labels.couple(field, axis)
+            field = op.tags.couple(field, axis)
     if survivor in heads and survivor not in open_size:
         op.tie(heads[survivor], field)
     return field
@@ -138,7 +135,7 @@ def pixel_shuffle(op: Op) -> Fields:
         elif op.name == "pixel_shuffle":
             blocked = field.reshape(*field.shape[:-3], -1, factor, 1)
             moved.append(
-                op.labels.couple(blocked, field.ndim - 2).reshape(*field.shape[:-3], -1, 1, 1)
+                op.tags.couple(blocked, field.ndim - 2).reshape(*field.shape[:-3], -1, 1, 1)
             )
         else:
             moved.append(field.repeat_interleave(factor, dim=field.ndim - 3))

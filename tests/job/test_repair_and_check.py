@@ -7,16 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from prune_dl.prune.budget import Budget
 from prune_dl.prune.inputs.checkpoint import load_checkpoint
 from prune_dl.prune.inputs.data import open_data
-from prune_dl.prune.inputs.split import DataSet
 from prune_dl.prune.job import repair_and_check as mending
-from prune_dl.prune.job.budget import Measured
-from prune_dl.prune.job.judge import held_out_accuracy
-from prune_dl.prune.job.plan import trial_top1
-from prune_dl.prune.job.repair_and_check import Mended, mend
+from prune_dl.prune.job.known import Case, Measured
+from prune_dl.prune.job.repair_and_check import Repaired, repair_and_check, top1_after_repair
 from prune_dl.prune.mechanism.spectrum import measure
-from prune_dl.prune.selection.allocate import allocate
+from prune_dl.prune.selection.allocate import Layout, allocate
 from prune_dl.prune.selection.criteria import rank
 from prune_dl.prune.structure.cost import CostModel
 from prune_dl.prune.structure.cut import Cut
@@ -26,7 +24,7 @@ from prune_dl.prune.structure.tracing.trace import trace
 from torch import nn
 
 CPU = torch.device("cpu")
-Scene = tuple[nn.Module, DataSet, Measured, Plan]
+Scene = tuple[Case, Measured, Plan]
 
 
 @pytest.fixture(scope="module")
@@ -39,37 +37,39 @@ def scene(trained_file: Path) -> Scene:
     measured = measure(model, structure, *parts, 10, device=CPU)
     base = Measured(structure, CostModel.of(model, structure), *measured)
     ranking = rank("response", model, structure, statistics=base.statistics)
-    return model, data, base, allocate(ranking, structure, base.cost, macs=0.3, method="error")
+    plan = allocate(ranking, structure, base.cost, Budget("macs", 0.3), Layout("error"))
+    return Case(model, data, CPU), base, plan
 
 
-def mended(scene: Scene, **options: Any) -> tuple[nn.Module, Mended]:
-    model, data, base, plan = scene
-    removed = remove(model, Cut(base.structure, plan))
-    return removed, mend(model, removed, data, base, plan, device=CPU, **options)
+def mended(scene: Scene, **options: Any) -> tuple[nn.Module, Repaired]:
+    case, measured, plan = scene
+    cut = Cut(measured.structure, plan)
+    removed = remove(case.model, cut)
+    return removed, repair_and_check(case, measured, cut, removed, **options)
 
 
 def test_the_best_on_held_out_images_is_taken_and_the_others_are_told(scene: Scene) -> None:
     removed, found = mended(scene)
-    assert found.before == held_out_accuracy(removed, scene[1], CPU)
-    assert found.accuracy == held_out_accuracy(found.network, scene[1], CPU)
-    assert found.accuracy.top1 == max(found.top1.values()) == found.top1[found.applied]
+    assert found.before == scene[0].of(removed).accuracy
+    assert found.case.accuracy == scene[0].of(found.model).accuracy
+    assert found.case.accuracy.top1 == max(found.top1.values()) == found.top1[found.applied]
     assert {"nothing", "repair", "repair + refit"} <= found.top1.keys()
     assert found.applied.startswith("repair")
-    assert found.accuracy.correct > found.before.correct
+    assert found.case.accuracy.correct > found.before.correct
 
 
 def test_a_trial_is_what_a_job_would_make_of_the_plan(scene: Scene) -> None:
-    model, data, base, plan = scene
+    case, measured, plan = scene
     for with_repair in (True, False):
         _, found = mended(scene, with_repair=with_repair)
-        trial = trial_top1(model, data, base, plan, CPU, with_repair=with_repair)
-        assert trial == found.accuracy.top1
+        trial = top1_after_repair(case, measured, plan, with_repair=with_repair)
+        assert trial == found.case.accuracy.top1
 
 
 def test_without_repair_only_new_statistics_are_tried(scene: Scene) -> None:
     _, found = mended(scene, with_repair=False)
     assert found.top1.keys() == {"nothing", "nothing + BN re-estimated"}
-    assert found.left == ()
+    assert found.notes == ()
 
 
 def damaged(network: nn.Module, *args: Any, given: Any, **options: Any) -> tuple[nn.Module, Any]:
@@ -89,9 +89,9 @@ def test_a_repair_that_harms_is_dropped_and_the_report_says_so(
         monkeypatch.setattr(mending, name, partial(damaged, given=getattr(mending, name)))
     removed, found = mended(scene)
     assert found.applied.startswith("nothing")
-    assert found.accuracy.correct >= found.before.correct
-    assert any("repair was dropped" in line for line in found.left)
-    assert set(found.network.state_dict()) == set(removed.state_dict())
+    assert found.case.accuracy.correct >= found.before.correct
+    assert any("repair was dropped" in line for line in found.notes)
+    assert set(found.model.state_dict()) == set(removed.state_dict())
 
 
 def test_a_layer_that_a_change_harms_is_named(
@@ -100,4 +100,4 @@ def test_a_layer_that_a_change_harms_is_named(
     """Solved on four images, a layer fits them and answers held-out images worse."""
     monkeypatch.setattr(mending, "REFIT_IMAGES", 4)
     _, found = mended(scene)
-    assert any(line.startswith("not refitted: ") and "held-out" in line for line in found.left)
+    assert any(line.startswith("not refitted: ") and "held-out" in line for line in found.notes)

@@ -1,0 +1,104 @@
+"""What a run leaves behind: the network, its ONNX file, and what was measured on them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from torch import nn
+
+from ...evaluate.measure.accuracy import Accuracy, measure_accuracy
+from ...evaluate.measure.latency import compare
+from ...export.deliver import deliver
+from ...export.graph import export_onnx
+from ...export.metadata import accuracy_entry, add_metadata, describe
+from ...export.parity import check_parity
+from ...export.variants import Variant
+from ..inputs import pruned_file
+from ..inputs.checkpoint import Checkpoint
+from ..job.account import Delivered
+from ..job.known import Case, Planned
+from ..job.stages import Outcome
+from ..options import BenchOptions
+
+ORIGINAL_PARITY_IMAGES = 256
+"""Held-out images that the ONNX file of the original is checked on before it is timed."""
+REMOVED_IMAGES = 2000
+"""Test images for the network that was neither repaired nor retrained."""
+
+
+def save_pruned(
+    folder: Path, checkpoint: Checkpoint, case: Case, planned: Planned, network: nn.Module
+) -> None:
+    """Write model.safetensors: weights, kept filters and origin, so that `load` rebuilds it."""
+    data = case.data
+    origin = replace(
+        checkpoint.origin,
+        data=data.name,
+        labels=data.labels,
+        input_size=data.input_size,
+        mean=data.mean,
+        std=data.std,
+        cut=planned.depth or checkpoint.origin.cut,
+    )
+    kept = planned.cut.kept
+    kept = pruned_file.compose(checkpoint.kept, kept) if checkpoint.kept else kept
+    notes = {"plan": planned.plan.digest, "source": checkpoint.sha256 or ""}
+    pruned_file.save(folder / "model.safetensors", network, origin, kept, notes)
+
+
+def deliver_networks(
+    case: Case, planned: Planned, outcome: Outcome, bench: BenchOptions, folder: Path, source: str
+) -> Delivered:
+    """Export, check and time both networks, and read the test part, once.
+
+    Args:
+        case: the network that came in.
+        source: SHA-256 of the checkpoint, for the file's metadata.
+    """
+    data, log = case.data, case.log
+    original = folder / "original.onnx"
+    with log.stage("export"):
+        export_onnx(case.model, data.input_size, original, metadata={})
+        images, _ = next(iter(data.held_out.batches(ORIGINAL_PARITY_IMAGES, device=case.device)))
+        check_parity(original, case.model, images)
+        metadata = describe(data, plan=planned.plan.digest, source=source)
+        file = deliver(outcome.final, data, folder / "model.onnx", Variant(), metadata=metadata)
+    with log.stage("evaluate"):
+        accuracy = measure_stages(case, outcome)
+    for stage, value in accuracy.items():
+        log.log({"stage": stage, "test_top1": value.top1, "images": value.total})
+    test = accuracy["final"]
+    counts = {"held_out": (file.correct, file.total), "test": (test.correct, test.total)}
+    add_metadata(file.path, accuracy_entry(counts))
+    with log.stage("benchmark") as progress:
+        comparison = compare(
+            {"original": original, "model": file.path},
+            provider=bench.provider,
+            batch_size=bench.latency_batch,
+            threads=bench.threads,
+            seconds=bench.bench_seconds,
+            progress=progress,
+        )
+    original.unlink()
+    return Delivered(accuracy, file, comparison)
+
+
+def measure_stages(case: Case, outcome: Outcome) -> dict[str, Accuracy]:
+    """Test accuracy of the network of every stage; a network that two stages share counts once.
+
+    The network that was neither repaired nor retrained is seldom better than chance: it is measured
+    on a seeded part of the test images, whose number the report and its interval state.
+    """
+    networks = {
+        "original": case.model,
+        "repaired": outcome.repaired,
+        "final": outcome.final,
+        "removed": outcome.removed,
+    }
+    known: dict[int, Accuracy] = {}
+    for name, network in networks.items():
+        if id(network) not in known:
+            limit = REMOVED_IMAGES if name == "removed" else None
+            known[id(network)] = measure_accuracy(
+                network, case.data.test, device=case.device, limit=limit
+            )
+    return {name: known[id(network)] for name, network in networks.items()}

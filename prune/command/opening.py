@@ -1,0 +1,91 @@
+"""What a command starts with: the network, its data and the device, opened and held together."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..errors import InputError, UsageError
+from ..inputs.checkpoint import Checkpoint, load_checkpoint
+from ..inputs.data import open_data
+from ..inputs.split import DataSet
+from ..job.known import Case
+from ..options import DataOptions, NetworkOptions, RunOptions
+from ..progress import RunLog
+from ..training.device import pick_device
+
+
+def open_case(
+    network: NetworkOptions, images: DataOptions, run: RunOptions, log: RunLog
+) -> tuple[Checkpoint, Case]:
+    """The network, and the case that it is in.
+
+    Raises:
+        UsageError: no data given and the file names none, or the device is missing.
+        InputError: a file cannot be used, or network and data disagree on the labels.
+    """
+    device = pick_device(run.device)
+    with log.stage("load"):
+        checkpoint = load_checkpoint(
+            model_file(network.model),
+            arch=network.arch,
+            num_labels=network.num_labels,
+            trust_pickle=network.trust_pickle,
+        )
+        data = open_data_of(network.model, images, run.seed, checkpoint)
+    check_fit(data, checkpoint)
+    checkpoint.model.to(device).to(memory_format=torch.channels_last).eval()
+    return checkpoint, Case(checkpoint.model, data, device, run.seed, log)
+
+
+def model_file(model: str) -> str:
+    """A run's folder stands for the network in it."""
+    inside = Path(model) / "model.safetensors"
+    return str(inside) if inside.is_file() else model
+
+
+def open_data_of(model: str, images: DataOptions, seed: int, checkpoint: Checkpoint) -> DataSet:
+    """The data that was asked for, or else the data that the model file names, fed as it says."""
+    origin = checkpoint.origin
+    spec = images.data or origin.data
+    if spec is None:
+        raise UsageError(
+            f"`model={model}` does not say what it was trained on; "
+            "add `data` with a folder of images, cifar10, cifar100, fashion-mnist or digits"
+        )
+    known = origin if checkpoint.knows_inputs else None
+    size = images.input_size
+    square = (num_channels(checkpoint.model), size, size) if size else None
+    return open_data(
+        spec,
+        input_size=square or (known.input_size if known else None),
+        mean=images.mean or (known.mean if known else None),
+        std=images.std or (known.std if known else None),
+        held_out=images.held_out,
+        seed=seed,
+    )
+
+
+def num_channels(model: nn.Module) -> int:
+    """Channels of an image, as the first convolution takes them; 3 where there is none."""
+    first = next((layer for layer in model.modules() if isinstance(layer, nn.Conv2d)), None)
+    return 3 if first is None else first.in_channels
+
+
+def check_fit(data: DataSet, checkpoint: Checkpoint) -> None:
+    """Network and data must agree on the number of labels and of channels."""
+    pairs = (
+        ("labels", checkpoint.origin.num_labels, len(data.labels)),
+        ("channels", num_channels(checkpoint.model), data.input_size[0]),
+    )
+    for what, expected, given in pairs:
+        if expected != given:
+            raise InputError(
+                f"the network has {expected} {what} and `data={data.name}` has {given}; "
+                "give the data that the network was trained on"
+            )
+
+
+def default_out(model: str) -> Path:
+    """Where results go when nobody says: runs/, and the name of the network."""
+    return Path("runs") / Path(model.replace(":", "-")).stem

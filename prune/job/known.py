@@ -1,0 +1,151 @@
+"""What is known in the course of a job, one frozen value a stage: Case -> Measured -> Planned."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ...evaluate.measure.accuracy import Accuracy, measure_accuracy
+from ..inputs.split import Batch, DataSet
+from ..mechanism.spectrum import Spectrum
+from ..mechanism.statistics import Statistics
+from ..progress import RunLog
+from ..selection.criteria import Ranking
+from ..structure.cost import CostModel
+from ..structure.cut import Cut
+from ..structure.depth import DepthCut
+from ..structure.plan import Plan
+from ..structure.units import Structure
+
+BATCH_SIZE = 250
+"""Images of one forward pass while measuring: large enough to be efficient, small in memory."""
+EXAMPLES = 8
+"""Held-out images that a structure is traced with and a certificate checked on."""
+HELD_OUT_IMAGES = 2000
+"""Held-out images that choices are made on, a seeded part where there are more: their standard
+error is then at most 1.1 points."""
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A network and what rides with it through a job.
+
+    Attributes:
+        model: on `device`. It is never changed.
+        data: what it is measured on, and trained with.
+        seed: of every random choice.
+        log: how the job tells where it is.
+    """
+
+    model: nn.Module
+    data: DataSet
+    device: torch.device
+    seed: int = 0
+    log: RunLog = field(default_factory=RunLog)
+
+    def of(self, model: nn.Module) -> "Case":
+        """The same case with another network; itself with its own."""
+        return self if model is self.model else replace(self, model=model)
+
+    @property
+    def num_labels(self) -> int:
+        """K."""
+        return len(self.data.labels)
+
+    @cached_property
+    def example(self) -> Tensor:
+        """A few held-out images, (N, C, H, W) or as the data set gives them."""
+        images, _ = next(iter(self.data.held_out.batches(EXAMPLES, device=self.device)))
+        return images
+
+    def training(self, limit: int, *, shuffle_seed: int | None = None) -> Iterator[Batch]:
+        """Batches of so many training images, not augmented."""
+        return self.data.train.batches(
+            BATCH_SIZE, device=self.device, limit=limit, shuffle_seed=shuffle_seed
+        )
+
+    def held_out(self, limit: int = HELD_OUT_IMAGES) -> Iterator[Batch]:
+        """Batches of so many held-out images, the same ones every time."""
+        return self.data.held_out.batches(BATCH_SIZE, device=self.device, limit=limit)
+
+    @cached_property
+    def accuracy(self) -> Accuracy:
+        """Held-out accuracy of the network, on the images that choices are made on."""
+        limit = min(self.data.held_out.num_images, HELD_OUT_IMAGES)
+        return measure_accuracy(self.model, self.data.held_out, device=self.device, limit=limit)
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """What a network has: removable filters, multiply-adds of one image, parameters."""
+
+    keep: int
+    macs: int
+    params: int
+
+    @staticmethod
+    def of(cost: CostModel, widths: Sequence[int]) -> "Amounts":
+        """Counts for any widths of the groups."""
+        widths_G = np.array(widths, dtype=np.int64)
+        return Amounts(int(widths_G.sum()), cost.macs(widths_G), cost.params(widths_G))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is known of a network before anything is ranked.
+
+    Attributes:
+        efficient: group -> the only widths that it may have; empty where all may be had.
+    """
+
+    structure: Structure
+    cost: CostModel
+    statistics: Statistics
+    spectrum: Spectrum
+    efficient: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+    @property
+    def whole(self) -> Amounts:
+        """What the network has."""
+        return Amounts.of(self.cost, [len(group.units) for group in self.structure.groups])
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Everything known before the first filter goes.
+
+    Attributes:
+        model: the network that all of it speaks of: the one that came in, unless it was cut in
+            depth.
+        original: counts of the network that came in.
+        depth: how it was cut in depth; None where it was not.
+        depth_top1: held-out accuracy after repair at every depth that was compared.
+        contest: held-out accuracy of every criterion that was tried, best first; empty where one
+            was asked for.
+        reference_ms: latency of the original that a latency budget was measured by.
+        notes: what was decided on the way, a line each.
+    """
+
+    model: nn.Module
+    measured: Measured
+    ranking: Ranking
+    plan: Plan
+    original: Amounts
+    depth: DepthCut | None = None
+    depth_top1: Mapping[str, float] = field(default_factory=dict)
+    contest: Mapping[str, float] = field(default_factory=dict)
+    reference_ms: float | None = None
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def cut(self) -> Cut:
+        """What the plan removes from `model`."""
+        return Cut(self.measured.structure, self.plan)
+
+    @property
+    def left(self) -> Amounts:
+        """What the plan leaves."""
+        return Amounts.of(self.measured.cost, [len(layer.kept) for layer in self.plan.layers])
