@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from prune_dl.prune.inputs.data import open_data
 from prune_dl.prune.inputs.zoo import build
+from prune_dl.prune.mechanism.network import TracedNetwork
 from prune_dl.prune.mechanism.probe import solve
 from prune_dl.prune.mechanism.statistics import Statistics, collect, load, merge, save
 from prune_dl.prune.structure.tracing.trace import trace
@@ -31,10 +32,11 @@ def main() -> None:
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
         return data.train.batches(100, device=CPU)
 
-    readers = trace(model, next(batches())[0][:2]).readers
+    structure = trace(model, next(batches())[0][:2])
+    network = TracedNetwork(model, structure, len(data.labels), CPU)
 
     def measured(part: Iterator[tuple[Tensor, Tensor]]) -> Statistics:
-        return collect(model, readers, part, len(data.labels), device=CPU)
+        return collect(network, part)
 
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / name for name in ("first.safetensors", "second.safetensors")]

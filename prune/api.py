@@ -19,6 +19,7 @@ from .inputs.split import DataSet, hold_out
 from .job.plan import Planned
 from .job.stages import Outcome
 from .job.steps import plan_and_carry_out
+from .mechanism.network import TracedNetwork
 from .mechanism.spectrum import Spectrum, measure
 from .options import BenchOptions, RetrainOptions, SelectOptions
 from .selection.allocate import allocate
@@ -121,9 +122,8 @@ def rank(
     if first is None:
         raise InputError("batches is empty; give at least one pair of inputs and labels")
     structure = trace(model, first[0][:8].to(place))
-    _, spectrum = measure(
-        model, structure, _chain(first, train), held_out, num_labels, device=place
-    )
+    network = TracedNetwork(model, structure, num_labels, place)
+    _, spectrum = measure(network, _chain(first, train), held_out)
     return spectrum
 
 

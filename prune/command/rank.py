@@ -11,11 +11,11 @@ from ...evaluate.report.filters import write_filters_page
 from ..checks import check_budget, check_criterion
 from ..errors import UsageError
 from ..folder import Diary, output_folder
-from ..inputs.split import DataSet
+from ..inputs.split import Batches, DataSet
 from ..job.judge import BATCH_SIZE, example_of
 from ..job.plan import check_removable
 from ..mechanism.files import filter_norms, save_spectrum, write_filters
-from ..mechanism.forward import Batches
+from ..mechanism.network import TracedNetwork
 from ..mechanism.paper import Sgd, frozen, measure_by_sgd
 from ..mechanism.softmax import EPOCHS as SOFTMAX_EPOCHS
 from ..mechanism.softmax import spectrum_by_softmax
@@ -106,45 +106,29 @@ def _measure(
     diary: Diary,
 ) -> tuple[Statistics, Spectrum]:
     """Statistics of one pass, and the spectrum by the probe that was asked for."""
-    num_labels = len(data.labels)
+    network = TracedNetwork(model, structure, len(data.labels), device)
     train = data.train.batches(BATCH_SIZE, device=device, limit=options.images)
     held_out = data.held_out.batches(BATCH_SIZE, device=device, limit=options.images)
     if options.probe == "ridge":
         with diary.stage("measure") as progress:
-            return measure(
-                model, structure, train, held_out, num_labels, device=device, progress=progress
-            )
+            return measure(network, train, held_out, progress=progress)
     sampled = options.probe == "softmax"
     with diary.stage("measure") as progress:
-        statistics = collect(
-            model,
-            structure.readers,
-            train,
-            num_labels,
-            device=device,
-            sampled=sampled,
-            progress=progress,
-        )
+        statistics = collect(network, train, sampled=sampled, progress=progress)
     if sampled:
         sgd = Sgd.of(SOFTMAX_EPOCHS if options.probe_epochs is None else options.probe_epochs)
         with diary.stage("train the probes") as progress:
             return statistics, spectrum_by_softmax(
-                model, structure, statistics, held_out, device=device, sgd=sgd, progress=progress
+                network, statistics, held_out, sgd=sgd, progress=progress
             )
-    return statistics, _published(options, model, structure, data, device, diary)
+    return statistics, _published(options, network, data, diary)
 
 
-def _published(
-    options: Rank,
-    model: nn.Module,
-    structure: Structure,
-    data: DataSet,
-    device: torch.device,
-    diary: Diary,
-) -> Spectrum:
+def _published(options: Rank, network: TracedNetwork, data: DataSet, diary: Diary) -> Spectrum:
     """The spectrum by the published procedure."""
-    num_labels = len(data.labels)
-    sgd = Sgd() if options.probe_epochs is None else Sgd.of(options.probe_epochs)
+    epochs = Sgd.epochs if options.probe_epochs is None else options.probe_epochs
+    sgd = Sgd.of(epochs, options.run.seed)
+    device = network.device
 
     def augmented(epoch: int) -> Batches:
         return data.train.batches(
@@ -157,14 +141,10 @@ def _published(
 
     with diary.stage("train the probes") as progress:
         return measure_by_sgd(
-            model,
-            structure,
-            frozen(model, structure.readers, augmented, num_labels, device=device),
+            network,
+            frozen(network, augmented),
             data.held_out.batches(BATCH_SIZE, device=device, limit=options.images),
-            num_labels,
-            device=device,
             sgd=sgd,
-            seed=options.run.seed,
             progress=progress,
         )
 

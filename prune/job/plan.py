@@ -16,6 +16,7 @@ from ..errors import InputError
 from ..folder import Diary
 from ..inputs.callables import import_callable, is_callable_name
 from ..inputs.split import DataSet
+from ..mechanism.network import TracedNetwork
 from ..mechanism.spectrum import Spectrum, measure
 from ..mechanism.statistics import Statistics
 from ..options import BenchOptions, SelectOptions
@@ -112,12 +113,9 @@ def make_plan(
     check_removable(structure)
     with diary.stage("measure") as progress:
         statistics, spectrum = measure(
-            model,
-            structure,
+            TracedNetwork(model, structure, len(data.labels), device),
             data.train.batches(BATCH_SIZE, device=device, limit=select.images),
             data.held_out.batches(BATCH_SIZE, device=device, limit=HELD_OUT_IMAGES),
-            len(data.labels),
-            device=device,
             progress=progress,
         )
     bench = bench or BenchOptions()

@@ -11,6 +11,7 @@ from torch import nn
 
 from ...evaluate.measure.accuracy import Accuracy
 from ..inputs.split import DataSet
+from ..mechanism.network import TracedNetwork
 from ..mechanism.statistics import collect
 from ..repair.norms import find_norm_behind, reestimate_norms
 from ..repair.refit import refit
@@ -104,7 +105,7 @@ def _mended(
     norms = find_norm_behind(model, example_of(data, device))
     structure = base.structure
     checks = list(data.held_out.batches(BATCH_SIZE, device=device, limit=CHECK_IMAGES))
-    others = collect(model, structure.readers, checks, len(data.labels), device=device)
+    others = collect(TracedNetwork(model, structure, len(data.labels), device), checks)
     repaired, done = repair(
         removed,
         model,

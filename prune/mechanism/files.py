@@ -28,8 +28,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..structure.units import Group, Structure
-from .clusters import Clusters, FloatArray
+from ..structure.units import FloatArray, Group, Structure
+from .clusters import Clusters
 from .spectrum import DepthPoint, GroupSpectrum, Spectrum
 
 FORMAT = "prune-dl spectrum 1"

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .forward import Batches
+from ..inputs.split import Batches
 from .taps import Grid, pool, repeat_labels
 
 FLUSH_AT = 512

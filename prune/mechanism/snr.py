@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..structure.units import IntArray
-from .clusters import Clusters, FloatArray
+from ..structure.units import FloatArray, IntArray
+from .clusters import Clusters
 
 
 def layer_snr(clusters: Clusters) -> float:

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
+from ..inputs.split import Batches
 from ..progress import Progress, silent
-from ..structure.units import Group, Reader, Structure
-from .clusters import Clusters, FloatArray
+from ..structure.units import FloatArray, Group, Reader, Structure
+from .clusters import Clusters
 from .fields import output_fields
-from .forward import Batches
 from .held_out import HeldOut, evaluate_probes
+from .network import TracedNetwork
 from .probe import Probe, solve
 from .statistics import Statistics, collect
 from .summary import Summary, summarise
@@ -109,32 +110,25 @@ class Spectrum:
 
 
 def measure(
-    model: nn.Module,
-    structure: Structure,
+    network: TracedNetwork,
     train_batches: Batches,
     held_out_batches: Batches,
-    num_labels: int,
     *,
-    device: torch.device,
     progress: Progress = silent,
 ) -> tuple[Statistics, Spectrum]:
     """Measure every layer and unit in one pass over each part of the data.
 
     Probes are solved on the training batches; success rates and the label means of the fields
-    come from the held-out batches. See `statistics.collect` for arguments and errors.
+    come from the held-out batches. Raises InputError as `statistics.collect`.
     """
-    statistics = collect(
-        model, structure.readers, train_batches, num_labels, device=device, progress=progress
-    )
+    statistics = collect(network, train_batches, progress=progress)
     probes = {name: solve(layer) for name, layer in statistics.layers.items()}
-    held_out = evaluate_probes(
-        model, structure.readers, probes, held_out_batches, num_labels, device=device
-    )
+    held_out = evaluate_probes(network, probes, held_out_batches)
 
     def means(name: str) -> Tensor:
         return held_out[name].means_KD(statistics.layers[name].means_KD)
 
-    return statistics, spectrum_of(structure, probes, held_out, means, title="ridge")
+    return statistics, spectrum_of(network.structure, probes, held_out, means, title="ridge")
 
 
 def spectrum_of(

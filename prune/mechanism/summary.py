@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..structure.units import Group, Reader
-from .clusters import BoolArray, Clusters, FloatArray, find_clusters, threshold
+from ..structure.units import BoolArray, FloatArray, Group, Reader
+from .clusters import Clusters, find_clusters, threshold
 from .fields import features_of_units, output_fields, split_by_unit
 from .probe import Probe
 from .snr import layer_snr, sharpness, signal, unit_snr

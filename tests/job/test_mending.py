@@ -14,6 +14,7 @@ from prune_dl.prune.job.budget import Measured
 from prune_dl.prune.job.judge import held_out_accuracy
 from prune_dl.prune.job.plan import trial_top1
 from prune_dl.prune.job.repair_and_check import Mended, mend
+from prune_dl.prune.mechanism.network import TracedNetwork
 from prune_dl.prune.mechanism.spectrum import measure
 from prune_dl.prune.selection.allocate import allocate
 from prune_dl.prune.selection.criteria import rank
@@ -38,7 +39,7 @@ def scene() -> Scene:
     model = fit(model, data.train, Training(epochs=4, batch_size=64, lr=0.05), device=CPU)
     structure = trace(model, torch.zeros(2, *data.input_size))
     parts = [split.batches(250, device=CPU) for split in (data.train, data.held_out)]
-    measured = measure(model, structure, *parts, 10, device=CPU)
+    measured = measure(TracedNetwork(model, structure, 10, CPU), *parts)
     base = Measured(structure, CostModel.of(model, structure), *measured)
     ranking = rank("response", model, structure, statistics=base.statistics)
     return model, data, base, allocate(ranking, structure, base.cost, macs=0.3, method="error")

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prune_dl.prune.errors import InputError
 from prune_dl.prune.mechanism.accumulate import FLUSH_AT
-from prune_dl.prune.mechanism.budget import layer_bytes, max_features
-from prune_dl.prune.mechanism.forward import observe
+from prune_dl.prune.mechanism.memory import layer_bytes, max_features
+from prune_dl.prune.mechanism.observe import observe
 from prune_dl.prune.mechanism.statistics import (
     LayerStatistics,
     Statistics,
@@ -21,12 +21,12 @@ from prune_dl.prune.mechanism.statistics import (
 )
 from prune_dl.prune.mechanism.taps import position_stride
 from prune_dl.prune.structure.units import Reader
-from scenes.shared_module import CPU, NUM_LABELS, READERS, Net, Twice, channels, images, in_batches
+from scenes.shared_module import NUM_LABELS, Net, Twice, channels, images, in_batches, network
 from torch import Tensor, nn
 
 
 def run(model: nn.Module, x: Tensor, y: Tensor, **readers: Reader) -> Statistics:
-    return collect(model, readers or READERS, in_batches(x, y), NUM_LABELS, device=CPU)
+    return collect(network(model, **readers), in_batches(x, y))
 
 
 def close(actual: Tensor, expected: Tensor) -> None:
@@ -178,7 +178,7 @@ def test_the_network_is_left_as_it_was_after_an_error() -> None:
 
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(OSError, match="the disk is gone"):
-        collect(model, READERS, broken(), NUM_LABELS, device=CPU)
+        collect(network(model), broken())
     check_untouched(model, before)
 
 
@@ -199,7 +199,7 @@ def test_labels_outside_the_network_are_named() -> None:
 
 def test_no_images_is_an_error() -> None:
     with pytest.raises(InputError, match="no images"):
-        collect(Net(), READERS, [], NUM_LABELS, device=CPU)
+        collect(network(Net()), [])
 
 
 def test_an_input_that_does_not_fit_the_structure_is_named() -> None:
@@ -211,12 +211,10 @@ def test_progress_counts_batches() -> None:
     seen: list[tuple[int, int]] = []
     batches = in_batches(*images(10))
     observe(
-        Net(),
+        network(Net()),
         [],
         batches,
-        NUM_LABELS,
         lambda *_: None,
-        device=CPU,
         progress=lambda done, total: seen.append((done, total)),
     )
     assert seen == [(1, 3), (2, 3), (3, 3)]
