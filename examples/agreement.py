@@ -22,7 +22,7 @@ from prune_dl.prune.mechanism.held_out import evaluate_probes
 from prune_dl.prune.mechanism.network import TracedNetwork
 from prune_dl.prune.mechanism.paper import Sgd, cached, measure_by_sgd
 from prune_dl.prune.mechanism.probe import solve
-from prune_dl.prune.mechanism.softmax import EPOCHS, spectrum_by_softmax
+from prune_dl.prune.mechanism.softmax import SOFTMAX_EPOCHS, spectrum_by_softmax
 from prune_dl.prune.mechanism.spectrum import Spectrum, spectrum_of
 from prune_dl.prune.mechanism.statistics import Statistics, collect
 from prune_dl.prune.progress import show_bar
@@ -50,7 +50,7 @@ class Options:
     """Training images of either probe."""
     test_images: int = 10000
     """Images that the figures are measured on."""
-    softmax_epochs: int = EPOCHS
+    softmax_epochs: int = SOFTMAX_EPOCHS
     """Of the softmax probe."""
     penalties: tuple[float, ...] = (0.3, 1.0, 3.0, 10.0, 30.0)
     """Of the ridge probes."""

@@ -14,9 +14,7 @@ from prune_dl.prune.job.repair_and_check import REFIT_IMAGES
 from prune_dl.prune.mechanism.files import load_spectrum, save_spectrum
 from prune_dl.prune.mechanism.network import TracedNetwork
 from prune_dl.prune.mechanism.spectrum import Spectrum, measure
-from prune_dl.prune.mechanism.statistics import Statistics
-from prune_dl.prune.mechanism.statistics import load as load_statistics
-from prune_dl.prune.mechanism.statistics import save as save_statistics
+from prune_dl.prune.mechanism.statistics import Statistics, load_statistics, save_statistics
 from prune_dl.prune.options import DataOptions, NetworkOptions, RunOptions
 from prune_dl.prune.repair.norms import find_norm_behind
 from prune_dl.prune.repair.refit import refit

@@ -32,7 +32,7 @@ from prune_dl.prune.inputs.split import Split
 from prune_dl.prune.inputs.zoo import build
 from prune_dl.prune.mechanism.network import TracedNetwork
 from prune_dl.prune.mechanism.paper import Sgd, cached, frozen, measure_by_sgd
-from prune_dl.prune.mechanism.softmax import EPOCHS, spectrum_by_softmax
+from prune_dl.prune.mechanism.softmax import SOFTMAX_EPOCHS, spectrum_by_softmax
 from prune_dl.prune.mechanism.spectrum import Spectrum, measure
 from prune_dl.prune.mechanism.statistics import collect
 from prune_dl.prune.progress import show_bar
@@ -162,7 +162,7 @@ def one_pass(what: Reproduction, network: TracedNetwork, data: DataSet, shuffled
         if what.probe == "ridge":
             return measure(network, train, test, progress=progress)[1]
         statistics = collect(network, train, sampled=True, progress=progress)
-    sgd = Sgd.of(EPOCHS if what.probe_epochs is None else what.probe_epochs)
+    sgd = Sgd.of(SOFTMAX_EPOCHS if what.probe_epochs is None else what.probe_epochs)
     with show_bar("softmax probes") as progress:
         return spectrum_by_softmax(network, statistics, test, sgd=sgd, progress=progress)
 

@@ -17,8 +17,7 @@ from ..job.plan import check_removable
 from ..mechanism.files import filter_norms, save_spectrum, write_filters
 from ..mechanism.network import TracedNetwork
 from ..mechanism.paper import Sgd, frozen, measure_by_sgd
-from ..mechanism.softmax import EPOCHS as SOFTMAX_EPOCHS
-from ..mechanism.softmax import spectrum_by_softmax
+from ..mechanism.softmax import SOFTMAX_EPOCHS, spectrum_by_softmax
 from ..mechanism.spectrum import Spectrum, measure
 from ..mechanism.statistics import Statistics, collect
 from ..options import Rank, SelectOptions

@@ -1,6 +1,6 @@
 """The published procedure, to the letter: a probe trained by SGD on every frozen layer.
 
-It is the reference that the one-pass way is tested against. Source: arXiv 2305.18078, phases 2
+It is the reference that measuring in one pass is tested against. Source: arXiv 2305.18078, phases 2
 and 3. A fully connected layer without bias reads the whole flattened feature map; the network
 stays frozen in eval mode; the field of a filter is the probe's output with all other filters
 silenced, averaged over the inputs of each label. The silencing is done for all filters at once,
@@ -33,7 +33,7 @@ BYTES_PER_WEIGHT = 12
 
 @dataclass(frozen=True)
 class Maps:
-    """What every reader sees of some images: flattened maps (N, D) float32, labels (N,), grids."""
+    """Inputs of every reader for some images: flattened maps (N, D) float32, labels (N,), grids."""
 
     features: Mapping[str, Tensor]
     labels: Mapping[str, Tensor]
@@ -192,14 +192,14 @@ def train_probes(
 
 
 def _check_memory(maps: Maps, num_labels: int) -> None:
-    """Weights, gradients and momentum must fit; a system that overcommits would kill us later."""
+    """Weights, gradients and momentum must fit: else the process may be killed without a word."""
     features = list(maps.features.values())
     needed = BYTES_PER_WEIGHT * num_labels * sum(x.shape[1] for x in features)
     there = memory_bytes(features[0].device)
     if there is not None and needed > there:
         raise InputError(
-            f"the published probes need {needed / 1e9:.0f} GB for their weights, and there are "
-            f"{there / 1e9:.0f} GB: they read whole maps; use --probe ridge, or smaller images"
+            f"`probe=sgd` needs {needed / 1e9:.0f} GB for its probes, which read whole maps; this "
+            f"machine has {there / 1e9:.0f} GB; use `probe=ridge`, or smaller images"
         )
 
 
@@ -216,8 +216,8 @@ def memory_bytes(device: torch.device) -> int | None:
 def _check_size(here: Mapping[str, Grid], first: Mapping[str, Grid]) -> None:
     if here != first:
         raise InputError(
-            "images of several sizes: the published probes read whole maps of one size; use "
-            "--probe ridge, or bring the images to one size with --input-size"
+            "images of several sizes given; the published probes read whole maps, and expect one "
+            "size; use `probe=ridge`, or bring the images to one size with `input_size`"
         )
 
 

@@ -25,7 +25,7 @@ from .sample import LayerSample
 from .spectrum import Spectrum, spectrum_of
 from .statistics import Statistics
 
-EPOCHS = 40
+SOFTMAX_EPOCHS = 40
 """Passes over the sample; the published schedule is compressed into them."""
 
 

@@ -20,7 +20,7 @@ from .held_out import HeldOut, evaluate_probes
 from .network import TracedNetwork
 from .probe import Probe, solve
 from .statistics import Statistics, collect
-from .summary import Summary, summarise
+from .summary import UnitSummary, summarise_units
 
 Means = Callable[[str], Tensor]
 """Module path of a reader -> (K, D) float32."""
@@ -98,7 +98,7 @@ class Spectrum:
         num_labels: K.
         labels_without_held_out: labels no held-out image has; their field rows come from the
             training images, or are zero where there are none either.
-        probe: how the layers were asked for the labels: "ridge", "softmax (epochs: 40)" or
+        probe: which probes read the labels: "ridge", "softmax (epochs: 40)" or
             "sgd (epochs: 200)".
     """
 
@@ -139,7 +139,7 @@ def spectrum_of(
     *,
     title: str,
 ) -> Spectrum:
-    """The spectrum, from probes of all readers and what the held-out pass left.
+    """The spectrum, from the probes of all readers and the sums of the held-out pass.
 
     Args:
         means: gives the label means (K, D) float32 of a reader's features, which the output
@@ -175,11 +175,11 @@ def _group(
     name = max(ran, key=list(structure.readers).index, default=None)
     if name is None:
         return None
-    summary = summarise(group, structure.readers[name], probes[name], means(name))
+    summary = summarise_units(group, structure.readers[name], probes[name], means(name))
     return _with_rate(group.name, name, held_out[name].success_rate, summary)
 
 
-def _with_rate(name: str, reader: str, success_rate: float, summary: Summary) -> GroupSpectrum:
+def _with_rate(name: str, reader: str, success_rate: float, summary: UnitSummary) -> GroupSpectrum:
     clusters = summary.clusters
     num_clusters = int(clusters.num_clusters_U.sum())
     return GroupSpectrum(

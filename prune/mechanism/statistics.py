@@ -14,19 +14,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import InputError
+from ..files import read_safetensors, write_safetensors
 from ..inputs.split import Batches
 from ..progress import Progress, silent
 from .accumulate import Accumulator, mirror
 from .memory import macs_per_position, max_features, sample_grids
 from .network import TracedNetwork
 from .observe import map_sizes, observe
-from .sample import TENSORS as SAMPLE_TENSORS
-from .sample import Keyed, LayerSample, Sampler, merge_samples
+from .sample import SAMPLE_TENSORS, Keyed, LayerSample, Sampler, merge_samples
 from .taps import Grid
 
 
@@ -72,6 +70,8 @@ class LayerStatistics:
 
 
 _TENSORS = ("counts_K", "sums_KD", "gram_DD", "moments_CC")
+STATISTICS_FORMAT = "prune-dl statistics 1"
+"""In the metadata of a file of statistics."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ def merge(first: Statistics, second: Statistics) -> Statistics:
     if shapes[0] != shapes[1]:
         raise InputError(
             "statistics of two different networks or input sizes, or with and without samples, "
-            "cannot be added up: collect both alike"
+            "cannot be added up; expected the same ones; collect both alike"
         )
     layers = {name: _add(x, second.layers[name]) for name, x in first.layers.items()}
     return Statistics(layers, first.num_labels, first.num_images + second.num_images)
@@ -192,10 +192,11 @@ def _add(a: LayerStatistics, b: LayerStatistics) -> LayerStatistics:
     return LayerStatistics(a.grid, *sums, sample=both)
 
 
-def save(statistics: Statistics, path: Path) -> None:
+def save_statistics(statistics: Statistics, path: Path) -> None:
     """Write one safetensors file: "layer/tensor" in float64, and the rest in its metadata.
 
-    A sample adds "layer/sample/tensor", of the types that `LayerSample` lists.
+    A sample adds "layer/sample/tensor", of the types that `LayerSample` lists. Raises InputError
+    where the file cannot be written.
     """
     tensors = {
         f"{name}/{tensor}": getattr(layer, tensor).contiguous()
@@ -214,19 +215,14 @@ def save(statistics: Statistics, path: Path) -> None:
         "grids": {name: layer.grid for name, layer in statistics.layers.items()},
         "samples": {name: (x.grid, x.cell_area, x.limit) for name, x in samples.items()},
     }
-    save_file(tensors, path, {"format": "prune-dl statistics 1", "head": json.dumps(head)})
+    write_safetensors(path, tensors, {"format": STATISTICS_FORMAT, "head": json.dumps(head)})
 
 
-def load(path: Path) -> Statistics:
-    """Read back what `save` wrote, bit for bit. Raises InputError for any other file."""
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: not readable as statistics ({error})") from error
-    if metadata.get("format") != "prune-dl statistics 1":
-        raise InputError(f"{path} holds no statistics: expected a file that prune-dl wrote")
+def load_statistics(path: Path) -> Statistics:
+    """Read back a file of `save_statistics`, bit for bit. Raises InputError for any other file."""
+    tensors, metadata = read_safetensors(path)
+    if metadata.get("format") != STATISTICS_FORMAT:
+        raise InputError(f"{path} holds no statistics; give a file that `save_statistics` wrote")
     head = json.loads(metadata["head"])
     layers = {name: _layer(name, grid, head, tensors) for name, grid in head["grids"].items()}
     return Statistics(layers, head["num_labels"], head["num_images"])

@@ -23,8 +23,8 @@ FIELD_BYTES = 4_000_000
 
 
 @dataclass(frozen=True)
-class Summary:
-    """What `GroupSpectrum` says of the units; the same names and shapes."""
+class UnitSummary:
+    """Of the units of a group; names and shapes as in `GroupSpectrum`."""
 
     weights_UKQ: Tensor
     means_UKQ: Tensor
@@ -35,14 +35,14 @@ class Summary:
     signal_U: FloatArray
 
 
-def summarise(group: Group, reader: Reader, probe: Probe, means_KD: Tensor) -> Summary:
+def summarise_units(group: Group, reader: Reader, probe: Probe, means_KD: Tensor) -> UnitSummary:
     """Fields, clusters, signal and noise of every unit of a group, seen by one reader."""
     index_UQ = features_of_units(group.units, reader.unit_C, probe.grid[0] * probe.grid[1])
     weights_UKQ = split_by_unit(probe.weights_KD, index_UQ)
     means_UKQ = split_by_unit(means_KD, index_UQ)
     slabs = _slabs(weights_UKQ, means_UKQ, SLAB_BYTES)
     clusters = _join([find_clusters(_ones(w, m)) for w, m in slabs])
-    return Summary(
+    return UnitSummary(
         weights_UKQ=weights_UKQ,
         means_UKQ=means_UKQ,
         clusters=clusters,

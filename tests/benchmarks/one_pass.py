@@ -29,7 +29,7 @@ from prune_dl.prune.mechanism.network import TracedNetwork
 from prune_dl.prune.mechanism.paper import Sgd, frozen, train_probes
 from prune_dl.prune.mechanism.probe import Probe, solve
 from prune_dl.prune.mechanism.sample import LayerSample
-from prune_dl.prune.mechanism.softmax import EPOCHS, fit_probes
+from prune_dl.prune.mechanism.softmax import SOFTMAX_EPOCHS, fit_probes
 from prune_dl.prune.mechanism.spectrum import spectrum_of
 from prune_dl.prune.mechanism.statistics import Statistics, collect
 from prune_dl.prune.structure.tracing.trace import trace
@@ -158,7 +158,7 @@ def probes_of(statistics: Statistics, options: Options) -> dict[str, Probe]:
     if options.probe == "ridge":
         return {name: solve(layer) for name, layer in statistics.layers.items()}
     samples = samples_of(statistics)
-    return fit_probes(samples, options.labels, Sgd.of(EPOCHS), device=CPU)
+    return fit_probes(samples, options.labels, Sgd.of(SOFTMAX_EPOCHS), device=CPU)
 
 
 def samples_of(statistics: Statistics) -> dict[str, LayerSample]:

@@ -118,7 +118,7 @@ def test_images_of_several_sizes_have_no_whole_map() -> None:
     measured = network(Net())
     parts = [*images(8, 0), (torch.randn(8, 1, 10, 10), torch.arange(8) % K)]
     anew = frozen(measured, lambda epoch: parts)
-    with pytest.raises(InputError, match=r"images of several sizes.*--probe ridge"):
+    with pytest.raises(InputError, match=r"images of several sizes.*`probe=ridge`.*`input_size`"):
         train_probes(anew, K, Sgd.of(1))
     with pytest.raises(InputError, match="images of several sizes"):
         cached(measured, parts)
@@ -130,7 +130,7 @@ def test_probes_that_the_memory_cannot_hold_are_refused(monkeypatch: pytest.Monk
     monkeypatch.setattr(paper, "memory_bytes", lambda device: needed)
     train_probes(source, K, Sgd.of(1))
     monkeypatch.setattr(paper, "memory_bytes", lambda device: needed - 1)
-    with pytest.raises(InputError, match="whole maps; use --probe ridge"):
+    with pytest.raises(InputError, match=r"`probe=sgd` needs 0 GB .* use `probe=ridge`"):
         train_probes(source, K, Sgd.of(1))
 
 

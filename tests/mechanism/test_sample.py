@@ -8,8 +8,19 @@ import torch
 from prune_dl.prune.errors import InputError
 from prune_dl.prune.mechanism import memory
 from prune_dl.prune.mechanism.memory import SAMPLE_BYTES, sample_grids
-from prune_dl.prune.mechanism.sample import TENSORS, LayerSample, image_keys, quantise
-from prune_dl.prune.mechanism.statistics import Statistics, collect, load, merge, save
+from prune_dl.prune.mechanism.sample import (
+    SAMPLE_TENSORS,
+    LayerSample,
+    image_keys,
+    quantise_features,
+)
+from prune_dl.prune.mechanism.statistics import (
+    Statistics,
+    collect,
+    load_statistics,
+    merge,
+    save_statistics,
+)
 from prune_dl.prune.mechanism.taps import even_grids
 from prune_dl.prune.structure.units import Reader
 from scenes.shared_module import READERS, Net, Twice, channels, images, in_batches, network
@@ -72,8 +83,8 @@ def same_sample(a: LayerSample, b: LayerSample) -> None:
 @pytest.mark.parametrize("cut", [2, 12, 20])
 def test_two_halves_merge_into_the_sample_of_the_whole(cut: int, tmp_path: Path) -> None:
     model, (x, y) = Net(), images(23)
-    save(sampled(model, x[:cut], y[:cut]), tmp_path / "a")
-    both = merge(load(tmp_path / "a"), sampled(model, x[cut:], y[cut:]))
+    save_statistics(sampled(model, x[:cut], y[:cut]), tmp_path / "a")
+    both = merge(load_statistics(tmp_path / "a"), sampled(model, x[cut:], y[cut:]))
     whole = sampled(model, x, y)
     for name in READERS:
         assert len(sample_of(both, name).keys_S) == LIMIT
@@ -82,12 +93,12 @@ def test_two_halves_merge_into_the_sample_of_the_whole(cut: int, tmp_path: Path)
 
 def test_a_file_keeps_every_bit_of_the_sample(tmp_path: Path) -> None:
     before = sampled(Net(), *images(9))
-    save(before, tmp_path / "s.safetensors")
-    after = load(tmp_path / "s.safetensors")
+    save_statistics(before, tmp_path / "s.safetensors")
+    after = load_statistics(tmp_path / "s.safetensors")
     for name in READERS:
         a, b = sample_of(before, name), sample_of(after, name)
         assert (a.grid, a.cell_area, a.limit) == (b.grid, b.cell_area, b.limit)
-        assert all(torch.equal(getattr(a, tensor), getattr(b, tensor)) for tensor in TENSORS)
+        assert all(torch.equal(getattr(a, tensor), getattr(b, tensor)) for tensor in SAMPLE_TENSORS)
 
 
 def test_with_and_without_a_sample_do_not_merge() -> None:
@@ -150,7 +161,7 @@ def test_a_module_that_runs_twice_gives_two_samples() -> None:
 
 
 def test_a_map_of_zeros_stays_zero() -> None:
-    levels, steps = quantise(torch.zeros(2, 5))
+    levels, steps = quantise_features(torch.zeros(2, 5))
     assert not levels.any()
     assert not steps.any()
 

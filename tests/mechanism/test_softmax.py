@@ -8,7 +8,7 @@ import torch
 from compare_spectra import Agreement, compare_spectra
 from prune_dl.prune.mechanism.network import TracedNetwork
 from prune_dl.prune.mechanism.paper import Maps, Sgd, cached, measure_by_sgd, train_probes
-from prune_dl.prune.mechanism.sample import LayerSample, quantise
+from prune_dl.prune.mechanism.sample import LayerSample, quantise_features
 from prune_dl.prune.mechanism.softmax import fit_probe, spectrum_by_softmax
 from prune_dl.prune.mechanism.spectrum import Spectrum, measure
 from prune_dl.prune.mechanism.statistics import collect
@@ -29,7 +29,7 @@ def digits() -> tuple[Tensor, Tensor]:
 
 
 def sample_of(x_ND: Tensor, y_N: Tensor, grid: tuple[int, int], cell_area: float) -> LayerSample:
-    levels, steps = quantise(x_ND)
+    levels, steps = quantise_features(x_ND)
     return LayerSample(grid, cell_area, len(y_N), levels, steps, y_N, torch.arange(len(y_N)))
 
 
