@@ -13,8 +13,7 @@ from .errors import InputError, UsageError
 from .folder import Diary
 from .inputs.loaders import LoaderSplit
 from .inputs.origin import Origin
-from .inputs.pruned_file import load as load_recipe
-from .inputs.pruned_file import save as save_recipe
+from .inputs.pruned_file import load_pruned, save_pruned
 from .inputs.split import DataSet, hold_out
 from .job.plan import Planned
 from .job.stages import Outcome
@@ -64,7 +63,7 @@ def load(path: str | Path, model: nn.Module | None = None) -> nn.Module:
     Raises:
         InputError: the file cannot be used, or the network does not fit it.
     """
-    return load_recipe(Path(path), model)
+    return load_pruned(Path(path), model)
 
 
 def shrink(
@@ -148,7 +147,7 @@ class Compressed:
             arch=None, num_labels=self.planned.spectrum.num_labels, cut=self.planned.cut
         )
         kept = Cut(self.planned.structure, self.planned.plan).kept
-        save_recipe(Path(path), self.model, origin, kept, {"plan": self.planned.plan.digest})
+        save_pruned(Path(path), self.model, origin, kept, {"plan": self.planned.plan.digest})
 
 
 def compress(

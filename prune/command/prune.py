@@ -20,7 +20,7 @@ from ...export.session import require_provider
 from ...export.variants import Variant
 from ..errors import GateError, InputError, UsageError
 from ..folder import CHECKPOINT, Diary, output_folder
-from ..inputs import pruned_file as recipe
+from ..inputs import pruned_file
 from ..inputs.checkpoint import Checkpoint, load_checkpoint
 from ..inputs.data import open_data
 from ..inputs.split import DataSet
@@ -186,9 +186,9 @@ def save_network(
         cut=planned.cut or checkpoint.origin.cut,
     )
     kept = Cut(planned.structure, planned.plan).kept
-    kept = recipe.compose(checkpoint.kept, kept) if checkpoint.kept else kept
+    kept = pruned_file.compose(checkpoint.kept, kept) if checkpoint.kept else kept
     notes = {"plan": planned.plan.digest, "source": checkpoint.sha256 or ""}
-    recipe.save(folder / "model.safetensors", outcome.final, origin, kept, notes)
+    pruned_file.save_pruned(folder / "model.safetensors", outcome.final, origin, kept, notes)
 
 
 def deliver(

@@ -42,7 +42,7 @@ def wrap_datasets(
     train, test = (part.dataset if isinstance(part, DataLoader) else part for part in (train, test))
     train_labels, test_labels = read_labels(train, name), read_labels(test, name)
     num_labels = int(torch.cat([train_labels, test_labels]).max()) + 1
-    first = to_pixels(train[0][0])
+    first = as_pixels(train[0][0])
     channels, height, width = first.shape
     is_ready = first.is_floating_point()
     mean = (0.0,) * channels if is_ready else mean or (0.5,) * channels
@@ -77,10 +77,10 @@ class ItemDecoder:
 
     def __call__(self, position: int, seed: int | None) -> Tensor:
         """One image (C, H, W), uint8 or float32."""
-        return to_pixels(self.dataset[position][0])
+        return as_pixels(self.dataset[position][0])
 
 
-def to_pixels(image: Any) -> Tensor:
+def as_pixels(image: Any) -> Tensor:
     """A tensor (C, H, W), an array (H, W, C) or a Pillow image as a tensor (C, H, W)."""
     if isinstance(image, Tensor):
         return image if image.ndim == 3 else image[None]

@@ -19,7 +19,7 @@ class Pretrained:
     origin: Origin
 
 
-def load(spec: str, num_labels: int | None) -> Pretrained:
+def load_pretrained(spec: str, num_labels: int | None) -> Pretrained:
     """The pretrained network of that name, or with ":weights=none" a random one.
 
     Args:
@@ -34,7 +34,9 @@ def load(spec: str, num_labels: int | None) -> Pretrained:
     options = dict(parsed.options)
     weights = str(options.pop("weights", "default")).lower()
     if weights not in ("none", "default"):
-        raise UsageError(f"--model {spec}: weights={weights} is not known; use weights=none")
+        raise UsageError(
+            f"`model={spec}` given; expected weights=none for random weights, or no such option"
+        )
     own_labels = _num_pretrained_labels(parsed)
     plain = str(zoo.ArchName(parsed.source, parsed.name, options))
     origin = origin_of(plain, num_labels or own_labels)
@@ -92,9 +94,9 @@ def _fetch(parsed: zoo.ArchName, spec: str) -> tuple[dict[str, torch.Tensor], tu
     except (OSError, RuntimeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:90]
         raise InputError(
-            f"--model {spec}: its weights are not on this machine and could not be downloaded "
+            f"`model={spec}`: its weights are not on this machine and could not be downloaded "
             f"({reason}); connect to the network, give a file, or take random weights with "
-            f"--model {spec}:weights=none"
+            f"`model={spec}:weights=none`"
         ) from error
 
 
