@@ -8,7 +8,7 @@ from torch import nn
 
 from ..errors import InputError, UsageError
 from . import zoo
-from .origin import IMAGENET_MEAN, IMAGENET_STD, Origin
+from .origin import Origin, imagenet_mean_std
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,7 @@ def origin_of(arch: str, num_labels: int) -> Origin:
         options.setdefault("transform_input", True)
     arch = str(zoo.ArchName(parsed.source, parsed.name, options))
     size = (int(options.get("in_channels", 3)), *size[1:])
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
-    if size[0] == 1:
-        mean, std = (sum(IMAGENET_MEAN) / 3,), (sum(IMAGENET_STD) / 3,)
+    mean, std = imagenet_mean_std(1 if size[0] == 1 else 3)
     return Origin(arch, num_labels, None, (), size, mean, std)
 
 

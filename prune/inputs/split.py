@@ -52,7 +52,7 @@ class DataSet:
     """Images for training, for every choice, and for the one final measurement.
 
     Attributes:
-        name: the `--data` value that opens it again.
+        name: the `data` value that opens it again.
         labels: names, in the order of the network's outputs.
         input_size: channels, height, width.
         mean, std: per channel, of pixels scaled to 0..1; what batches are normalised with.
