@@ -86,12 +86,14 @@ def with_channels(arch: str, in_channels: int) -> str:
     return str(ArchName(parsed.source, parsed.name, options))
 
 
-def build(arch: str, num_labels: int) -> nn.Module:
+def build(arch: str, num_labels: int, seed: int | None = None) -> nn.Module:
     """A network with random weights, in evaluation mode.
 
     Args:
         arch: one of the forms above.
         num_labels: width of the output layer.
+        seed: of the weights, which are then the same every time, and torch's own generator is left
+            as it was; None draws them from that generator.
 
     Raises:
         UsageError: unknown name or option.
@@ -99,7 +101,7 @@ def build(arch: str, num_labels: int) -> nn.Module:
     """
     parsed = parse_arch(arch)
     try:
-        network = _build(parsed, num_labels)
+        network = _build_seeded(parsed, num_labels, seed)
     except TypeError as error:
         if parsed.source == "callable":
             raise
@@ -119,6 +121,15 @@ def torchvision_names() -> list[str]:
 
     names: list[str] = models.list_models(module=models)
     return names
+
+
+def _build_seeded(parsed: ArchName, num_labels: int, seed: int | None) -> nn.Module:
+    if seed is None:
+        return _build(parsed, num_labels)
+    with torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed: it would also seed the generators of all GPUs, for good.
+        torch.default_generator.manual_seed(seed)
+        return _build(parsed, num_labels)
 
 
 def _build(parsed: ArchName, num_labels: int) -> nn.Module:
