@@ -17,7 +17,7 @@ from ..errors import InputError
 
 SMALL = 64
 """Up to this many pixels a side, an image is small: no margin is cropped from it."""
-MARGIN = 256 / 224
+CROP_MARGIN = 256 / 224
 """Large images are scaled to this times the crop: as torchvision's references, 256 for 224."""
 CROP_SHARE = (0.25, 1.0)
 """Of the area of an image that a random crop takes: milder than the 0.08 to 1 of Inception
@@ -77,7 +77,7 @@ def crop_centre(image: Tensor, height: int, width: int) -> Tensor:
     """Scale and crop to (C, height, width); large sizes lose an eighth of margin, as is usual."""
     if image.shape[1:] == (height, width):
         return image
-    margin = 1.0 if max(height, width) <= SMALL else MARGIN
+    margin = 1.0 if max(height, width) <= SMALL else CROP_MARGIN
     scale = max(height / image.shape[1], width / image.shape[2]) * margin
     size = [
         max(height, round(image.shape[1] * scale)),

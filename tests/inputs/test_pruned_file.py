@@ -98,6 +98,17 @@ def test_a_bias_from_repair_comes_back(tmp_path: Path) -> None:
         assert torch.equal(load_pruned(tmp_path / "x.safetensors")(images), smaller(images))
 
 
+def test_equal_networks_give_equal_files(tmp_path: Path) -> None:
+    smaller, kept, _ = smaller_resnet()
+    path, notes = tmp_path / "x.safetensors", {"plan": "0123", "words": "größer \u20ac"}
+    contents = set()
+    for _ in range(8):
+        save_pruned(path, smaller, ORIGIN, kept, notes)
+        contents.add(path.read_bytes())
+    assert len(contents) == 1
+    assert read_pruned_file(path).notes == notes
+
+
 def test_no_pickle_and_plain_names(tmp_path: Path) -> None:
     smaller, kept, _ = smaller_resnet()
     path = tmp_path / "x.safetensors"
