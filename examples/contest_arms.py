@@ -12,10 +12,9 @@ from prune_dl.prune.command.opening import open_case
 from prune_dl.prune.inputs.split import DataSet
 from prune_dl.prune.job.repair_and_check import REFIT_IMAGES
 from prune_dl.prune.mechanism.files import load_spectrum, save_spectrum
+from prune_dl.prune.mechanism.network import TracedNetwork
 from prune_dl.prune.mechanism.spectrum import Spectrum, measure
-from prune_dl.prune.mechanism.statistics import Statistics
-from prune_dl.prune.mechanism.statistics import load as load_statistics
-from prune_dl.prune.mechanism.statistics import save as save_statistics
+from prune_dl.prune.mechanism.statistics import Statistics, load_statistics, save_statistics
 from prune_dl.prune.options import DataOptions, NetworkOptions, RunOptions
 from prune_dl.prune.progress import RunLog
 from prune_dl.prune.repair.norms import find_norm_behind
@@ -68,12 +67,9 @@ def prepare(checkpoint: str, data_set: str, num_images: int, out: Path) -> Scene
     kept = [out / f"{what}-{num_images}.safetensors" for what in ("statistics", "spectrum")]
     if not all(path.exists() for path in kept):
         statistics, spectrum = measure(
-            model,
-            structure,
+            TracedNetwork(model, structure, len(data.labels), CPU),
             data.train.batches(250, device=CPU, limit=num_images),
             data.held_out.batches(250, device=CPU, limit=num_images // 2),
-            len(data.labels),
-            device=CPU,
         )
         save_statistics(statistics, kept[0])
         save_spectrum(spectrum, kept[1])

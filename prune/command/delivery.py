@@ -12,8 +12,8 @@ from ...export.graph import export_onnx
 from ...export.metadata import accuracy_entry, add_metadata, describe
 from ...export.parity import check_parity
 from ...export.variants import Variant
-from ..inputs import pruned_file
 from ..inputs.checkpoint import Checkpoint
+from ..inputs.pruned_file import compose, save_pruned
 from ..job.account import Delivered
 from ..job.known import Case, Planned
 from ..job.stages import Outcome
@@ -25,7 +25,7 @@ REMOVED_IMAGES = 2000
 """Test images for the network that was neither repaired nor retrained."""
 
 
-def save_pruned(
+def save_result(
     folder: Path, checkpoint: Checkpoint, case: Case, planned: Planned, network: nn.Module
 ) -> None:
     """Write model.safetensors: weights, kept filters and origin, so that `load` rebuilds it."""
@@ -40,9 +40,9 @@ def save_pruned(
         cut=planned.depth or checkpoint.origin.cut,
     )
     kept = planned.cut.kept
-    kept = pruned_file.compose(checkpoint.kept, kept) if checkpoint.kept else kept
+    kept = compose(checkpoint.kept, kept) if checkpoint.kept else kept
     notes = {"plan": planned.plan.digest, "source": checkpoint.sha256 or ""}
-    pruned_file.save(folder / "model.safetensors", network, origin, kept, notes)
+    save_pruned(folder / "model.safetensors", network, origin, kept, notes)
 
 
 def deliver_networks(

@@ -32,7 +32,7 @@ def run_train(options: Train) -> dict[str, Any]:
     with log.stage("load"):
         data = _open(options)
         arch = with_channels(options.arch, data.input_size[0])
-        model = build(arch, len(data.labels))
+        model = build(arch, len(data.labels), seed=options.run.seed)
     training = replace(
         Training(epochs=options.train.epochs), **recipe_changes(options.train, options.run.seed)
     )

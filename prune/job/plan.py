@@ -66,12 +66,9 @@ def measure_network(case: Case, budget: Budget, settings: Settings) -> Measured:
     check_removable(structure)
     with case.log.stage("measure") as progress:
         statistics, spectrum = measure(
-            case.model,
-            structure,
+            case.traced(structure),
             case.training(settings.select.images),
             case.held_out(HELD_OUT_IMAGES),
-            case.num_labels,
-            device=case.device,
             progress=progress,
         )
     efficient = _efficient(case, structure, budget, settings)

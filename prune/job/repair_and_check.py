@@ -78,9 +78,7 @@ def repair_and_check(
     best = Repaired(start, NOTHING, start.accuracy, {NOTHING: start.accuracy.top1})
     if with_repair:
         best = _with_repair(case, measured, cut, best)
-    if (
-        best.applied != REFITTED
-    ):  # whose layers already answer with the original's mean and variance
+    if best.applied != REFITTED:  # its layers have the original's mean and variance already
         batches = case.training(NORM_IMAGES, shuffle_seed=0)
         fresh = reestimate_norms(best.model, batches, case.device)
         best = best.tried(f"{best.applied} + BN re-estimated", fresh, margin=1)
@@ -91,7 +89,7 @@ def _with_repair(case: Case, measured: Measured, cut: Cut, best: Repaired) -> Re
     """Repaired from the original's statistics, then refitted on its own inputs, where it pays."""
     norms = find_norm_behind(case.model, case.example)
     checks = list(case.held_out(CHECK_IMAGES))
-    others = collect(case.model, cut.structure.readers, checks, case.num_labels, device=case.device)
+    others = collect(case.traced(cut.structure), checks)
     repaired, done = repair(
         best.model,
         case.model,

@@ -12,6 +12,7 @@ from prune_dl.prune.inputs.zoo import build
 from prune_dl.prune.job import repair_and_check as mending
 from prune_dl.prune.job.known import Case, Measured
 from prune_dl.prune.job.repair_and_check import Repaired, repair_and_check, top1_after_repair
+from prune_dl.prune.mechanism.network import TracedNetwork
 from prune_dl.prune.mechanism.spectrum import measure
 from prune_dl.prune.selection.allocate import Layout, allocate
 from prune_dl.prune.selection.criteria import rank
@@ -36,7 +37,7 @@ def scene() -> Scene:
     model = fit(model, data.train, Training(epochs=4, batch_size=64, lr=0.05), device=CPU)
     structure = trace(model, torch.zeros(2, *data.input_size))
     parts = [split.batches(250, device=CPU) for split in (data.train, data.held_out)]
-    measured = measure(model, structure, *parts, 10, device=CPU)
+    measured = measure(TracedNetwork(model, structure, 10, CPU), *parts)
     base = Measured(structure, CostModel.of(model, structure), *measured)
     ranking = rank("response", model, structure, statistics=base.statistics)
     plan = allocate(ranking, structure, base.cost, Budget("macs", 0.3), Layout("error"))

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prune_dl.prune.mechanism.network import TracedNetwork
 from prune_dl.prune.mechanism.statistics import collect
 from prune_dl.prune.repair import visits
 from prune_dl.prune.repair.least_squares import Residuals
@@ -52,7 +53,7 @@ def refitted(
     structure = trace(model, IMAGES[:2])
     plan = without(structure, gone)
     labelled = [(batch, torch.arange(len(batch)) % 4) for batch in BATCHES]
-    statistics = collect(model, structure.readers, labelled, 4, device=CPU)
+    statistics = collect(TracedNetwork(model, structure, 4, CPU), labelled)
     norms = find_norm_behind(model, IMAGES[:2])
     removed = remove(model, Cut(structure, plan))
     repaired, _ = repair(removed, model, Cut(structure, plan), statistics, norm_behind=norms)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from prune_dl.prune.errors import InputError, UsageError
+from prune_dl.prune.mechanism.network import TracedNetwork
 from prune_dl.prune.mechanism.spectrum import GroupSpectrum, Spectrum, measure
 from prune_dl.prune.mechanism.statistics import Statistics
 from prune_dl.prune.options import RANKS
@@ -39,7 +40,7 @@ def network(norm: bool = True) -> nn.Sequential:
 
 def measured(model: nn.Module) -> tuple[Structure, Statistics, Spectrum]:
     structure = trace(model, IMAGES[:2])
-    return (structure, *measure(model, structure, BATCHES, BATCHES, 4, device=CPU))
+    return (structure, *measure(TracedNetwork(model, structure, 4, CPU), BATCHES, BATCHES))
 
 
 def permuted(model: nn.Sequential, order: list[int]) -> nn.Sequential:

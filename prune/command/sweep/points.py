@@ -32,7 +32,7 @@ from ...job.plan import CONTEST_BUDGET, choose_ranking, measure_network
 from ...job.stages import Outcome, carry_out
 from ...progress import RunLog
 from ...structure.plan import keep_everything
-from ..delivery import save_pruned
+from ..delivery import save_result
 from ..distribute import ray_map
 from ..flags import in_flags, one_line
 from ..opening import default_out, open_case
@@ -177,7 +177,7 @@ def _prune(sent: _Sent, budget: Budget, opened: _Opened) -> tuple[Planned, Outco
     folder.mkdir(exist_ok=True)
     outcome = carry_out(planned, settings, case)
     write_text(folder / "plan.json", planned.plan.to_json())
-    save_pruned(folder, opened.checkpoint, case, planned, outcome.final)
+    save_result(folder, opened.checkpoint, case, planned, outcome.final)
     return planned, outcome
 
 
