@@ -19,7 +19,8 @@ from ..options import RetrainOptions, SelectOptions
 from ..structure.certificate import Certificate, certify
 from ..structure.cut import Cut
 from ..structure.surgery import remove
-from ..training.train import Training, fit, retraining
+from ..training.recipe import Training, retraining
+from ..training.train import Journal, TrainingData, train_network
 from .judge import Zoomed, example_of, has_learned_held_out, held_out_accuracy, retraining_paid
 from .plan import Planned
 from .repair_and_check import mend
@@ -120,16 +121,16 @@ def _retrain(
             "--patience looked at zoomed images: the original has probably learned held-out ones"
         )
     with diary.stage("retrain") as progress:
-        trained = fit(
+        journal = Journal(
+            progress, lambda values: diary.log({"stage": "retrain", **values}), checkpoint
+        )
+        trained = train_network(
             copy.deepcopy(repaired),
-            data.train,
+            TrainingData(data.train, watched),
             recipe,
             device=device,
-            held_out=watched,
             teacher=teacher,
-            resume=checkpoint,
-            progress=progress,
-            log=lambda values: diary.log({"stage": "retrain", **values}),
+            journal=journal,
         )
         held_out["retrained"] = held_out_accuracy(trained, data, device)
         paid, note = retraining_paid(teacher, repaired, trained, held_out, data, device)

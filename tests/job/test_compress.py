@@ -10,7 +10,8 @@ from prune_dl.prune.inputs.data import open_data
 from prune_dl.prune.inputs.zoo import build
 from prune_dl.prune.job import stages as pipeline
 from prune_dl.prune.job.judge import Zoomed
-from prune_dl.prune.training.train import Training, fit
+from prune_dl.prune.training.recipe import Training
+from prune_dl.prune.training.train import TrainingData, train_network
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -23,7 +24,7 @@ def trained() -> Trained:
     torch.manual_seed(0)
     recipe = Training(epochs=2, batch_size=64, lr=0.05)
     model = build("vgg6:in_channels=1,width=0.125", 10)
-    model = fit(model, data.train, recipe, device=torch.device("cpu"))
+    model = train_network(model, TrainingData(data.train), recipe, device=torch.device("cpu"))
     images, labels_N = next(iter(data.train.batches(600, device="cpu", shuffle_seed=0)))
     return model, DataLoader(TensorDataset(images, labels_N), batch_size=64)
 

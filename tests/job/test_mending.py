@@ -22,7 +22,8 @@ from prune_dl.prune.structure.cut import Cut
 from prune_dl.prune.structure.plan import Plan
 from prune_dl.prune.structure.surgery import remove
 from prune_dl.prune.structure.tracing.trace import trace
-from prune_dl.prune.training.train import Training, fit
+from prune_dl.prune.training.recipe import Training
+from prune_dl.prune.training.train import TrainingData, train_network
 from torch import nn
 
 CPU = torch.device("cpu")
@@ -35,7 +36,9 @@ def scene() -> Scene:
     data = open_data("digits")
     torch.manual_seed(0)
     model = build("vgg6:in_channels=1,width=0.125", 10)
-    model = fit(model, data.train, Training(epochs=4, batch_size=64, lr=0.05), device=CPU)
+    model = train_network(
+        model, TrainingData(data.train), Training(epochs=4, batch_size=64, lr=0.05), device=CPU
+    )
     structure = trace(model, torch.zeros(2, *data.input_size))
     parts = [split.batches(250, device=CPU) for split in (data.train, data.held_out)]
     measured = measure(model, structure, *parts, 10, device=CPU)
