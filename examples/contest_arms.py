@@ -21,7 +21,8 @@ from prune_dl.prune.repair.norms import find_norm_behind
 from prune_dl.prune.repair.refit import refit
 from prune_dl.prune.repair.repair import repair
 from prune_dl.prune.selection.allocate import allocate
-from prune_dl.prune.selection.criteria import rank
+from prune_dl.prune.selection.criteria import rank_units
+from prune_dl.prune.selection.evidence import Evidence
 from prune_dl.prune.structure.cost import CostModel
 from prune_dl.prune.structure.cut import Cut
 from prune_dl.prune.structure.plan import Plan
@@ -91,15 +92,10 @@ def ours(
     """The network of one of our arms, the share of MACs left, and the seconds of ranking."""
     criterion = arm.removesuffix("-unrepaired").removesuffix("-repaired")
     start = time.perf_counter()
-    ranking = rank(
-        criterion,
-        scene.model,
-        scene.structure,
-        statistics=scene.statistics,
-        spectrum=scene.spectrum,
-        batches=few(scene, 1280),
-        seed=seed,
+    evidence = Evidence(
+        scene.model, scene.structure, scene.statistics, scene.spectrum, few(scene, 1280), seed
     )
+    ranking = rank_units(criterion, evidence)
     seconds = time.perf_counter() - start
     plan = allocate(
         ranking, scene.structure, scene.cost, macs=macs, method=method, spectrum=scene.spectrum

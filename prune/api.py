@@ -22,8 +22,9 @@ from .job.steps import plan_and_carry_out
 from .mechanism.spectrum import Spectrum, measure
 from .options import BenchOptions, RetrainOptions, SelectOptions
 from .selection.allocate import allocate
-from .selection.criteria import rank as rank_units
+from .selection.criteria import rank_units
 from .selection.custom import name_of
+from .selection.evidence import Evidence
 from .structure.certificate import Certificate, certify
 from .structure.cost import CostModel
 from .structure.cut import Cut
@@ -89,7 +90,7 @@ def shrink(
     if not 0 < keep <= 1:
         raise UsageError(f"keep={keep} given; expected a share above 0 and at most 1, like 0.6")
     structure = trace(model, example_inputs)
-    ranking = rank_units(criterion, model, structure, seed=seed)
+    ranking = rank_units(criterion, Evidence(model, structure, seed=seed))
     plan = allocate(ranking, structure, CostModel.of(model, structure), keep=keep, method="uniform")
     smaller = remove(model, Cut(structure, plan))
     certificate = certify(model, smaller, Cut(structure, plan), example_inputs)

@@ -23,7 +23,8 @@ from ..mechanism.spectrum import Spectrum, measure
 from ..mechanism.statistics import Statistics, collect
 from ..options import Rank, SelectOptions
 from ..selection.allocate import allocate
-from ..selection.criteria import Ranking, rank
+from ..selection.criteria import Ranking, rank_units
+from ..selection.evidence import Evidence
 from ..structure.cost import CostModel
 from ..structure.tracing.trace import trace
 from ..structure.units import Structure
@@ -50,15 +51,15 @@ def run_rank(options: Rank, command: str) -> Spectrum:
         check_removable(structure)
         statistics, spectrum = _measure(options, model, structure, data, device, diary)
         with diary.stage("rank"):
-            ranking = rank(
-                options.rank,
+            evidence = Evidence(
                 model,
                 structure,
-                statistics=statistics,
-                spectrum=spectrum,
-                batches=data.train.batches(BATCH_SIZE, device=device, limit=options.images // 4),
-                seed=options.run.seed,
+                statistics,
+                spectrum,
+                data.train.batches(BATCH_SIZE, device=device, limit=options.images // 4),
+                options.run.seed,
             )
+            ranking = rank_units(options.rank, evidence)
             columns: dict[str, Any] = {
                 "scores": ranking.scores,
                 "kept": _kept(options, ranking, model, structure, spectrum),

@@ -19,7 +19,8 @@ from ..inputs.split import DataSet
 from ..mechanism.spectrum import Spectrum, measure
 from ..mechanism.statistics import Statistics
 from ..options import BenchOptions, SelectOptions
-from ..selection.criteria import Ranking, rank
+from ..selection.criteria import Ranking, rank_units
+from ..selection.evidence import Evidence
 from ..selection.search import contest
 from ..structure.cost import CostModel
 from ..structure.cut import Cut
@@ -189,15 +190,15 @@ def _ranking(
     """As `--rank` says, or as held-out images decide (auto)."""
 
     def rank_by(criterion: str) -> Ranking:
-        return rank(
-            criterion,
+        evidence = Evidence(
             model,
             base.structure,
-            statistics=base.statistics,
-            spectrum=base.spectrum,
-            batches=data.train.batches(BATCH_SIZE, device=device, limit=select.images // 4),
-            seed=seed,
+            base.statistics,
+            base.spectrum,
+            data.train.batches(BATCH_SIZE, device=device, limit=select.images // 4),
+            seed,
         )
+        return rank_units(criterion, evidence)
 
     if select.rank != "auto":
         return rank_by(select.rank)

@@ -24,10 +24,9 @@ import torch
 from torch import Tensor, nn
 
 from ..mechanism.statistics import Statistics
-from ..selection.readers import FloatArray, by_channel, damped, from_channels, weight_of
-from ..selection.response import BoolArray
+from ..selection.readers import by_channel, damped, from_channels, weight_of
 from ..structure.cut import Cut
-from ..structure.units import AxisKey, IntArray, Reader
+from ..structure.units import AxisKey, BoolArray, FloatArray, IntArray, Reader
 
 NOISE = 1e-6
 """Share of a response's energy by which held-out images must be worse to count as worse."""

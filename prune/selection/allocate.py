@@ -19,9 +19,8 @@ from ..errors import GateError, UsageError
 from ..mechanism.spectrum import Spectrum
 from ..structure.cost import CostModel
 from ..structure.plan import LayerPlan, Plan
-from ..structure.units import IntArray, Structure
+from ..structure.units import FloatArray, IntArray, Structure
 from .criteria import Ranking
-from .readers import FloatArray
 
 METHODS = ("sr", "error", "uniform")
 TOLERANCE = 0.02

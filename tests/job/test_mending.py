@@ -16,7 +16,8 @@ from prune_dl.prune.job.plan import trial_top1
 from prune_dl.prune.job.repair_and_check import Mended, mend
 from prune_dl.prune.mechanism.spectrum import measure
 from prune_dl.prune.selection.allocate import allocate
-from prune_dl.prune.selection.criteria import rank
+from prune_dl.prune.selection.criteria import rank_units
+from prune_dl.prune.selection.evidence import Evidence
 from prune_dl.prune.structure.cost import CostModel
 from prune_dl.prune.structure.cut import Cut
 from prune_dl.prune.structure.plan import Plan
@@ -43,7 +44,7 @@ def scene() -> Scene:
     parts = [split.batches(250, device=CPU) for split in (data.train, data.held_out)]
     measured = measure(model, structure, *parts, 10, device=CPU)
     base = Measured(structure, CostModel.of(model, structure), *measured)
-    ranking = rank("response", model, structure, statistics=base.statistics)
+    ranking = rank_units("response", Evidence(model, structure, base.statistics))
     return model, data, base, allocate(ranking, structure, base.cost, macs=0.3, method="error")
 
 
