@@ -18,7 +18,7 @@ from prune_dl.prune.mechanism.statistics import load as load_statistics
 from prune_dl.prune.mechanism.statistics import save as save_statistics
 from prune_dl.prune.options import DataOptions, NetworkOptions, RunOptions
 from prune_dl.prune.repair.norms import find_norm_behind
-from prune_dl.prune.repair.refit import refit
+from prune_dl.prune.repair.refit import RefitImages, refit
 from prune_dl.prune.repair.repair import repair
 from prune_dl.prune.selection.allocate import allocate
 from prune_dl.prune.selection.criteria import rank_units
@@ -116,7 +116,10 @@ def _mended(scene: Scene, smaller: nn.Module, plan: Plan, arm: str) -> nn.Module
     if arm.endswith("-repaired"):
         return smaller
     images = [x for x, _ in few(scene, REFIT_IMAGES)]
-    return refit(smaller, model, Cut(structure, plan), images, norm_behind=norms)[0]
+    refitted, _ = refit(
+        smaller, model, Cut(structure, plan), RefitImages(images), norm_behind=norms
+    )
+    return refitted
 
 
 def peer(scene: Scene, arm: str, macs: float, seed: int) -> tuple[nn.Module, float, float]:

@@ -13,7 +13,7 @@ from ...evaluate.measure.accuracy import Accuracy
 from ..inputs.split import DataSet
 from ..mechanism.statistics import collect
 from ..repair.norms import find_norm_behind, reestimate_norms
-from ..repair.refit import refit
+from ..repair.refit import RefitImages, refit
 from ..repair.repair import repair
 from ..structure.cut import Cut
 from ..structure.plan import Plan
@@ -116,9 +116,7 @@ def _mended(
     left += [f"not repaired: {layer}: {why}" for layer, why in done.left.items()]
     yield REPAIRED, repaired
     batches = data.train.batches(BATCH_SIZE, device=device, limit=REFIT_IMAGES, shuffle_seed=0)
-    images = [images for images, _ in batches]
-    refitted, notes = refit(
-        repaired, model, Cut(structure, plan), images, norm_behind=norms, held_out=checks[0][0]
-    )
+    images = RefitImages([images for images, _ in batches], held_out=checks[0][0])
+    refitted, notes = refit(repaired, model, Cut(structure, plan), images, norm_behind=norms)
     left += [f"not refitted: {layer}: {why}" for layer, why in notes.left.items()]
     yield REFITTED, refitted
