@@ -24,7 +24,7 @@ from .samples import (
 )
 
 Kept = Mapping[AxisKey, IntArray]
-Outcome = TypeVar("Outcome")
+Solution = TypeVar("Solution")
 
 MAX_INPUTS = 6144
 """Layers with more inputs to an output are left alone: the Gram matrix of 6,144 takes 302 MB in
@@ -111,20 +111,20 @@ def visit(
     fresh: nn.Module,
     layers: Sequence[Layer],
     images: Sequence[Tensor],
-    solve: Callable[[Layer, Iterable[Tensor]], Outcome],
-) -> dict[str, Outcome]:
+    solve: Callable[[Layer, Iterable[Tensor]], Solution],
+) -> dict[str, Solution]:
     """Call `solve(layer, inputs of each batch)` in execution order; it changes the layer.
 
     Where the images fit through the network as one batch, it runs once and halts at every layer
     until that is solved; else it runs up to every layer again.
 
-    Returns what `solve` gave, by layer.
+    Returns what `solve` returned, by layer.
     """
     sizes = [len(batch) for batch in images]
     if sum(sizes) * max(layer.bytes_per_image for layer in layers) > ONE_BATCH_BYTES:
         return {layer.name: solve(layer, inputs_of(fresh, layer.name, images)) for layer in layers}
     by_name = {layer.name: layer for layer in layers}
-    done: dict[str, Outcome] = {}
+    done: dict[str, Solution] = {}
 
     def halt(name: str, x: Tensor) -> None:
         done[name] = solve(by_name[name], torch.split(x, sizes))

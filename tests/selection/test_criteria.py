@@ -138,7 +138,7 @@ def test_taylor_is_the_squared_slope_of_silencing_a_filter() -> None:
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_a_filter_that_nobody_hears_goes_first() -> None:
+def test_a_filter_without_outgoing_weights_goes_first() -> None:
     model = network()
     with torch.no_grad():
         model[3].weight[:, 5] = 0

@@ -62,6 +62,17 @@ def test_it_learns_and_logs() -> None:
     assert steps[-1] == (36, 36)
 
 
+def test_measuring_gives_every_module_its_own_mode_back() -> None:
+    network = small_network().train()
+    network[1].eval()  # type: ignore[index]
+    modes = [module.training for module in network.modules()]
+    before = copy.deepcopy(network)
+    first = measure_top1(network, EASY.train, CPU)
+    assert [module.training for module in network.modules()] == modes
+    assert same_weights(network, before)
+    assert measure_top1(network.eval(), EASY.train, CPU) == first
+
+
 def test_no_epochs_change_nothing() -> None:
     network = small_network()
     before = copy.deepcopy(network)
@@ -189,11 +200,12 @@ def test_mixup_blends_images_with_their_partners() -> None:
 
 
 class Buffers(nn.Module):
-    """One parameter, and a buffer of each kind; the last is not in the state dict."""
+    """A parameter with two names, and a buffer of each kind; the last is not in the state dict."""
 
     def __init__(self, value: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.full((3,), value))
+        self.tied = self.weight
         self.register_buffer("mean", torch.full((2,), value, dtype=torch.float64))
         self.register_buffer("count", torch.tensor(int(value)))
         self.register_buffer("is_set", torch.tensor(value > 1))
@@ -214,7 +226,7 @@ def test_an_average_follows_its_recurrence_bit_for_bit(decay: float) -> None:
             model.is_set.logical_not_()
         average.update_parameters(model)
         share = 1 - min(decay, step / (step + 10))
-        for name in ("weight", "mean"):
+        for name in ("weight", "tied", "mean"):
             expected[name] = expected[name].lerp(model.state_dict()[name], share)
         for name, value in average.module.state_dict().items():
             assert torch.equal(value, expected[name]), (step, name)
