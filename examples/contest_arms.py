@@ -18,10 +18,11 @@ from prune_dl.prune.mechanism.statistics import Statistics, load_statistics, sav
 from prune_dl.prune.options import DataOptions, NetworkOptions, RunOptions
 from prune_dl.prune.progress import RunLog
 from prune_dl.prune.repair.norms import find_norm_behind
-from prune_dl.prune.repair.refit import refit
+from prune_dl.prune.repair.refit import RefitImages, refit
 from prune_dl.prune.repair.repair import repair
 from prune_dl.prune.selection.allocate import Layout, allocate
-from prune_dl.prune.selection.criteria import rank
+from prune_dl.prune.selection.criteria import rank_units
+from prune_dl.prune.selection.evidence import Evidence
 from prune_dl.prune.structure.cost import CostModel
 from prune_dl.prune.structure.cut import Cut
 from prune_dl.prune.structure.plan import Plan
@@ -88,15 +89,10 @@ def ours(
     """The network of one of our arms, the share of MACs left, and the seconds of ranking."""
     criterion = arm.removesuffix("-unrepaired").removesuffix("-repaired")
     start = time.perf_counter()
-    ranking = rank(
-        criterion,
-        scene.model,
-        scene.structure,
-        statistics=scene.statistics,
-        spectrum=scene.spectrum,
-        batches=few(scene, 1280),
-        seed=seed,
+    evidence = Evidence(
+        scene.model, scene.structure, scene.statistics, scene.spectrum, few(scene, 1280), seed
     )
+    ranking = rank_units(criterion, evidence)
     seconds = time.perf_counter() - start
     plan = allocate(
         ranking, scene.structure, scene.cost, Budget("macs", macs), Layout(method), scene.spectrum
@@ -117,7 +113,10 @@ def _mended(scene: Scene, smaller: nn.Module, plan: Plan, arm: str) -> nn.Module
     if arm.endswith("-repaired"):
         return smaller
     images = [x for x, _ in few(scene, REFIT_IMAGES)]
-    return refit(smaller, model, Cut(structure, plan), images, norm_behind=norms)[0]
+    refitted, _ = refit(
+        smaller, model, Cut(structure, plan), RefitImages(images), norm_behind=norms
+    )
+    return refitted
 
 
 def peer(scene: Scene, arm: str, macs: float, seed: int) -> tuple[nn.Module, float, float]:

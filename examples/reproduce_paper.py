@@ -38,7 +38,8 @@ from prune_dl.prune.mechanism.statistics import collect
 from prune_dl.prune.progress import show_bar
 from prune_dl.prune.structure.tracing.trace import trace
 from prune_dl.prune.training.device import pick_device
-from prune_dl.prune.training.train import Training, fit
+from prune_dl.prune.training.recipe import Training
+from prune_dl.prune.training.train import Journal, TrainingData, train_network
 from torch import Tensor, nn
 
 Batches = Iterator[tuple[Tensor, Tensor]]
@@ -121,7 +122,8 @@ def trained(what: Reproduction, data: DataSet, device: torch.device) -> nn.Modul
     model = build(what.arch, len(data.labels))
     training = Training(epochs=what.epochs, max_batches=what.max_batches, seed=what.seed)
     with show_bar(f"train {what.arch}") as progress:
-        fit(model, data.train, training, device=device, progress=progress)
+        journal = Journal(progress)
+        train_network(model, TrainingData(data.train), training, device=device, journal=journal)
     if what.keep is not None:
         origin = Origin(
             what.arch,

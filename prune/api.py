@@ -23,9 +23,9 @@ from .mechanism.spectrum import Spectrum, measure
 from .options import BenchOptions, Provider, RetrainOptions, SelectOptions, Settings
 from .progress import RunLog
 from .selection.allocate import Layout, allocate
-from .selection.criteria import WEIGHT_CRITERIA
-from .selection.criteria import rank as rank_units
+from .selection.criteria import WEIGHT_CRITERIA, rank_units
 from .selection.custom import name_of
+from .selection.evidence import Evidence
 from .structure.certificate import Certificate, certify
 from .structure.cost import CostModel
 from .structure.cut import Cut
@@ -102,7 +102,7 @@ def shrink(
             "others need some: use compress"
         )
     structure = trace(model, example_inputs)
-    ranking = rank_units(criterion, model, structure, seed=seed)
+    ranking = rank_units(criterion, Evidence(model, structure, seed=seed))
     cost = CostModel.of(model, structure)
     plan = allocate(ranking, structure, cost, budget, Layout("uniform"))
     cut = Cut(structure, plan)

@@ -6,18 +6,18 @@ from typing import Any
 from ...evaluate.report.filters import write_filters_page
 from ..files import write_json
 from ..folder import output_folder
+from ..inputs.split import Batches
 from ..job.budget import counted_plan
 from ..job.known import Case, Measured
-from ..job.plan import check_removable
+from ..job.plan import check_removable, rank_by
 from ..mechanism.files import filter_norms, save_spectrum, write_filters
 from ..mechanism.network import TracedNetwork
-from ..mechanism.observe import Batches
 from ..mechanism.paper import Sgd, frozen, measure_by_sgd
 from ..mechanism.softmax import SOFTMAX_EPOCHS, spectrum_by_softmax
 from ..mechanism.spectrum import Spectrum, measure
 from ..mechanism.statistics import Statistics, collect
 from ..progress import Progress, RunLog
-from ..selection.criteria import Ranking, rank
+from ..selection.criteria import Ranking
 from ..structure.cost import CostModel
 from ..structure.tracing.trace import trace
 from ..structure.units import Structure
@@ -46,15 +46,7 @@ def run_rank(options: Rank, command: str) -> Spectrum:
         check_removable(structure)
         measured = Measured(structure, cost, *_measure(options, case, structure))
         with log.stage("rank"):
-            ranking = rank(
-                options.rank,
-                case.model,
-                structure,
-                statistics=measured.statistics,
-                spectrum=measured.spectrum,
-                batches=case.training(options.images // 4),
-                seed=case.seed,
-            )
+            ranking = rank_by(case, measured, options.rank, options.images)
             columns: dict[str, Any] = {
                 "scores": ranking.scores,
                 "kept": _kept(options, measured, ranking),

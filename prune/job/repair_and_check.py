@@ -10,7 +10,7 @@ from torch import nn
 from ...evaluate.measure.accuracy import Accuracy
 from ..mechanism.statistics import collect
 from ..repair.norms import find_norm_behind, reestimate_norms
-from ..repair.refit import refit
+from ..repair.refit import RefitImages, refit
 from ..repair.repair import repair
 from ..structure.cut import Cut
 from ..structure.plan import Plan
@@ -100,10 +100,9 @@ def _with_repair(case: Case, measured: Measured, cut: Cut, best: Repaired) -> Re
     )
     notes = [f"not repaired: {layer}: {why}" for layer, why in done.left.items()]
     best = best.tried(REPAIRED, repaired)
-    images = [images for images, _ in case.training(REFIT_IMAGES, shuffle_seed=0)]
-    refitted, found = refit(
-        repaired, case.model, cut, images, norm_behind=norms, held_out=checks[0][0]
-    )
+    batches = [images for images, _ in case.training(REFIT_IMAGES, shuffle_seed=0)]
+    images = RefitImages(batches, held_out=checks[0][0])
+    refitted, found = refit(repaired, case.model, cut, images, norm_behind=norms)
     notes += [f"not refitted: {layer}: {why}" for layer, why in found.left.items()]
     best = best.tried(REFITTED, refitted)
     if best.applied == NOTHING:

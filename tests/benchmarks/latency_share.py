@@ -20,7 +20,8 @@ from prune_dl.export.graph import export_onnx
 from prune_dl.prune.budget import Budget
 from prune_dl.prune.inputs import zoo
 from prune_dl.prune.selection.allocate import Layout, allocate
-from prune_dl.prune.selection.criteria import rank
+from prune_dl.prune.selection.criteria import rank_units
+from prune_dl.prune.selection.evidence import Evidence
 from prune_dl.prune.structure.cost import CostModel
 from prune_dl.prune.structure.cut import Cut
 from prune_dl.prune.structure.surgery import remove
@@ -37,7 +38,7 @@ def prune_and_export(arch: str, keep: float, multiple: int, folder: Path) -> tup
     model = zoo.build(arch, NUM_LABELS.get(arch, 1000)).eval()
     structure = trace(model, torch.zeros(2, *size))
     cost = CostModel.of(model, structure)
-    ranking = rank("random", model, structure, seed=0)
+    ranking = rank_units("random", Evidence(model, structure, seed=0))
     plan = allocate(
         ranking, structure, cost, Budget("keep", keep), Layout("uniform", multiple=multiple)
     )

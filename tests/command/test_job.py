@@ -19,7 +19,7 @@ from prune_dl.prune.job import plan as planning
 from prune_dl.prune.job.latency_budget import Timed, Yardstick
 from prune_dl.prune.options import BenchOptions
 from prune_dl.prune.structure.units import Structure
-from prune_dl.prune.training import resume
+from prune_dl.prune.training import train
 from safetensors.torch import load_file
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -281,7 +281,7 @@ def test_a_failure_leaves_none_of_the_folders_made_for_it(tmp_path: Path) -> Non
 def test_an_interrupted_retraining_is_resumed_to_the_same_network(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save = resume.save
+    save = train.save_state
 
     def save_and_interrupt(path: Path, *rest: object) -> None:
         save(path, *rest)  # type: ignore[arg-type]
@@ -290,7 +290,7 @@ def test_an_interrupted_retraining_is_resumed_to_the_same_network(
     flags = ("--keep", "0.5", "--epochs", "2")
     assert job(home, "straight", *flags) == 0
     with monkeypatch.context() as patch:
-        patch.setattr(resume, "save", save_and_interrupt)
+        patch.setattr(train, "save_state", save_and_interrupt)
         assert job(home, "halted", *flags) == 130
     assert not (home / "halted").exists()
     assert (home / ".halted.partial" / "retraining.pt").exists()

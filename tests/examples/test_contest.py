@@ -12,7 +12,8 @@ from prune_dl.prune.inputs.checkpoint import save_checkpoint
 from prune_dl.prune.inputs.data import open_data
 from prune_dl.prune.inputs.origin import Origin
 from prune_dl.prune.inputs.zoo import build
-from prune_dl.prune.training.train import Training, fit
+from prune_dl.prune.training.recipe import Training
+from prune_dl.prune.training.train import TrainingData, train_network
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,7 +38,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = open_data("digits")
     torch.manual_seed(0)
     arch = "vgg6:in_channels=1,width=0.25"
-    model = fit(build(arch, 10), data.train, Training(epochs=1, lr=0.1), device=torch.device("cpu"))
+    model = train_network(
+        build(arch, 10),
+        TrainingData(data.train),
+        Training(epochs=1, lr=0.1),
+        device=torch.device("cpu"),
+    )
     path = tmp_path_factory.mktemp("contest") / "digits.pt"
     save_checkpoint(
         path, model, Origin(arch, 10, "digits", data.labels, data.input_size, data.mean, data.std)

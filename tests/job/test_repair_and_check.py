@@ -15,13 +15,15 @@ from prune_dl.prune.job.repair_and_check import Repaired, repair_and_check, top1
 from prune_dl.prune.mechanism.network import TracedNetwork
 from prune_dl.prune.mechanism.spectrum import measure
 from prune_dl.prune.selection.allocate import Layout, allocate
-from prune_dl.prune.selection.criteria import rank
+from prune_dl.prune.selection.criteria import rank_units
+from prune_dl.prune.selection.evidence import Evidence
 from prune_dl.prune.structure.cost import CostModel
 from prune_dl.prune.structure.cut import Cut
 from prune_dl.prune.structure.plan import Plan
 from prune_dl.prune.structure.surgery import remove
 from prune_dl.prune.structure.tracing.trace import trace
-from prune_dl.prune.training.train import Training, fit
+from prune_dl.prune.training.recipe import Training
+from prune_dl.prune.training.train import TrainingData, train_network
 from torch import nn
 
 CPU = torch.device("cpu")
@@ -34,12 +36,14 @@ def scene() -> Scene:
     data = open_data("digits")
     torch.manual_seed(0)
     model = build("vgg6:in_channels=1,width=0.125", 10)
-    model = fit(model, data.train, Training(epochs=4, batch_size=64, lr=0.05), device=CPU)
+    model = train_network(
+        model, TrainingData(data.train), Training(epochs=4, batch_size=64, lr=0.05), device=CPU
+    )
     structure = trace(model, torch.zeros(2, *data.input_size))
     parts = [split.batches(250, device=CPU) for split in (data.train, data.held_out)]
     measured = measure(TracedNetwork(model, structure, 10, CPU), *parts)
     base = Measured(structure, CostModel.of(model, structure), *measured)
-    ranking = rank("response", model, structure, statistics=base.statistics)
+    ranking = rank_units("response", Evidence(model, structure, base.statistics))
     plan = allocate(ranking, structure, base.cost, Budget("macs", 0.3), Layout("error"))
     return Case(model, data, CPU), base, plan
 

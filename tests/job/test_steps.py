@@ -12,7 +12,8 @@ from prune_dl.prune.job.steps import join
 from prune_dl.prune.structure.cut import Cut
 from prune_dl.prune.structure.plan import LayerPlan, Plan
 from prune_dl.prune.structure.surgery import remove
-from prune_dl.prune.training.train import Training, fit
+from prune_dl.prune.training.recipe import Training
+from prune_dl.prune.training.train import TrainingData, train_network
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -24,7 +25,9 @@ def trained() -> tuple[nn.Module, DataLoader]:
     data = open_data("digits")
     torch.manual_seed(0)
     recipe = Training(epochs=2, batch_size=64, lr=0.05)
-    model = fit(build(ARCH, 10), data.train, recipe, device=torch.device("cpu"))
+    model = train_network(
+        build(ARCH, 10), TrainingData(data.train), recipe, device=torch.device("cpu")
+    )
     images, labels_N = next(iter(data.train.batches(600, device="cpu", shuffle_seed=0)))
     return model, DataLoader(TensorDataset(images, labels_N), batch_size=64)
 
@@ -60,7 +63,7 @@ def test_steps_are_trained_in_between(
         teachers.append(options["teacher"])
         return network.eval()
 
-    monkeypatch.setattr(pipeline, "fit", note)
+    monkeypatch.setattr(pipeline, "train_network", note)
     compress(model, loader, 10, keep=0.5, epochs=3, steps=3)
     assert epochs == [1, 1, 3]
     assert all(teacher is model for teacher in teachers)
