@@ -17,15 +17,17 @@ from pathlib import Path
 import numpy as np
 
 from ...prune.errors import UsageError
+from ...prune.options import BenchOptions
 from ...prune.progress import Progress, silent
-from .environment import available_cores, describe_environment
+from .environment import describe_environment, num_threads
 from .latency_stats import Times, ratio_of_medians, summarise
 from .memory import peak_memory
 from .subjects import Subject, file_bytes, prepare
 
 WARM_UP_SECONDS = 0.2
-MIN_RUNS, MIN_SECONDS = 100, 3.0
-"""Least runs and least time of each file, unless the caller says otherwise."""
+MIN_RUNS = 100
+"""Least runs of each file, unless the caller says otherwise: with fewer, the 99th percentile would
+be little more than the slowest run."""
 RUNS_PER_TURN = 5
 NOISY_ABOVE = 0.10
 """Standard deviation over mean above which a measurement is called noisy."""
@@ -93,12 +95,9 @@ class Comparison:
 
 def compare(
     files: Mapping[str, Path],
+    bench: BenchOptions,
     *,
-    provider: str = "cpu",
-    batch_size: int = 1,
-    threads: int | None = None,
     input_size: tuple[int, ...] | None = None,
-    seconds: float = MIN_SECONDS,
     min_runs: int = MIN_RUNS,
     progress: Progress = silent,
 ) -> Comparison:
@@ -106,10 +105,9 @@ def compare(
 
     Args:
         files: name -> ONNX file, also of other tools.
-        provider: one of `export.session.PROVIDERS`.
-        threads: None takes every core this process may use.
+        bench: provider, images per run, threads, and the least time for each file.
         input_size: of one image, needed only for graphs that leave it open.
-        seconds, min_runs: least time and least runs for each file.
+        min_runs: least runs of each file.
 
     Raises:
         UsageError: no file; a provider that would not really be used; a batch size the graph
@@ -118,15 +116,15 @@ def compare(
     """
     if not files:
         raise UsageError("no file to time; name at least one .onnx file")
-    threads = threads or available_cores()
-    subjects = prepare(files, provider, threads, batch_size, input_size)
+    subjects = prepare(files, bench, input_size)
     runs = {subject.name: subject.run for subject in subjects}
-    times = time_interleaved(runs, seconds=seconds, min_runs=min_runs, progress=progress)
-    base_TR = next(iter(times.values()))
-    memory = {s.path: peak_memory(s.path, provider, threads, s.feed) for s in subjects}
-    rows = tuple(
-        _row(s, times[s.name], base_TR, batch_size, threads, memory[s.path]) for s in subjects
+    times = time_interleaved(
+        runs, seconds=bench.bench_seconds, min_runs=min_runs, progress=progress
     )
+    base_TR = next(iter(times.values()))
+    threads = num_threads(bench)
+    memory = {s.path: peak_memory(s.path, bench.provider, threads, s.feed) for s in subjects}
+    rows = tuple(_row(s, times[s.name], base_TR, bench, memory[s.path]) for s in subjects)
     last = next(row for row in reversed(rows) if row.name in files)
     noisy = any(row.variation > NOISY_ABOVE for row in rows)
     ratio = (last.ratio, last.ratio_low, last.ratio_high)
@@ -173,8 +171,7 @@ def _row(
     subject: Subject,
     times_TR: Times,
     base_TR: Times,
-    batch_size: int,
-    threads: int,
+    bench: BenchOptions,
     peak_memory_bytes: int | None,
 ) -> LatencyRow:
     summary = summarise(times_TR)
@@ -182,10 +179,10 @@ def _row(
     return LatencyRow(
         name=subject.name,
         provider=subject.session.get_providers()[0],
-        batch_size=batch_size,
-        threads=threads,
+        batch_size=bench.latency_batch,
+        threads=num_threads(bench),
         **asdict(summary),
-        images_per_second=batch_size / summary.mean_ms * 1e3,
+        images_per_second=bench.latency_batch / summary.mean_ms * 1e3,
         ratio=ratio.value,
         ratio_low=ratio.low,
         ratio_high=ratio.high,

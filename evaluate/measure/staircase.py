@@ -18,8 +18,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from ...prune.options import BenchOptions
 from ...prune.progress import Progress, silent
-from .environment import available_cores, describe_environment
+from .environment import describe_environment, num_threads
 from .latency import time_interleaved
 from .subjects import prepare
 
@@ -29,9 +30,14 @@ MARGIN = 0.03
 neighbours of sixteen steps, the most that `widths` measures, by 6 % where latency follows width."""
 
 
+MIN_RUNS = 50
+"""Least runs of each width: of so many, the median of a layer that takes 10 % more or less from run
+to run moves by 2 %, less than `MARGIN`."""
+
+
 @dataclass(frozen=True)
 class LayerShape:
-    """A convolution with a ReLU behind it, everything but its width (number of filters)."""
+    """A convolution with a ReLU after it, everything but its width (number of filters)."""
 
     in_channels: int
     height: int
@@ -80,11 +86,8 @@ class Staircase:
 def measure_staircase(
     shape: LayerShape,
     widths: Sequence[int],
+    bench: BenchOptions,
     *,
-    provider: str = "cpu",
-    batch_size: int = 1,
-    threads: int | None = None,
-    seconds: float = 0.2,
     cache: Path | None = None,
     progress: Progress = silent,
 ) -> Staircase:
@@ -92,7 +95,7 @@ def measure_staircase(
 
     Args:
         widths: numbers of filters; sorted, each counted once.
-        seconds: least time for each width.
+        bench: provider, images per run, threads, and the least time for each width.
         cache: folder of earlier measurements; None is `cache_folder()`. The key holds the
             processor, the versions, the provider, the threads, the batch and the shape.
 
@@ -100,16 +103,20 @@ def measure_staircase(
         UsageError: the provider would not really be used.
     """
     widths = sorted(set(widths))
-    threads = threads or available_cores()
-    setting = {"provider": provider, "batch_size": batch_size, "threads": threads}
+    setting = {
+        "provider": bench.provider,
+        "batch_size": bench.latency_batch,
+        "threads": num_threads(bench),
+    }
     file = (cache or cache_folder()) / f"{_key(shape, widths, setting)}.json"
     if (known := _read(file)) is not None:
         return known
     with TemporaryDirectory(prefix="prune-dl-staircase-") as folder:
         files = {str(w): _write_layer(shape, w, Path(folder) / f"{w}.onnx") for w in widths}
-        subjects = prepare(files, provider, threads, batch_size, None)
-        runs = {s.name: s.run for s in subjects if s.name in files}
-        times = time_interleaved(runs, seconds=seconds, min_runs=50, progress=progress)
+        runs = {s.name: s.run for s in prepare(files, bench) if s.name in files}
+        times = time_interleaved(
+            runs, seconds=bench.bench_seconds, min_runs=MIN_RUNS, progress=progress
+        )
     staircase = Staircase(
         tuple(widths), tuple(float(np.median(times[str(width)])) for width in widths)
     )

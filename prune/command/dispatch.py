@@ -131,11 +131,8 @@ def _bench(options: Bench) -> None:
     with show_bar("benchmark") as progress:
         comparison = compare(
             {str(path): path for path in options.files},
-            provider=options.bench.provider,
-            batch_size=options.bench.latency_batch,
-            threads=options.bench.threads,
+            options.bench,
             input_size=options.input_size,
-            seconds=options.bench.bench_seconds,
             progress=progress,
         )
     if options.json:

@@ -222,14 +222,7 @@ def deliver(
     counts = {"held_out": (file.correct, file.total), "test": (test.correct, test.total)}
     add_metadata(file.path, accuracy_entry(counts))
     with diary.stage("benchmark") as progress:
-        comparison = compare(
-            {"original": original, "model": file.path},
-            provider=bench.provider,
-            batch_size=bench.latency_batch,
-            threads=bench.threads,
-            seconds=bench.bench_seconds,
-            progress=progress,
-        )
+        comparison = compare({"original": original, "model": file.path}, bench, progress=progress)
     original.unlink()
     return Delivered(accuracy, file, comparison)
 

@@ -17,7 +17,6 @@ from typing import Generic, TypeVar
 import numpy as np
 from torch import nn
 
-from ...evaluate.measure.environment import available_cores
 from ...evaluate.measure.latency import MIN_RUNS, Comparison, time_interleaved
 from ...evaluate.measure.latency_stats import Times, ratio_of_medians
 from ...evaluate.measure.subjects import prepare
@@ -97,9 +96,7 @@ class Yardstick:
 
 def _time(files: dict[str, Path], bench: BenchOptions, *, thorough: bool) -> dict[str, Times]:
     seconds = bench.bench_seconds if thorough else min(bench.bench_seconds, BRIEF_SECONDS)
-    threads = bench.threads or available_cores()
-    subjects = prepare(files, bench.provider, threads, bench.latency_batch, None)
-    runs = {subject.name: subject.run for subject in subjects if subject.name in files}
+    runs = {s.name: s.run for s in prepare(files, bench) if s.name in files}
     return time_interleaved(runs, seconds=seconds, min_runs=MIN_RUNS if thorough else BRIEF_RUNS)
 
 

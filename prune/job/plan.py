@@ -169,9 +169,7 @@ def _efficient(
             model,
             structure,
             example,
-            provider=provider,
-            batch_size=bench.latency_batch,
-            threads=bench.threads,
+            replace(bench, provider=provider),
             progress=progress,
         )
 

@@ -309,8 +309,10 @@ def test_hardware_widths_are_those_that_were_measured(
 ) -> None:
     asked: list[str] = []
 
-    def measured(model: object, structure: Structure, example: object, **options: object) -> dict:
-        asked.append(str(options["provider"]))
+    def measured(
+        model: object, structure: Structure, example: object, bench: BenchOptions, **_: object
+    ) -> dict:
+        asked.append(bench.provider)
         return {g.name: (*range(3, len(g.units), 3), len(g.units)) for g in structure.groups}
 
     monkeypatch.setattr(planning, "efficient_widths", measured)

@@ -1,6 +1,7 @@
 """Timing: the statistics against known answers, the protocol against a fake clock."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,11 @@ from prune_dl.evaluate.measure.subjects import bind, file_bytes
 from prune_dl.export import session as sessions
 from prune_dl.export.session import nodes_by_provider, open_session, require_provider, require_use
 from prune_dl.prune.errors import InputError, UsageError
+from prune_dl.prune.options import BenchOptions
 
 POSITIVE = st.floats(0.01, 1e4)
 FLOAT = TensorProto.FLOAT
+BRIEF = BenchOptions(bench_seconds=0.0)
 
 
 def write_graph(path: Path, shape: list[object], dtype: int = FLOAT, repeats: int = 1) -> Path:
@@ -126,7 +129,7 @@ def test_compare_foreign_files(tmp_path: Path) -> None:
         "long": write_graph(tmp_path / "a.onnx", ["n", 3, 64, 64], repeats=24),
         "short": write_graph(tmp_path / "b.onnx", ["n", 3, 64, 64], repeats=2),
     }
-    result = compare(files, threads=1, seconds=0.0, min_runs=20, batch_size=2)
+    result = compare(files, replace(BRIEF, threads=1, latency_batch=2), min_runs=20)
     long, short = result.rows
     assert (long.name, short.name) == ("long", "short")
     assert (long.ratio, long.ratio_low, long.ratio_high) == (1.0, 1.0, 1.0)
@@ -144,7 +147,7 @@ def test_compare_foreign_files(tmp_path: Path) -> None:
 
 def test_threads_default_to_every_core(tmp_path: Path) -> None:
     files = {"a": write_graph(tmp_path / "a.onnx", [1, 4])}
-    assert compare(files, seconds=0.0, min_runs=5).rows[0].threads == available_cores()
+    assert compare(files, BRIEF, min_runs=5).rows[0].threads == available_cores()
 
 
 def test_side_files_count_too(tmp_path: Path) -> None:
@@ -159,7 +162,7 @@ def test_side_files_count_too(tmp_path: Path) -> None:
     onnx.save(model, path, save_as_external_data=True, location="a.data", size_threshold=0)
     assert path.stat().st_size < 1000
     assert file_bytes(path) == path.stat().st_size + 16_000
-    assert compare({"a": path}, seconds=0.0, min_runs=5).rows[0].size_bytes == file_bytes(path)
+    assert compare({"a": path}, BRIEF, min_runs=5).rows[0].size_bytes == file_bytes(path)
 
 
 def test_a_provider_that_runs_no_node_is_an_error(
@@ -192,13 +195,13 @@ def test_errors_name_the_file(tmp_path: Path) -> None:
     fixed = write_graph(tmp_path / "a.onnx", [4, 3, 8, 8])
     loose = write_graph(tmp_path / "b.onnx", ["n", 3, "h", "w"])
     with pytest.raises(UsageError, match="no file to time"):
-        compare({})
+        compare({}, BRIEF)
     with pytest.raises(InputError, match=r"gone: .*gone\.onnx: no such file"):
-        compare({"gone": tmp_path / "gone.onnx"})
+        compare({"gone": tmp_path / "gone.onnx"}, BRIEF)
     with pytest.raises(UsageError, match=r"fixed: input x .* give --latency-batch 4"):
-        compare({"fixed": fixed}, batch_size=1)
+        compare({"fixed": fixed}, BRIEF)
     with pytest.raises(UsageError, match=r"loose: input x leaves sizes open .* --input-size"):
-        compare({"loose": loose})
+        compare({"loose": loose}, BRIEF)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Efficient widths as pure laws, and one real measurement that is taken once."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,10 @@ from hypothesis import strategies as st
 from prune_dl.evaluate.measure import staircase as module
 from prune_dl.evaluate.measure.staircase import MARGIN, LayerShape, Staircase, measure_staircase
 from prune_dl.prune.errors import UsageError
+from prune_dl.prune.options import BenchOptions
 
 SHAPE = LayerShape(in_channels=4, height=6, width=6)
+BRIEF = BenchOptions(threads=1, bench_seconds=0.0)
 
 
 @st.composite
@@ -50,7 +53,7 @@ def test_a_block_of_sixteen_filters_is_found_in_spite_of_noise() -> None:
 def test_a_layer_is_measured_once_per_machine_and_setting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = measure_staircase(SHAPE, [8, 2, 8], seconds=0.0, threads=1, cache=tmp_path)
+    first = measure_staircase(SHAPE, [8, 2, 8], BRIEF, cache=tmp_path)
     assert first.widths == (2, 8)
     assert all(latency > 0 for latency in first.latency_ms)
     (file,) = tmp_path.iterdir()
@@ -61,15 +64,15 @@ def test_a_layer_is_measured_once_per_machine_and_setting(
 
     with monkeypatch.context() as patch:
         patch.setattr(module, "time_interleaved", refuse)
-        assert measure_staircase(SHAPE, [2, 8], seconds=0.0, threads=1, cache=tmp_path) == first
+        assert measure_staircase(SHAPE, [2, 8], BRIEF, cache=tmp_path) == first
         with pytest.raises(AssertionError, match="measured again"):
-            measure_staircase(SHAPE, [2, 8], batch_size=2, threads=1, cache=tmp_path)
+            measure_staircase(SHAPE, [2, 8], replace(BRIEF, latency_batch=2), cache=tmp_path)
     file.write_text("damaged")
-    again = measure_staircase(SHAPE, [2, 8], seconds=0.0, threads=1, cache=tmp_path)
+    again = measure_staircase(SHAPE, [2, 8], BRIEF, cache=tmp_path)
     assert json.loads(file.read_text())["latency_ms"] == list(again.latency_ms)
 
 
 def test_a_provider_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="coreml"):
-        measure_staircase(SHAPE, [2], provider="coreml", cache=tmp_path)
+        measure_staircase(SHAPE, [2], BenchOptions(provider="coreml"), cache=tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -6,6 +6,7 @@ import pytest
 import torch
 from prune_dl.evaluate.measure.staircase import LayerShape
 from prune_dl.evaluate.measure.widths import efficient_widths, layer_shapes, measure_widths, steps
+from prune_dl.prune.options import BenchOptions
 from prune_dl.prune.structure.tracing.trace import trace
 from torch import nn
 
@@ -35,7 +36,7 @@ def test_steps_are_few_and_end_at_the_full_width(full: int) -> None:
 def test_layers_are_measured_on_this_machine(tmp_path: Path) -> None:
     shapes = {"a": LayerShape(3, 8, 8), "b": LayerShape(3, 8, 8)}
     full = {"a": 16, "b": 16}
-    stairs = measure_widths(shapes, full, threads=1, cache=tmp_path)
+    stairs = measure_widths(shapes, full, BenchOptions(threads=1), cache=tmp_path)
     assert stairs["a"].widths == (8, 16)
     assert stairs["a"] == stairs["b"]
     assert len(list(tmp_path.iterdir())) == 1
@@ -47,7 +48,7 @@ def test_efficient_widths_of_a_network_end_at_the_whole_one(tmp_path: Path) -> N
     ).eval()
     example = torch.zeros(1, 3, 8, 8)
     structure = trace(model, example)
-    found = efficient_widths(model, structure, example, cache=tmp_path)
+    found = efficient_widths(model, structure, example, BenchOptions(), cache=tmp_path)
     assert {name: widths[-1] for name, widths in found.items()} == {"0": 16, "2": 12}
     assert set(found["0"]) <= {8, 16}
     assert set(found["2"]) <= {8, 12}
