@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,25 @@ OUTPUT_NAME = "logits"
 MAX_BYTES = 2**31 - 1
 """A protobuf message, and so an ONNX file without a side file, ends here."""
 CHATTY_LOGGERS = ("torch.onnx", "onnxscript", "onnx_ir")
+EXAMPLE_BATCH = 2
+"""Images that a graph of any batch size is recorded with; a batch of 1 would be taken as fixed."""
+Rewrite = Callable[[onnx.ModelProto], onnx.ModelProto]
+
+
+@dataclass(frozen=True)
+class GraphFormat:
+    """The form of a graph, whatever the network.
+
+    Attributes:
+        opset: version of the ONNX operator set; None takes the exporter's own, the newest that
+            needs no conversion.
+        batch_size: fixes the first axis; None leaves it free.
+        output_name: of the one output.
+    """
+
+    opset: int | None = None
+    batch_size: int | None = None
+    output_name: str = OUTPUT_NAME
 
 
 def export_onnx(
@@ -52,27 +72,26 @@ def export_onnx(
         InputError: the network cannot be exported, or is too large for one file.
         UsageError: the operator set cannot be written.
     """
-    example = (torch.zeros(batch_size or 2, *input_size),)
-    return export_module(
-        model, example, path, metadata=metadata, opset=opset, dynamic=batch_size is None
-    )
+    form = GraphFormat(opset, batch_size)
+    example = torch.zeros(batch_size or EXAMPLE_BATCH, *input_size)
+    return export_module(model, example, path, form, metadata=metadata)
 
 
 def export_module(
     model: nn.Module,
-    example: tuple[torch.Tensor],
+    example: torch.Tensor,
     path: Path,
+    form: GraphFormat,
     *,
     metadata: Mapping[str, str],
-    opset: int | None = None,
-    dynamic: bool = True,
-    output_name: str = OUTPUT_NAME,
-    finish: Callable[[onnx.ModelProto], onnx.ModelProto] = lambda proto: proto,
+    finish: Rewrite | None = None,
 ) -> Path:
     """The body of `export_onnx` for any input tensor; `finish` may rewrite the graph."""
     _refuse_large(model)
     module = copy.deepcopy(model).cpu().eval()
-    proto = finish(_to_proto(module, example, opset, dynamic, output_name))
+    proto = _to_proto(module, example, form)
+    if finish is not None:
+        proto = finish(proto)
     _describe(proto, metadata)
     return write_checked(proto, path)
 
@@ -109,23 +128,17 @@ def _refuse_large(model: nn.Module) -> None:
         )
 
 
-def _to_proto(
-    module: nn.Module,
-    example: tuple[torch.Tensor],
-    opset: int | None,
-    dynamic: bool,
-    output_name: str,
-) -> onnx.ModelProto:
-    batch: dict[int, Any] = {0: torch.export.Dim("batch")} if dynamic else {}
+def _to_proto(module: nn.Module, example: torch.Tensor, form: GraphFormat) -> onnx.ModelProto:
+    batch: dict[int, Any] = {} if form.batch_size else {0: torch.export.Dim("batch")}
     try:
         with _quiet_exporter(), torch.no_grad():
             program = torch.onnx.export(
                 module,
-                example,
+                (example,),
                 dynamo=True,
                 input_names=[INPUT_NAME],
-                output_names=[output_name],
-                opset_version=opset,
+                output_names=[form.output_name],
+                opset_version=form.opset,
                 dynamic_shapes=(batch,),
                 verbose=False,
             )
@@ -137,7 +150,7 @@ def _to_proto(
         ) from error
     assert program is not None
     proto: onnx.ModelProto = program.model_proto
-    _require_opset(proto, opset)
+    _require_opset(proto, form.opset)
     return proto
 
 

@@ -27,6 +27,8 @@ PROVIDERS = {
 }
 NEED_CUDA = ("cuda", "tensorrt")
 PROBE_OPSET, PROBE_IR = 17, 8
+DEFAULT_BATCH = 64
+"""Images that a graph of any batch size takes at once; it bounds memory."""
 ERRORS_ONLY = 3
 FATAL_ONLY = 4
 Session = Any
@@ -165,7 +167,9 @@ def fixed_batch(session: Session) -> int | None:
     return size if isinstance(size, int) else None
 
 
-def predict(session: Session, images: NDArray[Any], batch_size: int = 64) -> NDArray[Any]:
+def run_session(
+    session: Session, images: NDArray[Any], batch_size: int = DEFAULT_BATCH
+) -> NDArray[Any]:
     """First output (N, K) of a graph with one input for images (N, ...), batch by batch.
 
     A graph of a fixed batch size gets exactly that: the last batch is filled up with its own
@@ -186,7 +190,7 @@ def count_correct(
     """Top-1 hits of a classifier and the number of images, over (images, labels) batches."""
     correct = total = 0
     for images, labels_N in batches:
-        correct += int((predict(session, images).argmax(axis=1) == labels_N).sum())
+        correct += int((run_session(session, images).argmax(axis=1) == labels_N).sum())
         total += len(labels_N)
     return correct, total
 

@@ -11,11 +11,11 @@ from ...evaluate.measure.accuracy import Accuracy, measure_accuracy
 from ...evaluate.measure.latency import compare
 from ...evaluate.report.files import write_report
 from ...evaluate.report.report import Report
-from ...export.deliver import deliver as write_file
+from ...export.checked import export_checked
 from ...export.graph import export_onnx
 from ...export.hub import check_hub_folder, write_hub_folder
 from ...export.metadata import accuracy_entry, add_metadata, describe
-from ...export.parity import check_parity
+from ...export.parity import PARITY_IMAGES, check_parity
 from ...export.session import require_provider
 from ...export.variants import Variant
 from ..errors import GateError, InputError, UsageError
@@ -34,7 +34,6 @@ from ..structure.cut import Cut
 from ..training.device import pick_device
 from .options_file import to_tables
 
-PARITY_IMAGES = 256
 REMOVED_IMAGES = 2000
 """Test images for the network that was neither repaired nor retrained."""
 LATENCY_TOLERANCE = 0.02
@@ -213,7 +212,9 @@ def deliver(
         images, _ = next(iter(data.held_out.batches(PARITY_IMAGES, device=device)))
         check_parity(original, model, images)
         metadata = describe(data, plan=planned.plan.digest, source=source)
-        file = write_file(outcome.final, data, folder / "model.onnx", Variant(), metadata=metadata)
+        file = export_checked(
+            outcome.final, data, folder / "model.onnx", Variant(), metadata=metadata
+        )
     with diary.stage("evaluate"):
         accuracy = measure_stages(model, outcome, data, device)
     for stage, value in accuracy.items():

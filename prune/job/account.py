@@ -26,7 +26,7 @@ from ...evaluate.report.report import (
     Report,
     Stages,
 )
-from ...export.deliver import Exported
+from ...export.checked import Exported
 from ..folder import Diary
 from ..inputs.checkpoint import Checkpoint
 from ..inputs.split import DataSet

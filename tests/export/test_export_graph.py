@@ -10,7 +10,7 @@ import torch
 from prune_dl.export import graph
 from prune_dl.export.graph import export_onnx, opset_of, write_checked
 from prune_dl.export.parity import Parity, check_parity, compare_outputs
-from prune_dl.export.session import count_correct, fixed_batch, open_session, predict
+from prune_dl.export.session import count_correct, fixed_batch, open_session, run_session
 from prune_dl.prune.errors import GateError, InputError, UsageError
 from torch import nn
 
@@ -88,7 +88,7 @@ def test_static_batch_is_written_and_filled_up(tmp_path: Path) -> None:
     session = open_session(path)
     images = torch.randn(6, *INPUT_SIZE)
     assert fixed_batch(session) == 4
-    assert predict(session, images.numpy()).shape == (6, 5)
+    assert run_session(session, images.numpy()).shape == (6, 5)
     assert check_parity(path, small_network(), images).ok
 
 
