@@ -4,10 +4,10 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-Report = Mapping[str, Any]
+ReportDocument = Mapping[str, Any]
 
 
-def write_card(report: Report, files: Sequence[str]) -> str:
+def write_card(report: ReportDocument, files: Sequence[str]) -> str:
     """README.md of a Hub folder; a figure that the report does not have gets no row."""
     name = _name(report)
     parts = [
@@ -26,12 +26,12 @@ def write_card(report: Report, files: Sequence[str]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _name(report: Report) -> str:
+def _name(report: ReportDocument) -> str:
     model = report["model"]
     return f"{model.get('name') or model.get('arch') or 'network'}-pruned"
 
 
-def _head(report: Report, name: str) -> str:
+def _head(report: ReportDocument, name: str) -> str:
     """The YAML block of the Hub, written as JSON values, which YAML includes."""
     lines = ["---", "library_name: prune-dl", "pipeline_tag: image-classification"]
     lines += ["tags: [pruning, filter-pruning, onnx, image-classification]"]
@@ -47,7 +47,7 @@ def _head(report: Report, name: str) -> str:
     return "\n".join([*lines, "---"])
 
 
-def _at(report: Report, *keys: str) -> Any:
+def _at(report: ReportDocument, *keys: str) -> Any:
     """A nested value, None where any part of the way is missing."""
     value: Any = report
     for key in keys:
@@ -55,7 +55,7 @@ def _at(report: Report, *keys: str) -> Any:
     return value
 
 
-def _table(report: Report) -> str:
+def _table(report: ReportDocument) -> str:
     rows: list[tuple[str, str, Callable[[Any], str]]] = [
         ("top-1 accuracy (95 % interval), test part", "accuracy", _accuracy),
         ("multiply-adds of one image", "macs", _millions),
@@ -84,7 +84,7 @@ def _latency(value: Mapping[str, float]) -> str:
     return " / ".join(f"{value[key]:.2f}" for key in ("p50", "p90", "p99"))
 
 
-def _conditions(report: Report) -> str:
+def _conditions(report: ReportDocument) -> str:
     bench, cpu = _at(report, "benchmark"), _at(report, "environment", "cpu")
     lines = []
     if bench:
@@ -98,7 +98,7 @@ def _conditions(report: Report) -> str:
     return "\n".join(lines)
 
 
-def _usage(report: Report) -> str:
+def _usage(report: ReportDocument) -> str:
     size = report["model"].get("input_size") or ["C", "H", "W"]
     shape = ", ".join(str(axis) for axis in size)
     return f"""```python

@@ -18,8 +18,8 @@ from ...prune.progress import Progress, silent
 if TYPE_CHECKING:
     from ...prune.inputs.data import Split
 
-CONFIDENCE = 0.95
-BATCH_SIZE = 250
+INTERVAL_CONFIDENCE = 0.95
+EVALUATION_BATCH = 250
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Accuracy:
 
 
 def wilson_interval(
-    correct: int, total: int, confidence: float = CONFIDENCE
+    correct: int, total: int, confidence: float = INTERVAL_CONFIDENCE
 ) -> tuple[float, float]:
     """Score interval of a proportion p = correct / total, as fractions (low, high).
 
@@ -102,7 +102,7 @@ def measure_accuracy(
     correct, total = 0, 0
     expected = split.num_images if limit is None else min(limit, split.num_images)
     with evaluating(model):
-        for images, labels_N in split.batches(BATCH_SIZE, device=device, limit=limit):
+        for images, labels_N in split.batches(EVALUATION_BATCH, device=device, limit=limit):
             correct += _count_correct(model(images), labels_N)
             total += len(labels_N)
             progress(total, expected)

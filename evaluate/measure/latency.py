@@ -20,7 +20,7 @@ from ...prune.errors import UsageError
 from ...prune.options import BenchOptions
 from ...prune.progress import Progress, silent
 from .environment import describe_environment, num_threads
-from .latency_stats import Times, ratio_of_medians, summarise
+from .latency_stats import Times, ratio_of_medians, summarise_times
 from .memory import peak_memory
 from .subjects import Subject, file_bytes, prepare
 
@@ -31,7 +31,8 @@ be little more than the slowest run."""
 RUNS_PER_TURN = 5
 NOISY_ABOVE = 0.10
 """Standard deviation over mean above which a measurement is called noisy."""
-Run = Callable[[], object]
+Inference = Callable[[], object]
+"""Runs a file once; its outputs are ready when it returns."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def compare(
 
 
 def time_interleaved(
-    runs: Mapping[str, Run], *, seconds: float, min_runs: int, progress: Progress = silent
+    runs: Mapping[str, Inference], *, seconds: float, min_runs: int, progress: Progress = silent
 ) -> dict[str, Times]:
     """Milliseconds (T, R) of every call, taken in turns; the same T for all of them."""
     for run in runs.values():
@@ -151,14 +152,14 @@ def time_interleaved(
     return {name: np.array(times) for name, times in turns.items()}
 
 
-def _warm_up(run: Run) -> None:
+def _warm_up(run: Inference) -> None:
     end = time.perf_counter() + WARM_UP_SECONDS
     run()
     while time.perf_counter() < end:
         run()
 
 
-def _time_turn(run: Run) -> list[float]:
+def _time_turn(run: Inference) -> list[float]:
     run()
     marks = [time.perf_counter()]
     for _ in range(RUNS_PER_TURN):
@@ -174,7 +175,7 @@ def _row(
     bench: BenchOptions,
     peak_memory_bytes: int | None,
 ) -> LatencyRow:
-    summary = summarise(times_TR)
+    summary = summarise_times(times_TR)
     ratio = ratio_of_medians(base_TR, times_TR)
     return LatencyRow(
         name=subject.name,

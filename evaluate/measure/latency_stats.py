@@ -16,7 +16,7 @@ NUM_CHUNKS = 20
 
 
 @dataclass(frozen=True)
-class Summary:
+class TimeSummary:
     """Milliseconds of one run.
 
     Attributes:
@@ -44,15 +44,15 @@ class Ratio:
     high: float
 
 
-def summarise(times_TR: Times) -> Summary:
+def summarise_times(times_TR: Times) -> TimeSummary:
     """Percentiles and spread of all runs.
 
-    >>> summarise(np.array([[1.0, 3.0], [2.0, 2.0]])).p50_ms
+    >>> summarise_times(np.array([[1.0, 3.0], [2.0, 2.0]])).p50_ms
     2.0
     """
     p50, p90, p99 = (float(p) for p in np.percentile(times_TR, [50, 90, 99]))
     mean, std = float(times_TR.mean()), float(times_TR.std())
-    return Summary(p50, p90, p99, mean, std, std / mean, times_TR.size)
+    return TimeSummary(p50, p90, p99, mean, std, std / mean, times_TR.size)
 
 
 def ratio_of_medians(slow_TR: Times, fast_TR: Times, *, seed: int = 0) -> Ratio:

@@ -30,7 +30,7 @@ def render_page(report: "Report") -> str:
         also_kept=also_kept(report),
         tiles=tiles(report),
         stages=stage_rows(report),
-        layers=layer_rows(report),
+        layers=layer_table(report),
         figures=figures(report),
         matrices=matrices(report),
         facts=facts(report),
@@ -91,7 +91,7 @@ def stage_rows(report: "Report") -> list[dict[str, str]]:
     return rows
 
 
-def layer_rows(report: "Report") -> list[dict[str, Any]]:
+def layer_table(report: "Report") -> list[dict[str, Any]]:
     """The table of layers, every cell as text; `share` is the part of the filters kept, in %."""
     return [
         {

@@ -42,19 +42,20 @@ from math import isfinite
 from typing import Any, Generic, TypeVar
 
 from ..measure.accuracy import Accuracy
+from ..measure.latency_stats import Ratio
 from .pictures import FilterPicture
 
 SCHEMA_VERSION = 1
-T = TypeVar("T")
+_T = TypeVar("_T")
 Value = str | int | float | bool | None
 
 
 @dataclass(frozen=True)
-class Change(Generic[T]):
+class Change(Generic[_T]):
     """One quantity of the network that came in and of the one that goes out."""
 
-    original: T
-    final: T
+    original: _T
+    final: _T
 
 
 @dataclass(frozen=True)
@@ -76,15 +77,6 @@ class Latency:
     p99: float
     mean: float
     std: float
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """A ratio and its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)

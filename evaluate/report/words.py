@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .report import Change, Ratio, Report, Stages
+    from ..measure.latency_stats import Ratio
+    from .report import Change, Report, Stages
 
 STAGES = ("original", "removed", "repaired", "final")
 FEW_IMAGES = 1000

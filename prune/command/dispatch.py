@@ -103,10 +103,10 @@ def _rank(options: Rank, command: str) -> None:
 
 
 def _sweep(options: Sweep, command: str) -> None:
-    from ...evaluate.report.tradeoff import rows
+    from ...evaluate.report.tradeoff import tradeoff_rows
     from .sweep.points import run_sweep
 
-    found = rows(run_sweep(options, command))
+    found = tradeoff_rows(run_sweep(options, command))
     if options.run.json:
         show_document({"points": found})
         return

@@ -25,7 +25,7 @@ from ..inputs.checkpoint import Checkpoint, load_checkpoint
 from ..inputs.data import open_data
 from ..inputs.split import DataSet
 from ..job.account import Delivered, assemble
-from ..job.latency_budget import mood_notes
+from ..job.latency_budget import drift_notes
 from ..job.plan import Planned
 from ..job.stages import Outcome
 from ..job.steps import plan_and_carry_out
@@ -122,7 +122,7 @@ def run_job(options: Job, command: str) -> tuple[Report, Outcome]:
         diary = Diary(show=True, file=folder / "metrics.jsonl")
         checkpoint, data, device = open_inputs(options.network, options.data, options.run, diary)
         outcome, planned, delivered = _work(options, checkpoint, data, device, folder, diary)
-        diary.warnings += mood_notes(planned.reference_ms, delivered.comparison)
+        diary.warnings += drift_notes(planned.reference_ms, delivered.comparison)
         report = assemble(command, options, checkpoint, data, planned, outcome, delivered, diary)
         write_report(report, folder)
         text = json.dumps({"command": command, "options": to_tables(options)}, indent=1)

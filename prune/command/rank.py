@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...evaluate.report.filters import write_filters_page
+from ...evaluate.report.filters import FilterColumns, write_filters_page
 from ..checks import check_budget, check_criterion
 from ..errors import UsageError
 from ..folder import Diary, output_folder
@@ -69,7 +69,8 @@ def run_rank(options: Rank, command: str) -> Spectrum:
         write_filters(folder / "filters.csv", spectrum, norms, **columns)
         title = f"{options.network.model}, probe: {spectrum.probe}"
         page = folder / "filters.html"
-        write_filters_page(page, spectrum, norms, **columns, title=title, command=command)
+        shown = FilterColumns(norms, columns["scores"], columns["kept"])
+        write_filters_page(page, spectrum, shown, labels=data.labels, title=title, command=command)
         text = json.dumps({"command": command, "options": to_tables(options)}, indent=1)
         (folder / "run.json").write_text(text, encoding="utf-8")
     return spectrum

@@ -12,6 +12,7 @@ from torch import nn
 from ...evaluate.measure.accuracy import Accuracy
 from ...evaluate.measure.environment import describe_environment
 from ...evaluate.measure.latency import Comparison, LatencyRow
+from ...evaluate.measure.latency_stats import Ratio
 from ...evaluate.report.pictures import strongest_and_weakest
 from ...evaluate.report.report import (
     Benchmark,
@@ -22,7 +23,6 @@ from ...evaluate.report.report import (
     LayerLine,
     ModelLine,
     ParityLine,
-    Ratio,
     Report,
     Stages,
 )

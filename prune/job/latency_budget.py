@@ -25,16 +25,16 @@ from ..errors import GateError
 from ..options import BenchOptions
 
 BRIEF_SECONDS, BRIEF_RUNS = 0.5, 20
-MAX_TRIALS = 12
+MAX_TIMED_PLANS = 12
 AIM, CLOSE = 0.99, 0.98
 """Shares of the budget: what is aimed at, and what is near enough to stop."""
 NEAR = 0.05
 """Share of a brief measurement above the budget that is not trusted."""
 NARROW = 0.002
 """Shares nearer to each other than this are one."""
-SAME_MOOD = 0.02
+DRIFT_NOTED_ABOVE = 0.02
 """Change of the original's latency that nobody needs to be told of."""
-Plan = TypeVar("Plan")
+_Plan = TypeVar("_Plan")
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ class Timed:
 
 
 @dataclass(frozen=True)
-class Found(Generic[Plan]):
+class Found(Generic[_Plan]):
     """A plan that is fast enough: its share of the original's multiply-adds, and its latency."""
 
     share: float
-    plan: Plan
+    plan: _Plan
     latency_ms: float
 
 
@@ -101,11 +101,11 @@ def _time(files: dict[str, Path], bench: BenchOptions, *, thorough: bool) -> dic
 
 
 def search(
-    plan_for: Callable[[float], Plan],
-    measure: Callable[[Plan, bool], Timed],
+    plan_for: Callable[[float], _Plan],
+    measure: Callable[[_Plan, bool], Timed],
     whole_ms: float,
     most_ms: float,
-) -> Found[Plan]:
+) -> Found[_Plan]:
     """The largest share whose plan is fast enough, by interpolation.
 
     Args:
@@ -119,9 +119,9 @@ def search(
     if whole_ms <= most_ms:
         return Found(1.0, plan_for(1.0), whole_ms)
     slow = [(1.0, whole_ms)]
-    best: Found[Plan] | None = None
-    known: list[Plan] = []
-    for _ in range(MAX_TRIALS):
+    best: Found[_Plan] | None = None
+    known: list[_Plan] = []
+    for _ in range(MAX_TIMED_PLANS):
         trial = _next(plan_for, best, slow, AIM * most_ms, known)
         if trial is None:
             break
@@ -146,12 +146,12 @@ def search(
 
 
 def _next(
-    plan_for: Callable[[float], Plan],
-    best: Found[Plan] | None,
+    plan_for: Callable[[float], _Plan],
+    best: Found[_Plan] | None,
     slow: list[tuple[float, float]],
     aim_ms: float,
-    known: list[Plan],
-) -> tuple[float, Plan] | None:
+    known: list[_Plan],
+) -> tuple[float, _Plan] | None:
     """A plan between the widest that is fast enough and the thinnest that is not, if any is left.
 
     Its share is where a straight line says that the latency is `aim_ms`; where there is no plan
@@ -176,7 +176,7 @@ def _next(
 
 
 def _ends(
-    best: Found[Plan] | None, slow: list[tuple[float, float]]
+    best: Found[_Plan] | None, slow: list[tuple[float, float]]
 ) -> tuple[tuple[float, float], tuple[float, float]]:
     """Two points (share, milliseconds) for a straight line, the lower share first."""
     if best is not None:
@@ -186,7 +186,7 @@ def _ends(
     return (0.0, 0.0), slow[-1]
 
 
-def mood_notes(reference_ms: float | None, final: Comparison) -> list[str]:
+def drift_notes(reference_ms: float | None, final: Comparison) -> list[str]:
     """A note where the machine has become slower or faster since the budget was searched.
 
     Args:
@@ -194,7 +194,7 @@ def mood_notes(reference_ms: float | None, final: Comparison) -> list[str]:
         final: the original first, the smaller network last.
     """
     original, smaller = final.rows[0].p50_ms, final.rows[-1].p50_ms
-    if reference_ms is None or abs(original / reference_ms - 1) <= SAME_MOOD:
+    if reference_ms is None or abs(original / reference_ms - 1) <= DRIFT_NOTED_ABOVE:
         return []
     return [
         f"the original took {reference_ms:.3g} ms when --latency-ms was searched and "

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
 AxisKey = tuple[str, int]
 """A tensor of the network (qualified parameter or buffer name) and one of its axes."""
 

@@ -16,7 +16,7 @@ from prune_dl.evaluate.measure import latency
 from prune_dl.evaluate.measure.environment import available_cores, describe_environment
 from prune_dl.evaluate.measure.feeds import make_feed
 from prune_dl.evaluate.measure.latency import compare, time_interleaved
-from prune_dl.evaluate.measure.latency_stats import ratio_of_medians, summarise
+from prune_dl.evaluate.measure.latency_stats import ratio_of_medians, summarise_times
 from prune_dl.evaluate.measure.memory import peak_memory
 from prune_dl.evaluate.measure.subjects import bind, file_bytes
 from prune_dl.export import session as sessions
@@ -42,7 +42,7 @@ def write_graph(path: Path, shape: list[object], dtype: int = FLOAT, repeats: in
 
 
 def test_summary_of_known_times() -> None:
-    summary = summarise(np.arange(1.0, 101.0).reshape(20, 5))
+    summary = summarise_times(np.arange(1.0, 101.0).reshape(20, 5))
     assert summary.p50_ms == 50.5
     assert summary.p90_ms == pytest.approx(90.1)
     assert summary.p99_ms == pytest.approx(99.01)
@@ -54,7 +54,7 @@ def test_summary_of_known_times() -> None:
 
 @given(arrays(float, (6, 5), elements=POSITIVE), st.floats(0.1, 10))
 def test_percentiles_are_ordered_and_scale_with_the_unit(times: np.ndarray, scale: float) -> None:
-    one, other = summarise(times), summarise(times * scale)
+    one, other = summarise_times(times), summarise_times(times * scale)
     assert one.p50_ms <= one.p90_ms <= one.p99_ms <= times.max()
     assert other.p90_ms == pytest.approx(one.p90_ms * scale)
     assert other.variation == pytest.approx(one.variation, abs=1e-9)
