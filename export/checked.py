@@ -27,7 +27,7 @@ LEAST_CALIBRATION = 2
 """One image has no distribution."""
 MAX_JUDGED = 2000
 """Most held-out images that judge a file; with them a difference of a point is seen."""
-BATCH = 100
+READ_BATCH = 100
 """Images that are read at once; it changes no result."""
 
 
@@ -145,7 +145,7 @@ def _difference(source: Path, path: Path, images: NDArray[Any]) -> Parity:
 def _held_out(data: DataSet, variant: Variant) -> _Images:
     """A seeded part of the held-out images."""
     limit = min(data.held_out.num_images, MAX_JUDGED + MAX_CALIBRATION)
-    batches = list(data.held_out.batches(BATCH, device="cpu", limit=limit, shuffle_seed=0))
+    batches = list(data.held_out.batches(READ_BATCH, device="cpu", limit=limit, shuffle_seed=0))
     images = torch.cat([x for x, _ in batches])
     labels: Any = torch.cat([y for _, y in batches]).numpy()
     inputs = to_pixels(images, data.mean, data.std) if variant.embed_preprocess else images

@@ -5,7 +5,6 @@ Shapes: N images, C channels, H height, W width, K labels.
 
 import copy
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import torch
 from torch import nn
 
 from ..prune.errors import InputError, UsageError
+from ..prune.files import whole_file
 
 INPUT_NAME = "images"
 OUTPUT_NAME = "logits"
@@ -97,25 +97,15 @@ def export_module(
 
 
 def write_checked(proto: onnx.ModelProto, path: Path) -> Path:
-    """Write and check a graph beside `path`, then rename it: never a half-written file."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    try:
+    """Write a graph that passes the checker of ONNX; a file that was there stays if it does not.
+
+    Raises:
+        InputError: the place cannot be written to.
+    """
+    with whole_file(path) as partial:
         partial.write_bytes(proto.SerializeToString())
         onnx.checker.check_model(str(partial), full_check=True)
-        os.replace(partial, path)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    finally:
-        partial.unlink(missing_ok=True)
     return path
-
-
-def _unwritable(path: Path, error: OSError) -> InputError:
-    return InputError(f"{path}: cannot be written ({error.strerror}); name another file")
 
 
 def _refuse_large(model: nn.Module) -> None:

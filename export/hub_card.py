@@ -1,13 +1,16 @@
 """The model card: YAML head for the Hub, then measured figures and how to run the files."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 ReportDocument = Mapping[str, Any]
 
 
-def write_card(report: ReportDocument, files: Sequence[str]) -> str:
+TASK = "image-classification"
+TAGS = ("pruning", "filter-pruning", "onnx", TASK)
+
+
+def make_card(report: ReportDocument, files: Sequence[str]) -> str:
     """README.md of a Hub folder; a figure that the report does not have gets no row."""
     name = _name(report)
     parts = [
@@ -32,19 +35,23 @@ def _name(report: ReportDocument) -> str:
 
 
 def _head(report: ReportDocument, name: str) -> str:
-    """The YAML block of the Hub, written as JSON values, which YAML includes."""
-    lines = ["---", "library_name: prune-dl", "pipeline_tag: image-classification"]
-    lines += ["tags: [pruning, filter-pruning, onnx, image-classification]"]
+    """The YAML block of the Hub; without a measured accuracy it holds no result."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    head = ModelCardData(library_name="prune-dl", pipeline_tag=TASK, tags=list(TAGS))
     final = _at(report, "accuracy", "final")
     if final is not None:
         data = str(report["model"].get("data") or "unknown")
-        result = {
-            "task": {"type": "image-classification"},
-            "dataset": {"name": data, "type": data, "split": "test"},
-            "metrics": [{"type": "accuracy", "value": round(final["top1"], 4)}],
-        }
-        lines += [f"model-index: {json.dumps([{'name': name, 'results': [result]}])}"]
-    return "\n".join([*lines, "---"])
+        result = EvalResult(
+            task_type=TASK,
+            dataset_type=data,
+            dataset_name=data,
+            dataset_split="test",
+            metric_type="accuracy",
+            metric_value=round(final["top1"], 4),
+        )
+        head.model_name, head.eval_results = name, [result]
+    return f"---\n{head.to_yaml()}\n---"
 
 
 def _at(report: ReportDocument, *keys: str) -> Any:

@@ -24,7 +24,7 @@ MIN_AGREEMENT = 0.99
 only where they are all but equal."""
 PARITY_IMAGES = 256
 """Images that a file is compared on: enough that one in a hundred with another label shows."""
-BATCH = 64
+PARITY_BATCH = 64
 """Images that the network takes at once; it changes no more than rounding."""
 
 
@@ -102,6 +102,8 @@ def _outputs(model: nn.Module, images: Tensor) -> NDArray[Any]:
     tensors = [*model.parameters(), *model.buffers()]
     device = tensors[0].device if tensors else torch.device("cpu")
     with evaluating(model):
-        batches = [model(batch.to(device)).float().cpu() for batch in torch.split(images, BATCH)]
+        batches = [
+            model(batch.to(device)).float().cpu() for batch in torch.split(images, PARITY_BATCH)
+        ]
     outputs: NDArray[Any] = torch.cat(batches).numpy()
     return outputs

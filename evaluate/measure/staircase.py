@@ -7,7 +7,6 @@ other width can be rounded up to an efficient one, which gives filters back for 
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from ...prune.files import write_json
 from ...prune.options import BenchOptions
 from ...prune.progress import Progress, silent
 from .environment import describe_environment, num_threads
@@ -30,7 +30,7 @@ MARGIN = 0.03
 neighbours of sixteen steps, the most that `widths` measures, by 6 % where latency follows width."""
 
 
-MIN_RUNS = 50
+MIN_RUNS_PER_WIDTH = 50
 """Least runs of each width: of so many, the median of a layer that takes 10 % more or less from run
 to run moves by 2 %, less than `MARGIN`."""
 
@@ -72,16 +72,6 @@ class Staircase:
                 found.append(width)
         return tuple(reversed(found))
 
-    def snap(self, width: int) -> int:
-        """The smallest efficient width that is not below `width`: never fewer filters.
-
-        A width above all that were measured is returned as it is.
-
-        >>> Staircase((8, 12, 16, 24), (1.0, 2.1, 2.0, 3.0)).snap(9)
-        16
-        """
-        return next((step for step in self.efficient if step >= width), width)
-
 
 def measure_staircase(
     shape: LayerShape,
@@ -101,6 +91,7 @@ def measure_staircase(
 
     Raises:
         UsageError: the provider would not really be used.
+        InputError: the cache cannot be written to.
     """
     widths = sorted(set(widths))
     setting = {
@@ -115,7 +106,7 @@ def measure_staircase(
         files = {str(w): _write_layer(shape, w, Path(folder) / f"{w}.onnx") for w in widths}
         runs = {s.name: s.run for s in prepare(files, bench) if s.name in files}
         times = time_interleaved(
-            runs, seconds=bench.bench_seconds, min_runs=MIN_RUNS, progress=progress
+            runs, seconds=bench.bench_seconds, min_runs=MIN_RUNS_PER_WIDTH, progress=progress
         )
     staircase = Staircase(
         tuple(widths), tuple(float(np.median(times[str(width)])) for width in widths)
@@ -125,9 +116,13 @@ def measure_staircase(
 
 
 def cache_folder() -> Path:
-    """Where measurements of this machine are kept: under XDG_CACHE_HOME or ~/.cache."""
-    root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(root) / "prune-dl" / "staircase"
+    """Where measurements of this machine are kept: the system's place for caches of a user.
+
+    On Linux that is XDG_CACHE_HOME, or else ~/.cache.
+    """
+    from platformdirs import user_cache_path
+
+    return user_cache_path("prune-dl", appauthor=False) / "staircase"
 
 
 def _key(shape: LayerShape, widths: Sequence[int], setting: Mapping[str, Any]) -> str:
@@ -146,10 +141,7 @@ def _read(file: Path) -> Staircase | None:
 
 def _write(file: Path, staircase: Staircase, setting: Mapping[str, Any]) -> None:
     document = asdict(staircase) | dict(setting) | {"environment": describe_environment()}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(json.dumps(document, indent=1), encoding="utf-8")
-    partial.replace(file)
+    write_json(file, document)
 
 
 def _write_layer(shape: LayerShape, width: int, path: Path) -> Path:

@@ -1,10 +1,9 @@
 """A report as files: `report.json` and the page `report.html`."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
-from ...prune.files import write_text
+from ...prune.files import write_json, write_text
 from .page import render_page
 from .report import Report
 from .words import honest_warnings
@@ -20,6 +19,5 @@ def write_report(report: Report, folder: Path) -> tuple[Path, Path]:
         InputError: the folder cannot be written to.
     """
     report = replace(report, warnings=honest_warnings(report))
-    document = json.dumps(report.to_dict(), indent=1, allow_nan=False)
-    page = render_page(report)
-    return write_text(folder / "report.json", document), write_text(folder / "report.html", page)
+    document, page = report.to_dict(), render_page(report)
+    return write_json(folder / "report.json", document), write_text(folder / "report.html", page)

@@ -1,13 +1,12 @@
 """A sweep as files: `tradeoff.json`, `tradeoff.csv` and the page `tradeoff.html`."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...prune.files import write_text
+from ...prune.files import write_json, write_text
 from .html import Figure, render
 from .tradeoff import Tradeoff, TradeoffPoint, pareto_front, to_csv, tradeoff_rows
 from .words import count, percent, provider_name, size
@@ -21,7 +20,12 @@ OTHER_LOOKS = ("var(--original)", "cross")
 
 
 def write_tradeoff(tradeoff: Tradeoff, folder: Path) -> tuple[Path, Path, Path]:
-    """Write the sweep's JSON, CSV and page; no file is ever half written."""
+    """Write the sweep's JSON, CSV and page; no file is ever half written.
+
+    Raises:
+        ValueError: a number is NaN or infinite.
+        InputError: the folder cannot be written to.
+    """
     document = {
         "schema_version": 1,
         "command": tradeoff.command,
@@ -33,7 +37,7 @@ def write_tradeoff(tradeoff: Tradeoff, folder: Path) -> tuple[Path, Path, Path]:
         "points": tradeoff_rows(tradeoff),
     }
     return (
-        write_text(folder / "tradeoff.json", json.dumps(document, indent=1, allow_nan=False)),
+        write_json(folder / "tradeoff.json", document),
         write_text(folder / "tradeoff.csv", to_csv(tradeoff)),
         write_text(folder / "tradeoff.html", render_tradeoff(tradeoff)),
     )
