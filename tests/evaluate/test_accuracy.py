@@ -84,6 +84,15 @@ def test_evaluates_in_evaluation_mode_and_restores_every_mode(split):
     assert [module.training for module in model.modules()] == [True, True, False]
 
 
+def test_a_frozen_batch_norm_stays_frozen_and_the_other_keeps_its_statistics(split):
+    model = nn.Sequential(nn.BatchNorm1d(4), nn.BatchNorm1d(4)).train()
+    model[0].eval()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    measure_accuracy(model, split, device=CPU)
+    assert [module.training for module in model] == [False, True]
+    assert all(torch.equal(before[name], x) for name, x in model.state_dict().items())
+
+
 def test_outputs_that_are_not_numbers_are_an_error_and_modes_still_come_back(split):
     split.images[3, 1] = torch.nan
     model = nn.Sequential(nn.Identity()).train()

@@ -76,11 +76,16 @@ def test_file_equals_network_at_any_batch_size(exported: Path, num_images: int) 
     assert parity.top1_agreement == 1.0
 
 
-def test_parity_puts_the_mode_of_every_module_back(exported: Path) -> None:
+@pytest.mark.parametrize("frozen", [True, False])
+def test_parity_leaves_modes_and_running_statistics_as_they_were(
+    exported: Path, frozen: bool
+) -> None:
     network = small_network()
-    network[1].eval()
+    network[1].train(not frozen)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     check_parity(exported, network, torch.randn(2, *INPUT_SIZE))
-    assert [module.training for module in network] == [True, False, True, True, True, True]
+    assert [module.training for module in network] == [True, not frozen, True, True, True, True]
+    assert all(torch.equal(before[name], x) for name, x in network.state_dict().items())
 
 
 def test_static_batch_is_written_and_filled_up(tmp_path: Path) -> None:
