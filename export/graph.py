@@ -113,7 +113,7 @@ def _refuse_large(model: nn.Module) -> None:
     num_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
     if num_bytes > MAX_BYTES:
         raise InputError(
-            f"the network holds {num_bytes / 2**30:.1f} GiB, one ONNX file at most 2 GiB; "
+            f"a network of {num_bytes / 2**30:.1f} GiB given; one ONNX file holds at most 2 GiB; "
             "prune it further before the export"
         )
 
@@ -135,8 +135,8 @@ def _to_proto(module: nn.Module, example: torch.Tensor, form: GraphFormat) -> on
     except torch.onnx.OnnxExporterError as error:
         cause = str(error.__cause__ or error).strip().splitlines()[0]
         raise InputError(
-            f"{type(module).__name__} cannot be exported to ONNX: {cause}; "
-            "its forward must be a fixed sequence of tensor operations"
+            f"{type(module).__name__} cannot be exported to ONNX ({cause}); "
+            "expected a forward that is a fixed sequence of tensor operations"
         ) from error
     assert program is not None
     proto: onnx.ModelProto = program.model_proto
@@ -146,7 +146,7 @@ def _to_proto(module: nn.Module, example: torch.Tensor, form: GraphFormat) -> on
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """The exporter logs every conversion step as a warning; what matters is checked after it."""
+    """Silence the exporter, which logs every step as a warning; its result is checked anyway."""
     loggers = [logging.getLogger(name) for name in CHATTY_LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -169,8 +169,8 @@ def _require_opset(proto: onnx.ModelProto, opset: int | None) -> None:
     """The exporter falls back to another version without an error when a conversion fails."""
     if opset is not None and opset_of(proto) != opset:
         raise UsageError(
-            f"--opset {opset}: this network could only be written for operator set "
-            f"{opset_of(proto)}; give --opset {opset_of(proto)}, or leave the flag out"
+            f"`opset={opset}` given; this network can only be written for operator set "
+            f"{opset_of(proto)}; give `opset={opset_of(proto)}`, or leave it out"
         )
 
 

@@ -68,15 +68,19 @@ def check_parity(
         InputError: there is no image to compare on.
     """
     if len(images) == 0:
-        raise InputError("no image to check the ONNX file on; give a data set with held-out images")
+        raise InputError(
+            "no held-out image given; expected at least one to check the ONNX file on; "
+            "give a larger `held_out`"
+        )
     file_NK = run_session(open_session(path), images.cpu().numpy())
     parity = compare_outputs(_outputs(model, images), file_NK, tolerance=tolerance)
     if not parity.ok:
         path.unlink()
         raise GateError(
-            f"{path}: differs from the network by {parity.max_relative_difference:.2g} of the "
-            f"largest output (at most {tolerance:g} allowed) and agrees on "
-            f"{parity.top1_agreement:.1%} of {parity.num_images} images; the file was removed"
+            f"{path} differs from the network by {parity.max_relative_difference:.2g} of the "
+            f"largest output and agrees on {parity.top1_agreement:.1%} of {parity.num_images} "
+            f"images; expected at most {tolerance:g} and at least {MIN_AGREEMENT:.0%}; "
+            "the file was removed"
         )
     return parity
 

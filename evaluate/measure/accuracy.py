@@ -105,7 +105,9 @@ def measure_accuracy(
             total += len(labels_N)
             progress(total, expected)
     if not total:
-        raise InputError("accuracy of an empty part of the data; give it at least one image")
+        raise InputError(
+            "an empty part of the data given; expected at least one image to measure accuracy on"
+        )
     return Accuracy(correct, total)
 
 

@@ -116,7 +116,7 @@ def compare(
         InputError: a file that ONNX Runtime cannot open.
     """
     if not files:
-        raise UsageError("no file to time; name at least one .onnx file")
+        raise UsageError("no file given; expected at least one .onnx file to time")
     subjects = prepare(files, bench, input_size)
     runs = {subject.name: subject.run for subject in subjects}
     times = time_interleaved(

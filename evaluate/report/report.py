@@ -13,7 +13,7 @@
     images_per_second {original, final}
     latency_ratio   {value, low, high}: original over final, above 1 is faster; 95 % bootstrap
     benchmark       {provider, batch_size, threads, noisy}: how the latencies were measured;
-                    reference_ms: latency of the original that --latency-ms was searched with
+                    reference_ms: latency of the original that `latency_ms` was searched with
     parity          {max_abs_difference, max_relative_difference, top1_agreement, num_images}:
                     the exported file against the network it came from; held_out: accuracy of the
                     file itself, on held-out images

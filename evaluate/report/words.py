@@ -129,7 +129,7 @@ def _latency_warnings(report: "Report") -> list[str]:
         found.append("The machine was noisy (over 10 % variation): take the latencies with care.")
     if report.latency_ratio.low <= 1:
         found.append(
-            "The smaller network is not measurably faster on this machine; --hardware-widths "
+            "The smaller network is not measurably faster on this machine; `hardware_widths` "
             "chooses widths by measuring them."
         )
     return found

@@ -115,7 +115,7 @@ def run_job(options: Job, command: str) -> tuple[Report, Outcome]:
     out = options.run.out or default_out(options.network.model)
     require_provider(options.bench.provider)
     if options.select.hardware_widths:
-        require_provider(options.select.hardware_widths, "--hardware-widths")
+        require_provider(options.select.hardware_widths, "hardware_widths")
     if options.hub_folder:
         check_hub_folder(options.hub_folder)
     with output_folder(out, resume=options.run.resume) as folder:

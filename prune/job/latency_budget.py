@@ -1,7 +1,7 @@
-"""`--latency-ms`: how much of a network may stay so that one run takes no longer.
+"""The budget `latency_ms`: how much of a network may stay so that one run takes no longer.
 
-A machine has moods: the same file takes 10 ms now and 12 ms a minute later. So a candidate is
-never timed alone. It takes turns with the original, only the ratio of the two is used, and
+Timings drift: the same file takes 10 ms now and 12 ms a minute later. So a candidate is never
+timed alone. It takes turns with the original, only the ratio of the two is used, and
 
     latency of a candidate = latency of the original, measured once at the start / ratio.
 
@@ -138,9 +138,9 @@ def search(
             break
     if best is None:
         raise GateError(
-            f"--latency-ms {most_ms:g} cannot be met: the original takes {whole_ms:.3g} ms, the "
+            f"`latency_ms={most_ms:g}` cannot be met: the original takes {whole_ms:.3g} ms, the "
             f"fastest plan that was measured {min(ms for _, ms in slow):.3g} ms; give more time, "
-            "or another provider"
+            "or another `provider`"
         )
     return best
 
@@ -197,7 +197,7 @@ def drift_notes(reference_ms: float | None, final: Comparison) -> list[str]:
     if reference_ms is None or abs(original / reference_ms - 1) <= DRIFT_NOTED_ABOVE:
         return []
     return [
-        f"the original took {reference_ms:.3g} ms when --latency-ms was searched and "
+        f"the original took {reference_ms:.3g} ms when `latency_ms` was searched and "
         f"{original:.3g} ms in the final benchmark: {smaller:.3g} ms there are "
         f"{reference_ms / final.ratio:.3g} ms as the budget counts"
     ]

@@ -30,7 +30,7 @@ BRIEF = BenchOptions(bench_seconds=0.0)
 
 
 def write_graph(path: Path, shape: list[object], dtype: int = FLOAT, repeats: int = 1) -> Path:
-    """A foreign file: a chain of `repeats` sines behind a cast, written without our exporter."""
+    """A foreign file: a chain of `repeats` sines after a cast, written without our exporter."""
     nodes = [helper.make_node("Cast", ["x"], ["y0"], to=FLOAT)]
     nodes += [helper.make_node("Sin", [f"y{i}"], [f"y{i + 1}"]) for i in range(repeats)]
     x = helper.make_tensor_value_info("x", dtype, shape)
@@ -175,7 +175,9 @@ def test_a_provider_that_runs_no_node_is_an_error(
     assert 3 <= found["CPUExecutionProvider"] <= 4  # a cast to its own type is optimised away
     require_use(path, "cpu", feed)
     monkeypatch.setattr(sessions, "nodes_by_provider", lambda *_: found)
-    with pytest.raises(UsageError, match=r"--provider cuda: not one node of a\.onnx runs on it"):
+    with pytest.raises(
+        UsageError, match=r"`provider=cuda` given; not one node of a\.onnx runs on it"
+    ):
         require_use(path, "cuda", feed)
 
 
@@ -185,22 +187,24 @@ def test_a_provider_that_cannot_be_used_is_found_out_before_any_work(provider: s
     require_provider("cpu")
     if provider != "coreml" and torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    with pytest.raises(UsageError, match=f"--provider {provider}"):
+    with pytest.raises(UsageError, match=f"`provider={provider}` given"):
         require_provider(provider)
-    with pytest.raises(UsageError, match=f"--hardware-widths {provider}"):
-        require_provider(provider, "--hardware-widths")
+    with pytest.raises(UsageError, match=f"`hardware_widths={provider}` given"):
+        require_provider(provider, "hardware_widths")
 
 
 def test_errors_name_the_file(tmp_path: Path) -> None:
     fixed = write_graph(tmp_path / "a.onnx", [4, 3, 8, 8])
     loose = write_graph(tmp_path / "b.onnx", ["n", 3, "h", "w"])
-    with pytest.raises(UsageError, match="no file to time"):
+    with pytest.raises(UsageError, match="no file given"):
         compare({}, BRIEF)
-    with pytest.raises(InputError, match=r"gone: .*gone\.onnx: no such file"):
+    with pytest.raises(InputError, match=r"gone: .*gone\.onnx given; there is no such file"):
         compare({"gone": tmp_path / "gone.onnx"}, BRIEF)
-    with pytest.raises(UsageError, match=r"fixed: input x .* give --latency-batch 4"):
+    with pytest.raises(
+        UsageError, match=r"fixed: `latency_batch=1` given; .* give `latency_batch=4`"
+    ):
         compare({"fixed": fixed}, BRIEF)
-    with pytest.raises(UsageError, match=r"loose: input x leaves sizes open .* --input-size"):
+    with pytest.raises(UsageError, match=r"loose: input x leaves sizes open .* give `input_size`"):
         compare({"loose": loose}, BRIEF)
 
 

@@ -1,4 +1,4 @@
-"""The search for `--latency-ms`, on a machine that is made up and on a real one."""
+"""The search for the budget `latency_ms`, on a machine that is made up and on a real one."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -63,7 +63,7 @@ def test_a_fast_network_stays_whole_and_an_impossible_budget_names_the_fastest()
     machine = Machine(fixed=5.0, noise=0.0)
     assert search(machine.plan_for, machine.measure, 20.0, 20.0).plan == 1000
     assert machine.asked == []
-    with pytest.raises(GateError, match=r"--latency-ms 4 .* takes 20 ms, the fastest .* 5\.\d* ms"):
+    with pytest.raises(GateError, match=r"`latency_ms=4` .* takes 20 ms, the fastest .* 5\.\d* ms"):
         search(machine.plan_for, machine.measure, 20.0, 4.0)
 
 

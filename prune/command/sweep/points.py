@@ -54,7 +54,7 @@ def run_sweep(options: Sweep, command: str) -> Tradeoff:
     budgets = budgets_of(options)
     require_provider(options.bench.provider)
     if options.hardware_widths:
-        require_provider(options.hardware_widths, "--hardware-widths")
+        require_provider(options.hardware_widths, "hardware_widths")
     stem = default_out(options.network.model)
     out = options.run.out or stem.with_name(f"{stem.name}-sweep")
     open_folder(out, options)
