@@ -41,7 +41,7 @@ class Exported:
             may lose in accuracy is the check.
         correct, total: held-out images that the file itself classifies correctly, and all that
             judged it.
-        quantised: how the INT8 file came about; None for a float file.
+        quantised: how the INT8 file was made; None for a float file.
     """
 
     path: Path

@@ -1,4 +1,4 @@
-"""Write a network as one ONNX file that other programs can rely on.
+"""Write a network as one ONNX file, checked and with its metadata.
 
 Shapes: N images, C channels, H height, W width, K labels.
 """
@@ -21,7 +21,7 @@ from ..prune.files import whole_file
 INPUT_NAME = "images"
 OUTPUT_NAME = "logits"
 MAX_BYTES = 2**31 - 1
-"""A protobuf message, and so an ONNX file without a side file, ends here."""
+"""A protobuf message, and so an ONNX file without a side file, cannot be larger."""
 CHATTY_LOGGERS = ("torch.onnx", "onnxscript", "onnx_ir")
 EXAMPLE_BATCH = 2
 """Images that a graph of any batch size is recorded with; a batch of 1 would be taken as fixed."""

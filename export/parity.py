@@ -1,4 +1,4 @@
-"""Is the ONNX file the same function as the network? Checked on real images.
+"""Parity: whether the ONNX file computes what the network computes, on real images.
 
 Shapes: N images, K outputs.
 """
@@ -60,7 +60,7 @@ def check_parity(
     """Compare the file with `model` in eval mode on `images`, in what the graph takes as input.
 
     Args:
-        images: (N, C, H, W) float32, normalised; or what else the exported module takes.
+        images: (N, C, H, W) float32, normalised; or whatever else the exported module takes.
         tolerance: for `Parity.max_relative_difference`.
 
     Raises:

@@ -2,7 +2,8 @@
 
 Activations are 8 bits unsigned, weights 8 bits signed per output channel, written as pairs of
 QuantizeLinear and DequantizeLinear around the float operators (QDQ), which every ONNX runtime
-understands. Several ways to choose the activation ranges are tried; held-out accuracy decides.
+understands. Several ways to choose the activation ranges are tried; the most accurate one
+on held-out images is taken.
 """
 
 import json
@@ -29,6 +30,8 @@ RECIPES = (
     QuantRecipe("minmax", weight_bits=7),
     QuantRecipe("percentile", weight_bits=7),
 )
+"""All three ways that ONNX Runtime chooses ranges, and the two quick ones for processors whose sums
+can overflow; which is best differs from network to network."""
 LabelledArrays = Sequence[tuple[NDArray[Any], NDArray[np.int64]]]
 """Batches of images, as a graph takes them, and their labels."""
 
@@ -48,10 +51,10 @@ class Quantisation:
 
 @dataclass(frozen=True)
 class Quantised:
-    """What became of a float file.
+    """The INT8 form of a float file.
 
     Attributes:
-        recipe: the way of quantising that won, for example "percentile, 8-bit weights".
+        recipe: the way of quantising that was chosen, for example "percentile, 8-bit weights".
         float_top1, int8_top1: held-out accuracy of the two files, fractions.
         tried: recipe -> held-out accuracy with every layer quantised.
         kept_float: layer -> why it stayed in float.

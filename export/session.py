@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions: quiet, and on the provider that was asked for or not at all.
+"""ONNX Runtime sessions: quiet, and on the provider that was asked for, else an error.
 
 Shapes: N images, K labels.
 """
@@ -149,7 +149,7 @@ def _create(path: Path, provider: str, wanted: str, options: Any) -> Session:
 
 
 def _preload_cuda() -> None:
-    """Load CUDA from Python packages; what is missing is printed there and found out later.
+    """Load CUDA from Python packages. One that is missing shows when the session is opened.
 
     Also needed when torch has loaded its own copies: they lack libcurand.
     """

@@ -1,4 +1,4 @@
-"""The same network in the forms that its users run: a fixed batch, raw pixels in, half precision.
+"""Variants of the ONNX file: a fixed batch, raw pixels as input, half precision.
 
 Shapes: N images, C channels, H height, W width, K labels.
 """

@@ -1,4 +1,4 @@
-"""Inputs for a graph that nobody described: made from the shapes and types that it declares."""
+"""Random inputs for any graph, made from the shapes and types that it declares."""
 
 from typing import Any
 

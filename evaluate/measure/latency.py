@@ -1,4 +1,4 @@
-"""How long ONNX files take, compared so that the machine's moods hit all of them alike.
+"""How long ONNX files take, measured in turns, so that a drift of the machine hits all alike.
 
 Protocol (after NVIDIA's trtexec and MLPerf): every file is warmed up for at least 200 ms; then the
 files take turns, A/B/A/B, each turn one run that is not counted (it refills the caches) and five
@@ -25,10 +25,12 @@ from .memory import peak_memory
 from .subjects import Subject, file_bytes, prepare
 
 WARM_UP_SECONDS = 0.2
+"""As trtexec of NVIDIA warms up unless told otherwise."""
 MIN_RUNS = 100
-"""Least runs of each file, unless the caller says otherwise: with fewer, the 99th percentile would
-be little more than the slowest run."""
+"""Least runs of each file, unless the caller gives another number: with fewer, the 99th percentile
+would be little more than the slowest run."""
 RUNS_PER_TURN = 5
+"""Few, so that turns of two files are close in time, yet the uncounted run is a small part."""
 NOISY_ABOVE = 0.10
 """Standard deviation over mean above which a measurement is called noisy."""
 Inference = Callable[[], object]

@@ -1,4 +1,4 @@
-"""The report as one self-contained page: what `report.html` shows, and in which words."""
+"""The report as one self-contained page, `report.html`."""
 
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .report import Change, Report
 
 STAGE_MEANING = {
-    "original": "the network as it came in",
+    "original": "the network as given",
     "removed": "filters removed, nothing else",
     "repaired": "repaired in closed form, no gradient step",
     "final": "what was exported",
@@ -113,7 +113,7 @@ def layer_table(report: "Report") -> list[dict[str, Any]]:
 
 
 def also_kept(report: "Report") -> dict[str, str]:
-    """Reasons of layers that the table of layers does not show already."""
+    """Reasons for keeping layers whole that the table of layers does not show already."""
     shown = {line.name for line in report.layers if line.reason}
     return {name: why for name, why in report.kept_whole.items() if name not in shown}
 

@@ -1,6 +1,6 @@
 """Label matrices of single filters, cut down to what a person can read.
 
-The averaged output field of filter f, M_f[i, j], says how strongly inputs of label i drive output
+The averaged output field of filter f, M_f[i, j], is how strongly inputs of label i drive output
 unit j through f alone. A picture shows M_f divided by its maximum, its labels reordered so that
 every cluster is a block on the diagonal (as in Phys. Rev. E 111, 065307).
 

@@ -29,7 +29,7 @@ class TradeoffPoint:
         accuracy: top-1 of the file itself, on held-out images; latency_ms: median of one call,
             and its 90th percentile; size_bytes: of the file. None where not measured.
         file: path of the ONNX file, relative to the sweep's folder.
-        notes: how it came about: the INT8 recipe, layers left in float with their reason.
+        notes: how it was made: the INT8 recipe, layers left in float with their reason.
         error: why this point failed; empty if it did not.
     """
 

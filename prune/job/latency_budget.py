@@ -25,15 +25,19 @@ from ..errors import GateError
 from ..options import BenchOptions
 
 BRIEF_SECONDS, BRIEF_RUNS = 0.5, 20
+"""Least time and least runs of a brief timing; it only has to tell which plans are near."""
 MAX_TIMED_PLANS = 12
+"""Plans that are timed at most; it bounds the time of the search."""
 AIM, CLOSE = 0.99, 0.98
 """Shares of the budget: what is aimed at, and what is near enough to stop."""
 NEAR = 0.05
-"""Share of a brief measurement above the budget that is not trusted."""
+"""A brief timing that is above the budget by no more than this share is repeated thoroughly."""
 NARROW = 0.002
-"""Shares nearer to each other than this are one."""
+"""Shares nearer to each other than this are one: a plan changes by whole filters."""
+NUM_BETWEEN = 19
+"""Shares of a bracket that stand in for one at which there is no plan."""
 DRIFT_NOTED_ABOVE = 0.02
-"""Change of the original's latency that nobody needs to be told of."""
+"""Change of the original's latency that is worth a note: as much as the final gate tolerates."""
 _Plan = TypeVar("_Plan")
 
 
@@ -154,8 +158,8 @@ def _next(
 ) -> tuple[float, _Plan] | None:
     """A plan between the widest that is fast enough and the thinnest that is not, if any is left.
 
-    Its share is where a straight line says that the latency is `aim_ms`; where there is no plan
-    at that share, or one that was measured, the nearest other share of the bracket is taken.
+    Its share is where a straight line through two measurements reaches `aim_ms`; where there is
+    no plan at that share, or one that was measured, the nearest other share of the bracket is taken.
     """
     low, high = best.share if best else 0.0, slow[-1][0]
     if high - low < NARROW:
@@ -163,7 +167,7 @@ def _next(
     first, second = _ends(best, slow)
     slope = (second[1] - first[1]) / (second[0] - first[0])
     wanted = first[0] + (aim_ms - first[1]) / slope if slope > 0 else (low + high) / 2
-    grid = np.linspace(low, high, 21)[1:-1]
+    grid = np.linspace(low, high, NUM_BETWEEN + 2)[1:-1]
     wanted = float(np.clip(wanted, grid[0], grid[-1]))
     for share in (wanted, *sorted(grid.tolist(), key=lambda share: abs(share - wanted))):
         try:
