@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from ...evaluate.measure.accuracy import Accuracy
-from ...export.deliver import Exported, deliver
+from ...export.checked import Exported, export_checked
 from ...export.hub import write_hub_folder
 from ...export.metadata import accuracy_entry, add_metadata, describe
+from ...export.quantise import Quantisation
 from ...export.session import count_correct, open_session
 from ...export.variants import Variant, to_pixels
 from ..errors import UsageError
@@ -37,14 +38,13 @@ def export_file(options: Export) -> dict[str, Any]:
         half=options.fp16,
     )
     with log.stage("export") as progress:
-        exported = deliver(
+        exported = export_checked(
             checkpoint.model.cpu(),
             data,
             out,
             variant,
             metadata=describe(data, **_history(options.network.model, checkpoint)),
-            int8=options.int8,
-            max_drop=options.max_drop / 100,
+            quantisation=Quantisation(options.max_drop / 100) if options.int8 else None,
             progress=progress,
         )
     result = _result(exported)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ...evaluate.report.filters import write_filters_page
+from ...evaluate.report.filters import FilterColumns, write_filters_page
 from ..files import write_json
 from ..folder import output_folder
 from ..inputs.split import Batches
@@ -58,7 +58,9 @@ def run_rank(options: Rank, command: str) -> Spectrum:
         write_filters(folder / "filters.csv", spectrum, norms, **columns)
         title = f"{options.network.model}, probe: {spectrum.probe}"
         page = folder / "filters.html"
-        write_filters_page(page, spectrum, norms, **columns, title=title, command=command)
+        shown = FilterColumns(norms, columns["scores"], columns["kept"])
+        labels = case.data.labels
+        write_filters_page(page, spectrum, shown, labels=labels, title=title, command=command)
         write_json(folder / "run.json", {"command": command, "options": to_tables(options)})
     return spectrum
 

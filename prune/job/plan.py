@@ -4,6 +4,7 @@ network + data -> structure -> statistics, spectrum -> ranking -> plan
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from ...evaluate.measure.widths import efficient_widths
 from ..budget import Budget
@@ -102,9 +103,7 @@ def _efficient(
             case.model,
             structure,
             case.example,
-            provider=provider,
-            batch_size=bench.latency_batch,
-            threads=bench.threads,
+            replace(bench, provider=provider),
             progress=progress,
         )
 

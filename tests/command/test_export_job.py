@@ -7,7 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 from prune_dl.export import variants
-from prune_dl.export.deliver import Exported
+from prune_dl.export.checked import Exported
 from prune_dl.export.graph import opset_of
 from prune_dl.export.parity import Parity
 from prune_dl.export.quantise import Quantised
@@ -83,7 +83,7 @@ def test_a_file_that_fails_its_check_is_removed_with_exit_code_4(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(variants, "TOLERANCE", -1.0)
+    monkeypatch.setattr(variants, "PARITY_TOLERANCE", -1.0)
     assert export(weights, tmp_path / "a.onnx", "--embed-preprocess") == 4
     assert "was removed" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
