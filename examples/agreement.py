@@ -19,15 +19,15 @@ from compare_spectra import compare_spectra
 from prune_dl.prune.inputs.checkpoint import load_checkpoint
 from prune_dl.prune.inputs.data import open_data
 from prune_dl.prune.mechanism.held_out import evaluate_probes
+from prune_dl.prune.mechanism.network import TracedNetwork
 from prune_dl.prune.mechanism.paper import Sgd, cached, measure_by_sgd
 from prune_dl.prune.mechanism.probe import solve
-from prune_dl.prune.mechanism.softmax import EPOCHS, spectrum_by_softmax
+from prune_dl.prune.mechanism.softmax import SOFTMAX_EPOCHS, spectrum_by_softmax
 from prune_dl.prune.mechanism.spectrum import Spectrum, spectrum_of
 from prune_dl.prune.mechanism.statistics import Statistics, collect
 from prune_dl.prune.progress import show_bar
 from prune_dl.prune.structure.tracing.trace import trace
-from prune_dl.prune.structure.units import Structure
-from torch import Tensor, nn
+from torch import Tensor
 
 CPU = torch.device("cpu")
 SPLIT = 100
@@ -50,7 +50,7 @@ class Options:
     """Training images of either probe."""
     test_images: int = 10000
     """Images that the figures are measured on."""
-    softmax_epochs: int = EPOCHS
+    softmax_epochs: int = SOFTMAX_EPOCHS
     """Of the softmax probe."""
     penalties: tuple[float, ...] = (0.3, 1.0, 3.0, 10.0, 30.0)
     """Of the ridge probes."""
@@ -60,70 +60,43 @@ def main(options: Options) -> None:
     """Print one table for each comparison."""
     data = open_data(options.data)
     model = load_checkpoint(options.model, arch=options.arch).model
-    num_labels = len(data.labels)
     train = list(data.train.batches(SPLIT, device=CPU, shuffle_seed=0, limit=options.images))
     test = list(data.test.batches(128, device=CPU, shuffle_seed=0, limit=options.test_images))
     structure = trace(model, train[0][0][:2])
-    source = cached(model, structure.readers, train, num_labels, device=CPU)
+    network = TracedNetwork(model, structure, len(data.labels), CPU)
+    source = cached(network, train)
 
     def published(seed: int) -> Spectrum:
         with show_bar(f"published procedure, seed {seed}") as progress:
-            return measure_by_sgd(
-                model,
-                structure,
-                source,
-                test,
-                num_labels,
-                device=CPU,
-                sgd=Sgd.of(options.epochs),
-                seed=seed,
-                progress=progress,
-            )
+            sgd = Sgd.of(options.epochs, seed)
+            return measure_by_sgd(network, source, test, sgd=sgd, progress=progress)
 
     slow = published(0)
     show("published, another seed", published(1), slow)
     with show_bar("one pass") as progress:
-        statistics = collect(
-            model,
-            structure.readers,
-            train,
-            num_labels,
-            device=CPU,
-            sampled=True,
-            progress=progress,
-        )
+        statistics = collect(network, train, sampled=True, progress=progress)
     with show_bar("softmax probes") as progress:
-        fast = spectrum_by_softmax(
-            model,
-            structure,
-            statistics,
-            test,
-            device=CPU,
-            sgd=Sgd.of(options.softmax_epochs),
-            progress=progress,
-        )
+        sgd = Sgd.of(options.softmax_epochs)
+        fast = spectrum_by_softmax(network, statistics, test, sgd=sgd, progress=progress)
     show(fast.probe, fast, slow)
     for penalty in options.penalties:
-        show(f"ridge, penalty {penalty}", ridge(model, structure, statistics, test, penalty), slow)
+        show(f"ridge, penalty {penalty}", ridge(network, statistics, test, penalty), slow)
 
 
 def ridge(
-    model: nn.Module,
-    structure: Structure,
+    network: TracedNetwork,
     statistics: Statistics,
     test: list[tuple[Tensor, Tensor]],
     penalty: float,
 ) -> Spectrum:
     """The spectrum by ridge probes at a penalty."""
     probes = {name: solve(layer, penalty) for name, layer in statistics.layers.items()}
-    sums = evaluate_probes(
-        model, structure.readers, probes, test, statistics.num_labels, device=CPU
-    )
+    sums = evaluate_probes(network, probes, test)
 
     def means(name: str) -> Tensor:
         return sums[name].means_KD(statistics.layers[name].means_KD)
 
-    return spectrum_of(structure, probes, sums, means, title=f"ridge, penalty {penalty}")
+    return spectrum_of(network.structure, probes, sums, means, title=f"ridge, penalty {penalty}")
 
 
 def show(title: str, spectrum: Spectrum, slow: Spectrum) -> None:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-from prune_dl.prune.mechanism.clusters import FloatArray
 from prune_dl.prune.mechanism.spectrum import GroupSpectrum, Spectrum
+from prune_dl.prune.structure.units import FloatArray
 from scipy.stats import spearmanr
 
 

@@ -30,7 +30,8 @@ from contest_page import table, write_page
 from prune_dl.evaluate.measure.accuracy import measure_accuracy
 from prune_dl.prune.repair.norms import reestimate_norms
 from prune_dl.prune.training.device import autocast
-from prune_dl.prune.training.train import Training, fit, retraining
+from prune_dl.prune.training.recipe import Training, retraining
+from prune_dl.prune.training.train import TrainingData, train_network
 from torch import nn
 
 
@@ -106,7 +107,8 @@ def measure_network(
 
     def after(recipe: Training) -> float:
         trained = copy.deepcopy(start)
-        return top1(fit(trained, scene.data.train, recipe, device=CPU, teacher=scene.model))
+        data = TrainingData(scene.data.train)
+        return top1(train_network(trained, data, recipe, device=CPU, teacher=scene.model))
 
     recipe = retraining(1, lr=settings.lr, seed=seed, distill=settings.distill)
     batches, epochs = settings.batches, settings.epochs

@@ -12,17 +12,17 @@ from prune_dl.prune.command.opening import open_case
 from prune_dl.prune.inputs.split import DataSet
 from prune_dl.prune.job.repair_and_check import REFIT_IMAGES
 from prune_dl.prune.mechanism.files import load_spectrum, save_spectrum
+from prune_dl.prune.mechanism.network import TracedNetwork
 from prune_dl.prune.mechanism.spectrum import Spectrum, measure
-from prune_dl.prune.mechanism.statistics import Statistics
-from prune_dl.prune.mechanism.statistics import load as load_statistics
-from prune_dl.prune.mechanism.statistics import save as save_statistics
+from prune_dl.prune.mechanism.statistics import Statistics, load_statistics, save_statistics
 from prune_dl.prune.options import DataOptions, NetworkOptions, RunOptions
 from prune_dl.prune.progress import RunLog
 from prune_dl.prune.repair.norms import find_norm_behind
-from prune_dl.prune.repair.refit import refit
+from prune_dl.prune.repair.refit import RefitImages, refit
 from prune_dl.prune.repair.repair import repair
 from prune_dl.prune.selection.allocate import Layout, allocate
-from prune_dl.prune.selection.criteria import rank
+from prune_dl.prune.selection.criteria import rank_units
+from prune_dl.prune.selection.evidence import Evidence
 from prune_dl.prune.structure.cost import CostModel
 from prune_dl.prune.structure.cut import Cut
 from prune_dl.prune.structure.plan import Plan
@@ -68,12 +68,9 @@ def prepare(checkpoint: str, data_set: str, num_images: int, out: Path) -> Scene
     kept = [out / f"{what}-{num_images}.safetensors" for what in ("statistics", "spectrum")]
     if not all(path.exists() for path in kept):
         statistics, spectrum = measure(
-            model,
-            structure,
+            TracedNetwork(model, structure, len(data.labels), CPU),
             data.train.batches(250, device=CPU, limit=num_images),
             data.held_out.batches(250, device=CPU, limit=num_images // 2),
-            len(data.labels),
-            device=CPU,
         )
         save_statistics(statistics, kept[0])
         save_spectrum(spectrum, kept[1])
@@ -92,15 +89,10 @@ def ours(
     """The network of one of our arms, the share of MACs left, and the seconds of ranking."""
     criterion = arm.removesuffix("-unrepaired").removesuffix("-repaired")
     start = time.perf_counter()
-    ranking = rank(
-        criterion,
-        scene.model,
-        scene.structure,
-        statistics=scene.statistics,
-        spectrum=scene.spectrum,
-        batches=few(scene, 1280),
-        seed=seed,
+    evidence = Evidence(
+        scene.model, scene.structure, scene.statistics, scene.spectrum, few(scene, 1280), seed
     )
+    ranking = rank_units(criterion, evidence)
     seconds = time.perf_counter() - start
     plan = allocate(
         ranking, scene.structure, scene.cost, Budget("macs", macs), Layout(method), scene.spectrum
@@ -121,7 +113,10 @@ def _mended(scene: Scene, smaller: nn.Module, plan: Plan, arm: str) -> nn.Module
     if arm.endswith("-repaired"):
         return smaller
     images = [x for x, _ in few(scene, REFIT_IMAGES)]
-    return refit(smaller, model, Cut(structure, plan), images, norm_behind=norms)[0]
+    refitted, _ = refit(
+        smaller, model, Cut(structure, plan), RefitImages(images), norm_behind=norms
+    )
+    return refitted
 
 
 def peer(scene: Scene, arm: str, macs: float, seed: int) -> tuple[nn.Module, float, float]:

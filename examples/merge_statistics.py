@@ -14,8 +14,15 @@ from pathlib import Path
 import torch
 from prune_dl.prune.inputs.data import open_data
 from prune_dl.prune.inputs.zoo import build
+from prune_dl.prune.mechanism.network import TracedNetwork
 from prune_dl.prune.mechanism.probe import solve
-from prune_dl.prune.mechanism.statistics import Statistics, collect, load, merge, save
+from prune_dl.prune.mechanism.statistics import (
+    Statistics,
+    collect,
+    load_statistics,
+    merge,
+    save_statistics,
+)
 from prune_dl.prune.structure.tracing.trace import trace
 from torch import Tensor
 
@@ -31,16 +38,17 @@ def main() -> None:
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
         return data.train.batches(100, device=CPU)
 
-    readers = trace(model, next(batches())[0][:2]).readers
+    structure = trace(model, next(batches())[0][:2])
+    network = TracedNetwork(model, structure, len(data.labels), CPU)
 
     def measured(part: Iterator[tuple[Tensor, Tensor]]) -> Statistics:
-        return collect(model, readers, part, len(data.labels), device=CPU)
+        return collect(network, part)
 
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / name for name in ("first.safetensors", "second.safetensors")]
-        save(measured(islice(batches(), 5)), files[0])
-        save(measured(islice(batches(), 5, None)), files[1])
-        both = merge(load(files[0]), load(files[1]))
+        save_statistics(measured(islice(batches(), 5)), files[0])
+        save_statistics(measured(islice(batches(), 5, None)), files[1])
+        both = merge(*map(load_statistics, files))
     whole = measured(batches())
     print(f"images: {both.num_images} in two parts, {whole.num_images} in one")
     print(f"largest relative difference of the sums:   {difference(both, whole, 'gram_DD'):.1e}")

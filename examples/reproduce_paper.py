@@ -30,15 +30,16 @@ from prune_dl.prune.inputs.data import DataSet, open_data
 from prune_dl.prune.inputs.origin import Origin
 from prune_dl.prune.inputs.split import Split
 from prune_dl.prune.inputs.zoo import build
+from prune_dl.prune.mechanism.network import TracedNetwork
 from prune_dl.prune.mechanism.paper import Sgd, cached, frozen, measure_by_sgd
-from prune_dl.prune.mechanism.softmax import EPOCHS, spectrum_by_softmax
+from prune_dl.prune.mechanism.softmax import SOFTMAX_EPOCHS, spectrum_by_softmax
 from prune_dl.prune.mechanism.spectrum import Spectrum, measure
 from prune_dl.prune.mechanism.statistics import collect
 from prune_dl.prune.progress import show_bar
 from prune_dl.prune.structure.tracing.trace import trace
-from prune_dl.prune.structure.units import Structure
 from prune_dl.prune.training.device import pick_device
-from prune_dl.prune.training.train import Training, fit
+from prune_dl.prune.training.recipe import Training
+from prune_dl.prune.training.train import Journal, TrainingData, train_network
 from torch import Tensor, nn
 
 Batches = Iterator[tuple[Tensor, Tensor]]
@@ -121,7 +122,8 @@ def trained(what: Reproduction, data: DataSet, device: torch.device) -> nn.Modul
     model = build(what.arch, len(data.labels))
     training = Training(epochs=what.epochs, max_batches=what.max_batches, seed=what.seed)
     with show_bar(f"train {what.arch}") as progress:
-        fit(model, data.train, training, device=device, progress=progress)
+        journal = Journal(progress)
+        train_network(model, TrainingData(data.train), training, device=device, journal=journal)
     if what.keep is not None:
         origin = Origin(
             what.arch,
@@ -141,83 +143,49 @@ def run(
 ) -> tuple[Spectrum, tuple[Agreement, ...]]:
     """One arm: by the probe asked for; with both, also how far they agree."""
     example = next(iter(data.train.batches(2, device=device)))[0]
-    structure = trace(model, example)
+    network = TracedNetwork(model, trace(model, example), len(data.labels), device)
     if what.probe == "sgd":
-        return literal(what, model, structure, data, device, shuffled), ()
-    spectrum = one_pass(what, model, structure, data, device, shuffled)
+        return literal(what, network, data, shuffled), ()
+    spectrum = one_pass(what, network, data, shuffled)
     if what.probe != "both":
         return spectrum, ()
-    agreement = compare_spectra(spectrum, literal(what, model, structure, data, device, shuffled))
+    agreement = compare_spectra(spectrum, literal(what, network, data, shuffled))
     show_agreement(agreement)
     return spectrum, agreement
 
 
-def one_pass(
-    what: Reproduction,
-    model: nn.Module,
-    structure: Structure,
-    data: DataSet,
-    device: torch.device,
-    shuffled: bool,
-) -> Spectrum:
+def one_pass(what: Reproduction, network: TracedNetwork, data: DataSet, shuffled: bool) -> Spectrum:
     """By ridge, or by the published training on a sample."""
     train, test = (
-        batches(part, limit, what.seed, device, shuffled)
+        batches(part, limit, what.seed, network.device, shuffled)
         for part, limit in ((data.train, what.images), (data.test, what.test_images))
     )
-    num_labels = len(data.labels)
     with show_bar("one pass") as progress:
         if what.probe == "ridge":
-            return measure(
-                model, structure, train, test, num_labels, device=device, progress=progress
-            )[1]
-        statistics = collect(
-            model,
-            structure.readers,
-            train,
-            num_labels,
-            device=device,
-            sampled=True,
-            progress=progress,
-        )
-    sgd = Sgd.of(EPOCHS if what.probe_epochs is None else what.probe_epochs)
+            return measure(network, train, test, progress=progress)[1]
+        statistics = collect(network, train, sampled=True, progress=progress)
+    sgd = Sgd.of(SOFTMAX_EPOCHS if what.probe_epochs is None else what.probe_epochs)
     with show_bar("softmax probes") as progress:
-        return spectrum_by_softmax(
-            model, structure, statistics, test, device=device, sgd=sgd, progress=progress
-        )
+        return spectrum_by_softmax(network, statistics, test, sgd=sgd, progress=progress)
 
 
-def literal(
-    what: Reproduction,
-    model: nn.Module,
-    structure: Structure,
-    data: DataSet,
-    device: torch.device,
-    shuffled: bool,
-) -> Spectrum:
+def literal(what: Reproduction, network: TracedNetwork, data: DataSet, shuffled: bool) -> Spectrum:
     """The published procedure."""
-    size, num_labels = 100, len(data.labels)
+    size, device = 100, network.device
 
     def augmented(epoch: int) -> Batches:
         parts = data.train.batches(
             size, device=device, augment=True, shuffle_seed=epoch, limit=what.images
         )
-        return shuffle(parts, num_labels, epoch) if shuffled else parts
+        return shuffle(parts, network.num_labels, epoch) if shuffled else parts
 
     plain = batches(data.train, what.images, what.seed, device, shuffled)
-    source = (
-        cached(model, structure.readers, plain, num_labels, device=device)
-        if what.cache
-        else frozen(model, structure.readers, augmented, num_labels, device=device)
-    )
+    source = cached(network, plain) if what.cache else frozen(network, augmented)
     with show_bar("published procedure") as progress:
         return measure_by_sgd(
-            model,
-            structure,
+            network,
             source,
             batches(data.test, what.test_images, what.seed, device, shuffled),
-            num_labels,
-            device=device,
             sgd=Sgd() if what.probe_epochs is None else Sgd.of(what.probe_epochs),
             progress=progress,
         )

@@ -1,13 +1,13 @@
-"""Write a network as one ONNX file that other programs can rely on.
+"""Write a network as one ONNX file, checked and with its metadata.
 
 Shapes: N images, C channels, H height, W width, K labels.
 """
 
 import copy
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,32 @@ import torch
 from torch import nn
 
 from ..prune.errors import InputError, UsageError
+from ..prune.files import whole_file
 
 INPUT_NAME = "images"
 OUTPUT_NAME = "logits"
 MAX_BYTES = 2**31 - 1
-"""A protobuf message, and so an ONNX file without a side file, ends here."""
+"""A protobuf message, and so an ONNX file without a side file, cannot be larger."""
 CHATTY_LOGGERS = ("torch.onnx", "onnxscript", "onnx_ir")
+EXAMPLE_BATCH = 2
+"""Images that a graph of any batch size is recorded with; a batch of 1 would be taken as fixed."""
+Rewrite = Callable[[onnx.ModelProto], onnx.ModelProto]
+
+
+@dataclass(frozen=True)
+class GraphFormat:
+    """The form of a graph, whatever the network.
+
+    Attributes:
+        opset: version of the ONNX operator set; None takes the exporter's own, the newest that
+            needs no conversion.
+        batch_size: fixes the first axis; None leaves it free.
+        output_name: of the one output.
+    """
+
+    opset: int | None = None
+    batch_size: int | None = None
+    output_name: str = OUTPUT_NAME
 
 
 def export_onnx(
@@ -52,51 +72,40 @@ def export_onnx(
         InputError: the network cannot be exported, or is too large for one file.
         UsageError: the operator set cannot be written.
     """
-    example = (torch.zeros(batch_size or 2, *input_size),)
-    return export_module(
-        model, example, path, metadata=metadata, opset=opset, dynamic=batch_size is None
-    )
+    form = GraphFormat(opset, batch_size)
+    example = torch.zeros(batch_size or EXAMPLE_BATCH, *input_size)
+    return export_module(model, example, path, form, metadata=metadata)
 
 
 def export_module(
     model: nn.Module,
-    example: tuple[torch.Tensor],
+    example: torch.Tensor,
     path: Path,
+    form: GraphFormat,
     *,
     metadata: Mapping[str, str],
-    opset: int | None = None,
-    dynamic: bool = True,
-    output_name: str = OUTPUT_NAME,
-    finish: Callable[[onnx.ModelProto], onnx.ModelProto] = lambda proto: proto,
+    finish: Rewrite | None = None,
 ) -> Path:
     """The body of `export_onnx` for any input tensor; `finish` may rewrite the graph."""
     _refuse_large(model)
     module = copy.deepcopy(model).cpu().eval()
-    proto = finish(_to_proto(module, example, opset, dynamic, output_name))
+    proto = _to_proto(module, example, form)
+    if finish is not None:
+        proto = finish(proto)
     _describe(proto, metadata)
     return write_checked(proto, path)
 
 
 def write_checked(proto: onnx.ModelProto, path: Path) -> Path:
-    """Write and check a graph beside `path`, then rename it: never a half-written file."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    try:
+    """Write a graph that passes the checker of ONNX; a file that was there stays if it does not.
+
+    Raises:
+        InputError: the place cannot be written to.
+    """
+    with whole_file(path) as partial:
         partial.write_bytes(proto.SerializeToString())
         onnx.checker.check_model(str(partial), full_check=True)
-        os.replace(partial, path)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    finally:
-        partial.unlink(missing_ok=True)
     return path
-
-
-def _unwritable(path: Path, error: OSError) -> InputError:
-    return InputError(f"{path}: cannot be written ({error.strerror}); name another file")
 
 
 def _refuse_large(model: nn.Module) -> None:
@@ -104,46 +113,40 @@ def _refuse_large(model: nn.Module) -> None:
     num_bytes = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
     if num_bytes > MAX_BYTES:
         raise InputError(
-            f"the network holds {num_bytes / 2**30:.1f} GiB, one ONNX file at most 2 GiB; "
+            f"a network of {num_bytes / 2**30:.1f} GiB given; one ONNX file holds at most 2 GiB; "
             "prune it further before the export"
         )
 
 
-def _to_proto(
-    module: nn.Module,
-    example: tuple[torch.Tensor],
-    opset: int | None,
-    dynamic: bool,
-    output_name: str,
-) -> onnx.ModelProto:
-    batch: dict[int, Any] = {0: torch.export.Dim("batch")} if dynamic else {}
+def _to_proto(module: nn.Module, example: torch.Tensor, form: GraphFormat) -> onnx.ModelProto:
+    batch: dict[int, Any] = {} if form.batch_size else {0: torch.export.Dim("batch")}
     try:
         with _quiet_exporter(), torch.no_grad():
             program = torch.onnx.export(
                 module,
-                example,
+                (example,),
                 dynamo=True,
                 input_names=[INPUT_NAME],
-                output_names=[output_name],
-                opset_version=opset,
+                output_names=[form.output_name],
+                opset_version=form.opset,
                 dynamic_shapes=(batch,),
                 verbose=False,
             )
     except torch.onnx.OnnxExporterError as error:
         cause = str(error.__cause__ or error).strip().splitlines()[0]
         raise InputError(
-            f"{type(module).__name__} cannot be exported to ONNX: {cause}; "
-            "its forward must be a fixed sequence of tensor operations"
+            f"{type(module).__name__} cannot be exported to ONNX ({cause}); "
+            "expected a forward that is a fixed sequence of tensor operations"
         ) from error
     assert program is not None
     proto: onnx.ModelProto = program.model_proto
-    _require_opset(proto, opset)
+    _require_opset(proto, form.opset)
     return proto
 
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """The exporter logs every conversion step as a warning; what matters is checked after it."""
+    """Silence the exporter, which logs every step as a warning; its result is checked anyway."""
     loggers = [logging.getLogger(name) for name in CHATTY_LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -166,8 +169,8 @@ def _require_opset(proto: onnx.ModelProto, opset: int | None) -> None:
     """The exporter falls back to another version without an error when a conversion fails."""
     if opset is not None and opset_of(proto) != opset:
         raise UsageError(
-            f"--opset {opset}: this network could only be written for operator set "
-            f"{opset_of(proto)}; give --opset {opset_of(proto)}, or leave the flag out"
+            f"`opset={opset}` given; this network can only be written for operator set "
+            f"{opset_of(proto)}; give `opset={opset_of(proto)}`, or leave it out"
         )
 
 

@@ -4,14 +4,14 @@ Nothing is uploaded; `hf upload NAME FOLDER` is the user's own command.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..prune.errors import InputError, UsageError
-from .hub_card import write_card
+from ..prune.files import whole_folder, write_text
+from .hub_card import make_card
 
 NEEDED = ("model.safetensors", "model.onnx", "report.json")
 
@@ -27,51 +27,46 @@ def write_hub_folder(run: Path, folder: Path) -> Path:
         folder: must not exist, or be empty.
 
     Raises:
-        InputError: the run folder is not complete.
+        InputError: the run folder is not complete, or the folder cannot be written to.
         UsageError: the folder is in use.
     """
     missing = [name for name in NEEDED if not (run / name).is_file()]
     if missing:
         raise InputError(
-            f"{run}: no {', '.join(missing)} there; expected the output folder of a finished run"
+            f"{run} given; expected the output folder of a finished run, and {', '.join(missing)} "
+            "is not in it; give another folder, or run the job again"
         )
     check_hub_folder(folder)
     report = _read_report(run / "report.json")
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    try:
+    with whole_folder(folder) as partial:
         _fill(partial, run, report)
-        if folder.exists():
-            folder.rmdir()
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return folder
 
 
 def check_hub_folder(folder: Path) -> None:
     """Raises UsageError when the folder holds something already."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"--hub-folder {folder}: not empty; name a new folder")
+        raise UsageError(
+            f"`hub_folder={folder}` given; expected no such folder, or an empty one; name a new one"
+        )
 
 
 def _read_report(path: Path) -> dict[str, Any]:
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error}); run the job again") from error
+        raise InputError(f"{path} is not JSON ({error}); run the job again") from error
     if not isinstance(report, dict) or "model" not in report:
-        raise InputError(f"{path}: not a report of this tool; run the job again")
+        raise InputError(f"{path} is no report of this tool; run the job again")
     return report
 
 
 def _fill(folder: Path, run: Path, report: Mapping[str, Any]) -> None:
-    folder.mkdir(parents=True)
     files = ["model.safetensors", "report.json", *sorted(p.name for p in run.glob("*.onnx"))]
     for name in files:
         shutil.copyfile(run / name, folder / name)
-    config = json.dumps(make_config(report), indent=1)
-    (folder / "config.json").write_text(config + "\n", encoding="utf-8")
-    (folder / "README.md").write_text(write_card(report, files), encoding="utf-8")
+    write_text(folder / "config.json", json.dumps(make_config(report), indent=1) + "\n")
+    write_text(folder / "README.md", make_card(report, files))
 
 
 def make_config(report: Mapping[str, Any]) -> dict[str, Any]:

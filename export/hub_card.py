@@ -1,13 +1,16 @@
 """The model card: YAML head for the Hub, then measured figures and how to run the files."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-Report = Mapping[str, Any]
+ReportDocument = Mapping[str, Any]
 
 
-def write_card(report: Report, files: Sequence[str]) -> str:
+TASK = "image-classification"
+TAGS = ("pruning", "filter-pruning", "onnx", TASK)
+
+
+def make_card(report: ReportDocument, files: Sequence[str]) -> str:
     """README.md of a Hub folder; a figure that the report does not have gets no row."""
     name = _name(report)
     parts = [
@@ -26,28 +29,32 @@ def write_card(report: Report, files: Sequence[str]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _name(report: Report) -> str:
+def _name(report: ReportDocument) -> str:
     model = report["model"]
     return f"{model.get('name') or model.get('arch') or 'network'}-pruned"
 
 
-def _head(report: Report, name: str) -> str:
-    """The YAML block of the Hub, written as JSON values, which YAML includes."""
-    lines = ["---", "library_name: prune-dl", "pipeline_tag: image-classification"]
-    lines += ["tags: [pruning, filter-pruning, onnx, image-classification]"]
+def _head(report: ReportDocument, name: str) -> str:
+    """The YAML block of the Hub; without a measured accuracy it holds no result."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    head = ModelCardData(library_name="prune-dl", pipeline_tag=TASK, tags=list(TAGS))
     final = _at(report, "accuracy", "final")
     if final is not None:
         data = str(report["model"].get("data") or "unknown")
-        result = {
-            "task": {"type": "image-classification"},
-            "dataset": {"name": data, "type": data, "split": "test"},
-            "metrics": [{"type": "accuracy", "value": round(final["top1"], 4)}],
-        }
-        lines += [f"model-index: {json.dumps([{'name': name, 'results': [result]}])}"]
-    return "\n".join([*lines, "---"])
+        result = EvalResult(
+            task_type=TASK,
+            dataset_type=data,
+            dataset_name=data,
+            dataset_split="test",
+            metric_type="accuracy",
+            metric_value=round(final["top1"], 4),
+        )
+        head.model_name, head.eval_results = name, [result]
+    return f"---\n{head.to_yaml()}\n---"
 
 
-def _at(report: Report, *keys: str) -> Any:
+def _at(report: ReportDocument, *keys: str) -> Any:
     """A nested value, None where any part of the way is missing."""
     value: Any = report
     for key in keys:
@@ -55,7 +62,7 @@ def _at(report: Report, *keys: str) -> Any:
     return value
 
 
-def _table(report: Report) -> str:
+def _table(report: ReportDocument) -> str:
     rows: list[tuple[str, str, Callable[[Any], str]]] = [
         ("top-1 accuracy (95 % interval), test part", "accuracy", _accuracy),
         ("multiply-adds of one image", "macs", _millions),
@@ -84,7 +91,7 @@ def _latency(value: Mapping[str, float]) -> str:
     return " / ".join(f"{value[key]:.2f}" for key in ("p50", "p90", "p99"))
 
 
-def _conditions(report: Report) -> str:
+def _conditions(report: ReportDocument) -> str:
     bench, cpu = _at(report, "benchmark"), _at(report, "environment", "cpu")
     lines = []
     if bench:
@@ -98,7 +105,7 @@ def _conditions(report: Report) -> str:
     return "\n".join(lines)
 
 
-def _usage(report: Report) -> str:
+def _usage(report: ReportDocument) -> str:
     size = report["model"].get("input_size") or ["C", "H", "W"]
     shape = ", ".join(str(axis) for axis in size)
     return f"""```python

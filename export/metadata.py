@@ -1,8 +1,8 @@
-"""What an ONNX file says of itself, so that a program can use it without asking anybody.
+"""Metadata of an ONNX file: all that a program needs to feed it and to read its answer.
 
 labels, mean, std, input_size   JSON: names in the order of the outputs; what pixels scaled to
                                 0..1 are normalised with; C, H, W
-data                            the data set that the network knows
+data                            the data set that the network was trained on
 plan                            hash of the plan; "" for a network that was not pruned
 source                          SHA-256 of the checkpoint that was pruned; "" if there is none
 accuracy                        JSON: {"held_out": {correct, total, top1}, "test": {...}};

@@ -1,4 +1,4 @@
-"""Is the ONNX file the same function as the network? Checked on real images.
+"""Parity: whether the ONNX file computes what the network computes, on real images.
 
 Shapes: N images, K outputs.
 """
@@ -14,12 +14,18 @@ from torch import Tensor, nn
 
 from ..prune.errors import GateError, InputError
 from ..prune.forward import evaluating
-from .session import open_session, predict
+from .session import open_session, run_session
 
-TOLERANCE = 1e-3
+PARITY_TOLERANCE = 1e-3
 """Largest difference allowed, relative to the largest output, between float32 results. Two
 correct implementations of one network differ by rounding: 1e-7 to 1e-5 on the networks tested."""
 MIN_AGREEMENT = 0.99
+"""Least share of images with the same label: rounding swaps the two highest outputs of an image
+only where they are all but equal."""
+PARITY_IMAGES = 256
+"""Images that a file is compared on: enough that one in a hundred with another label shows."""
+PARITY_BATCH = 64
+"""Images that the network takes at once; it changes no more than rounding."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class Parity:
     max_relative_difference: float
     top1_agreement: float
     num_images: int
-    tolerance: float = TOLERANCE
+    tolerance: float = PARITY_TOLERANCE
 
     @property
     def ok(self) -> bool:
@@ -49,12 +55,12 @@ class Parity:
 
 
 def check_parity(
-    path: Path, model: nn.Module, images: Tensor, *, tolerance: float = TOLERANCE
+    path: Path, model: nn.Module, images: Tensor, *, tolerance: float = PARITY_TOLERANCE
 ) -> Parity:
     """Compare the file with `model` in eval mode on `images`, in what the graph takes as input.
 
     Args:
-        images: (N, C, H, W) float32, normalised; or what else the exported module takes.
+        images: (N, C, H, W) float32, normalised; or whatever else the exported module takes.
         tolerance: for `Parity.max_relative_difference`.
 
     Raises:
@@ -62,21 +68,25 @@ def check_parity(
         InputError: there is no image to compare on.
     """
     if len(images) == 0:
-        raise InputError("no image to check the ONNX file on; give a data set with held-out images")
-    file_NK = predict(open_session(path), images.cpu().numpy())
+        raise InputError(
+            "no held-out image given; expected at least one to check the ONNX file on; "
+            "give a larger `held_out`"
+        )
+    file_NK = run_session(open_session(path), images.cpu().numpy())
     parity = compare_outputs(_outputs(model, images), file_NK, tolerance=tolerance)
     if not parity.ok:
         path.unlink()
         raise GateError(
-            f"{path}: differs from the network by {parity.max_relative_difference:.2g} of the "
-            f"largest output (at most {tolerance:g} allowed) and agrees on "
-            f"{parity.top1_agreement:.1%} of {parity.num_images} images; the file was removed"
+            f"{path} differs from the network by {parity.max_relative_difference:.2g} of the "
+            f"largest output and agrees on {parity.top1_agreement:.1%} of {parity.num_images} "
+            f"images; expected at most {tolerance:g} and at least {MIN_AGREEMENT:.0%}; "
+            "the file was removed"
         )
     return parity
 
 
 def compare_outputs(
-    network_NK: NDArray[Any], file_NK: NDArray[Any], *, tolerance: float = TOLERANCE
+    network_NK: NDArray[Any], file_NK: NDArray[Any], *, tolerance: float = PARITY_TOLERANCE
 ) -> Parity:
     """Differences of two sets of outputs; a value that is not finite counts as infinitely far.
 
@@ -96,6 +106,8 @@ def _outputs(model: nn.Module, images: Tensor) -> NDArray[Any]:
     tensors = [*model.parameters(), *model.buffers()]
     device = tensors[0].device if tensors else torch.device("cpu")
     with evaluating(model):
-        batches = [model(batch.to(device)).float().cpu() for batch in torch.split(images, 64)]
+        batches = [
+            model(batch.to(device)).float().cpu() for batch in torch.split(images, PARITY_BATCH)
+        ]
     outputs: NDArray[Any] = torch.cat(batches).numpy()
     return outputs

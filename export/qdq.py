@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from .session import fixed_batch, open_session
 
-LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+QUANTISED_OPERATORS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 CALIBRATION_BATCH = 32
+"""Images that a graph takes at once while ranges are chosen; it bounds memory."""
 
 
 @dataclass(frozen=True)
-class Recipe:
+class QuantRecipe:
     """One way to quantise.
 
     Attributes:
@@ -60,7 +61,7 @@ class Workbench:
         self.input_name = self.proto.graph.input[0].name
         self.batch_size = fixed_batch(open_session(source)) or CALIBRATION_BATCH
 
-    def build(self, recipe: Recipe, skip: tuple[str, ...] = ()) -> Path:
+    def build(self, recipe: QuantRecipe, skip: tuple[str, ...] = ()) -> Path:
         """The INT8 graph by `recipe`, with the nodes of `skip` left in float."""
         from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
@@ -69,7 +70,7 @@ class Workbench:
             quantize_static(
                 str(self.prepared),
                 str(path),
-                Reader(self.input_name, self.calibration, self.batch_size),
+                CalibrationReader(self.input_name, self.calibration, self.batch_size),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
                 reduce_range=recipe.weight_bits == 7,
@@ -82,7 +83,7 @@ class Workbench:
         return path
 
 
-class Reader:
+class CalibrationReader:
     """Calibration images in batches of one size, as onnxruntime.quantization needs them.
 
     Images that do not fill a last batch are left out.
@@ -105,7 +106,7 @@ def layer_names(proto: onnx.ModelProto) -> dict[str, str]:
     return {
         node.name: node.input[1].removesuffix(".weight").removeprefix("model.")
         for node in proto.graph.node
-        if node.op_type in LAYERS and node.input[1] in weights
+        if node.op_type in QUANTISED_OPERATORS and node.input[1] in weights
     }
 
 

@@ -2,7 +2,8 @@
 
 Activations are 8 bits unsigned, weights 8 bits signed per output channel, written as pairs of
 QuantizeLinear and DequantizeLinear around the float operators (QDQ), which every ONNX runtime
-understands. Several ways to choose the activation ranges are tried; held-out accuracy decides.
+understands. Several ways to choose the activation ranges are tried; the most accurate one
+on held-out images is taken.
 """
 
 import json
@@ -19,25 +20,41 @@ from numpy.typing import NDArray
 from ..prune.errors import GateError
 from ..prune.progress import Progress, silent
 from .graph import write_checked
-from .qdq import Recipe, Workbench, layer_names
-from .session import count_correct, open_session, predict
+from .qdq import QuantRecipe, Workbench, layer_names
+from .session import count_correct, open_session, run_session
 
 RECIPES = (
-    Recipe("minmax"),
-    Recipe("percentile"),
-    Recipe("entropy"),
-    Recipe("minmax", weight_bits=7),
-    Recipe("percentile", weight_bits=7),
+    QuantRecipe("minmax"),
+    QuantRecipe("percentile"),
+    QuantRecipe("entropy"),
+    QuantRecipe("minmax", weight_bits=7),
+    QuantRecipe("percentile", weight_bits=7),
 )
-Batches = Sequence[tuple[NDArray[Any], NDArray[np.int64]]]
+"""All three ways that ONNX Runtime chooses ranges, and the two quick ones for processors whose sums
+can overflow; which is best differs from network to network."""
+LabelledArrays = Sequence[tuple[NDArray[Any], NDArray[np.int64]]]
+"""Batches of images, as a graph takes them, and their labels."""
+
+
+@dataclass(frozen=True)
+class Quantisation:
+    """How an INT8 file is made.
+
+    Attributes:
+        max_drop: accuracy that may be lost, a fraction; a point unless stated.
+        recipes: ways to quantise that are tried.
+    """
+
+    max_drop: float = 0.01
+    recipes: Sequence[QuantRecipe] = RECIPES
 
 
 @dataclass(frozen=True)
 class Quantised:
-    """What became of a float file.
+    """The INT8 form of a float file.
 
     Attributes:
-        recipe: the way of quantising that won, for example "percentile, 8-bit weights".
+        recipe: the way of quantising that was chosen, for example "percentile, 8-bit weights".
         float_top1, int8_top1: held-out accuracy of the two files, fractions.
         tried: recipe -> held-out accuracy with every layer quantised.
         kept_float: layer -> why it stayed in float.
@@ -54,45 +71,43 @@ class Quantised:
     size_bytes: int
 
 
-def quantise(
+def quantise_file(
     source: Path,
     path: Path,
     calibration: NDArray[Any],
-    held_out: Batches,
+    held_out: LabelledArrays,
+    quantisation: Quantisation,
     *,
-    max_drop: float = 0.01,
-    recipes: Sequence[Recipe] = RECIPES,
     progress: Progress = silent,
 ) -> Quantised:
     """Write the INT8 form of the float file `source`; return what it costs.
 
-    If the best recipe loses more than `max_drop` accuracy, layers go back to float one after the
+    If the best recipe loses more than the accuracy allowed, layers go back to float one after the
     other, the one that moves the outputs most when it alone is quantised first.
 
     Args:
         calibration: (N, ...) real images as the graph takes them, held out from training.
         held_out: (images, labels) batches that decide between recipes; not the test set.
-        max_drop: accuracy that may be lost, a fraction.
 
     Raises:
-        GateError: even with one quantised layer left more than `max_drop` is lost.
+        GateError: even with one quantised layer left more than that is lost.
     """
+    recipes = quantisation.recipes
     with TemporaryDirectory(prefix="prune-dl-int8-") as folder:
         bench = Workbench(source, calibration, Path(folder))
         float_top1 = _accuracy(source, held_out)
-        tried: dict[Recipe, float] = {}
+        tried: dict[QuantRecipe, float] = {}
         for recipe in recipes:
             tried[recipe] = _accuracy(bench.build(recipe), held_out)
             progress(len(tried), len(recipes) + 1)
         best = max(recipes, key=lambda recipe: tried[recipe])
         result, kept_float = bench.build(best), dict[str, str]()
         int8_top1 = tried[best]
-        if float_top1 - int8_top1 > max_drop:
-            result, int8_top1, kept_float = _rescue(
-                bench, best, held_out, float_top1 - max_drop, source
-            )
+        floor = float_top1 - quantisation.max_drop
+        if float_top1 - int8_top1 > quantisation.max_drop:
+            result, int8_top1, kept_float = _rescue(bench, best, held_out, floor)
         progress(len(recipes) + 1, len(recipes) + 1)
-        _deliver(result, source, path, best, kept_float)
+        _finish(result, source, path, best, kept_float)
     return Quantised(
         recipe=str(best),
         float_top1=float_top1,
@@ -105,7 +120,7 @@ def quantise(
 
 
 def _rescue(
-    bench: Workbench, recipe: Recipe, held_out: Batches, floor: float, source: Path
+    bench: Workbench, recipe: QuantRecipe, held_out: LabelledArrays, floor: float
 ) -> tuple[Path, float, dict[str, str]]:
     """Leave the costliest layers in float until the accuracy is back above `floor`."""
     damage = layer_damage(bench, recipe)
@@ -121,30 +136,30 @@ def _rescue(
         if top1 >= floor:
             return result, top1, kept
     raise GateError(
-        f"{source}: INT8 reaches {top1:.1%} on held-out images, {floor:.1%} was the least allowed; "
-        "allow a larger --max-drop, or ship the float file"
+        f"{bench.source.name}: INT8 reaches {top1:.1%} on held-out images; expected {floor:.1%} at "
+        "least; give a larger `max_drop`, or take the float file"
     )
 
 
-def layer_damage(bench: Workbench, recipe: Recipe) -> dict[str, float]:
+def layer_damage(bench: Workbench, recipe: QuantRecipe) -> dict[str, float]:
     """Node -> relative L2 change of the outputs on the calibration images, it alone in INT8."""
-    float_NK = predict(open_session(bench.source), bench.calibration).astype(np.float64)
+    float_NK = run_session(open_session(bench.source), bench.calibration).astype(np.float64)
     damage = {}
     for node in bench.layers:
         others = tuple(other for other in bench.layers if other != node)
         session = open_session(bench.build(recipe, skip=others))
-        change_NK = predict(session, bench.calibration) - float_NK
+        change_NK = run_session(session, bench.calibration) - float_NK
         damage[node] = float(np.linalg.norm(change_NK) / np.linalg.norm(float_NK))
     return damage
 
 
-def _accuracy(path: Path, held_out: Batches) -> float:
+def _accuracy(path: Path, held_out: LabelledArrays) -> float:
     correct, total = count_correct(open_session(path), held_out)
     return correct / total
 
 
-def _deliver(
-    result: Path, source: Path, path: Path, recipe: Recipe, kept_float: Mapping[str, str]
+def _finish(
+    result: Path, source: Path, path: Path, recipe: QuantRecipe, kept_float: Mapping[str, str]
 ) -> None:
     """The finished file under its name, with the metadata of the float file."""
     proto = onnx.load(result)

@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions: quiet, and on the provider that was asked for or not at all.
+"""ONNX Runtime sessions: quiet, and on the provider that was asked for, else an error.
 
 Shapes: N images, K labels.
 """
@@ -27,8 +27,13 @@ PROVIDERS = {
 }
 NEED_CUDA = ("cuda", "tensorrt")
 PROBE_OPSET, PROBE_IR = 17, 8
-ERRORS_ONLY = 3
-FATAL_ONLY = 4
+"""Versions of the tiny graph that a provider is tried on; ONNX Runtime reads them from 1.12 on."""
+DEFAULT_BATCH = 64
+"""Images that a graph of any batch size takes at once; it bounds memory."""
+ERRORS_ONLY, FATAL_ONLY = 3, 4
+"""Severities of ONNX Runtime's log."""
+MAX_REASON = 200
+"""Characters of ONNX Runtime's own message that an error repeats."""
 Session = Any
 """An `onnxruntime.InferenceSession`; the package has no type stubs."""
 
@@ -45,22 +50,22 @@ def open_session(path: Path, provider: str = "cpu", threads: int | None = None) 
     """
     wanted = _available(provider)
     if not path.is_file():
-        raise InputError(f"{path}: no such file; expected an .onnx file")
+        raise InputError(f"{path} given; there is no such file; expected an .onnx file")
     session = _create(path, provider, wanted, _options(threads))
     used = session.get_providers()[0]
     if used != wanted:
         raise UsageError(
-            f"--provider {provider}: ONNX Runtime would use {used} instead; "
-            "check the driver and the provider's libraries, or give --provider cpu"
+            f"`provider={provider}` given; ONNX Runtime would use {used} instead; "
+            "check the driver and the provider's libraries, or give `provider=cpu`"
         )
     return session
 
 
-def require_provider(provider: str, flag: str = "--provider") -> None:
+def require_provider(provider: str, option: str = "provider") -> None:
     """Find out before any work whether a provider can be used, by opening a tiny graph on it.
 
     Args:
-        flag: what named the provider, for the message.
+        option: what named the provider, for the message.
 
     Raises:
         UsageError: it is unknown, not installed, or would not really be used.
@@ -79,17 +84,18 @@ def require_provider(provider: str, flag: str = "--provider") -> None:
         try:
             open_session(file, provider, threads=1)
         except UsageError as error:
-            raise UsageError(str(error).replace("--provider", flag)) from error
+            raise UsageError(str(error).replace("`provider=", f"`{option}=")) from error
 
 
 def _available(provider: str) -> str:
     if provider not in PROVIDERS:
-        raise UsageError(f"--provider {provider}: expected one of {', '.join(PROVIDERS)}")
+        raise UsageError(f"`provider={provider}` given; expected one of {', '.join(PROVIDERS)}")
     installed = onnxruntime.get_available_providers()
     if PROVIDERS[provider] not in installed:
         names = ", ".join(name for name, full in PROVIDERS.items() if full in installed)
         raise UsageError(
-            f"--provider {provider}: not part of the installed ONNX Runtime, which has {names}"
+            f"`provider={provider}` given; expected one of the installed ONNX Runtime ({names}); "
+            "install the package that has it, or give another"
         )
     return PROVIDERS[provider]
 
@@ -126,7 +132,7 @@ def require_use(path: Path, provider: str, feed: Mapping[str, NDArray[Any]]) -> 
     if not counts[PROVIDERS[provider]]:
         ran = ", ".join(f"{number} on {name}" for name, number in counts.items())
         raise UsageError(
-            f"--provider {provider}: not one node of {path.name} runs on it ({ran}); "
+            f"`provider={provider}` given; not one node of {path.name} runs on it ({ran}); "
             "give the provider that does"
         )
 
@@ -143,7 +149,7 @@ def _create(path: Path, provider: str, wanted: str, options: Any) -> Session:
 
 
 def _preload_cuda() -> None:
-    """Load CUDA from Python packages; what is missing is printed there and found out later.
+    """Load CUDA from Python packages. One that is missing shows when the session is opened.
 
     Also needed when torch has loaded its own copies: they lack libcurand.
     """
@@ -153,10 +159,16 @@ def _preload_cuda() -> None:
 
 
 def _explain(path: Path, provider: str, error: Exception) -> InputError | UsageError:
-    first_line = str(error).strip().splitlines()[0][:200]
+    first_line = str(error).strip().splitlines()[0][:MAX_REASON]
     if provider == "cpu":
-        return InputError(f"{path}: ONNX Runtime cannot open it: {first_line}")
-    return UsageError(f"--provider {provider}: cannot run {path.name}: {first_line}")
+        return InputError(
+            f"{path} given; ONNX Runtime cannot open it ({first_line}); give an ONNX file whose "
+            "operators this version has"
+        )
+    return UsageError(
+        f"`provider={provider}` given; it cannot run {path.name} ({first_line}); "
+        "check the driver and the provider's libraries, or give `provider=cpu`"
+    )
 
 
 def fixed_batch(session: Session) -> int | None:
@@ -165,7 +177,9 @@ def fixed_batch(session: Session) -> int | None:
     return size if isinstance(size, int) else None
 
 
-def predict(session: Session, images: NDArray[Any], batch_size: int = 64) -> NDArray[Any]:
+def run_session(
+    session: Session, images: NDArray[Any], batch_size: int = DEFAULT_BATCH
+) -> NDArray[Any]:
     """First output (N, K) of a graph with one input for images (N, ...), batch by batch.
 
     A graph of a fixed batch size gets exactly that: the last batch is filled up with its own
@@ -186,7 +200,7 @@ def count_correct(
     """Top-1 hits of a classifier and the number of images, over (images, labels) batches."""
     correct = total = 0
     for images, labels_N in batches:
-        correct += int((predict(session, images).argmax(axis=1) == labels_N).sum())
+        correct += int((run_session(session, images).argmax(axis=1) == labels_N).sum())
         total += len(labels_N)
     return correct, total
 

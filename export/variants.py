@@ -1,9 +1,9 @@
-"""The same network in the forms that its users run: a fixed batch, raw pixels in, half precision.
+"""Variants of the ONNX file: a fixed batch, raw pixels as input, half precision.
 
 Shapes: N images, C channels, H height, W width, K labels.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +11,12 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from .graph import OUTPUT_NAME, export_module
-from .parity import TOLERANCE, Parity, check_parity
+from .graph import EXAMPLE_BATCH, OUTPUT_NAME, GraphFormat, export_module
+from .parity import PARITY_TOLERANCE, Parity, check_parity
 
 HALF_TOLERANCE = 2e-2
-"""Half precision keeps 11 bits; errors of some 1e-3 a layer add up over a deep network."""
+"""Largest difference allowed in float16, as `PARITY_TOLERANCE` is for float32: half precision keeps
+11 bits, so errors of up to 5e-4 a layer add up over a deep network."""
 PROBABILITIES = "probabilities"
 
 
@@ -34,6 +35,14 @@ class Variant:
     batch_size: int | None = None
     embed_preprocess: bool = False
     half: bool = False
+
+
+@dataclass(frozen=True)
+class PixelScale:
+    """Mean and standard deviation, per channel, that pixels scaled to 0..1 are normalised with."""
+
+    mean: Sequence[float]
+    std: Sequence[float]
 
 
 class Preprocessed(nn.Module):
@@ -71,14 +80,13 @@ def export_variant(
     path: Path,
     variant: Variant,
     *,
-    mean: Sequence[float],
-    std: Sequence[float],
+    scale: PixelScale,
     metadata: Mapping[str, str],
 ) -> Parity:
     """Write one file of the wanted kind and check it against the network on `images`.
 
     Args:
-        images: (N, C, H, W) float32, normalised with `mean` and `std`: real held-out images.
+        images: (N, C, H, W) float32, normalised with `scale`: real held-out images.
 
     Raises:
         GateError: the file and the network differ; the file has been removed.
@@ -87,20 +95,18 @@ def export_variant(
     module, inputs = model, images.cpu()
     if variant.embed_preprocess:
         device = next(iter(model.parameters())).device
-        module = Preprocessed(model, mean, std).to(device)
-        inputs = to_pixels(inputs, mean, std)
-    example = torch.zeros(variant.batch_size or 2, *inputs.shape[1:], dtype=inputs.dtype)
+        module = Preprocessed(model, scale.mean, scale.std).to(device)
+        inputs = to_pixels(inputs, scale.mean, scale.std)
+    size = (variant.batch_size or EXAMPLE_BATCH, *inputs.shape[1:])
     export_module(
         module,
-        (example,),
+        torch.zeros(size, dtype=inputs.dtype),
         path,
+        _format(variant),
         metadata=dict(metadata) | _describe(variant),
-        opset=variant.opset,
-        dynamic=variant.batch_size is None,
-        output_name=PROBABILITIES if variant.embed_preprocess else OUTPUT_NAME,
-        finish=_finisher(variant),
+        finish=to_half if variant.half else None,
     )
-    tolerance = HALF_TOLERANCE if variant.half else TOLERANCE
+    tolerance = HALF_TOLERANCE if variant.half else PARITY_TOLERANCE
     return check_parity(path, module, inputs, tolerance=tolerance)
 
 
@@ -111,8 +117,9 @@ def _describe(variant: Variant) -> dict[str, str]:
     }
 
 
-def _finisher(variant: Variant) -> Callable[[onnx.ModelProto], onnx.ModelProto]:
-    return to_half if variant.half else lambda proto: proto
+def _format(variant: Variant) -> GraphFormat:
+    name = PROBABILITIES if variant.embed_preprocess else OUTPUT_NAME
+    return GraphFormat(variant.opset, variant.batch_size, name)
 
 
 def to_half(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -120,7 +127,7 @@ def to_half(proto: onnx.ModelProto) -> onnx.ModelProto:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     half: onnx.ModelProto = convert_float_to_float16(proto, keep_io_types=True)
-    # The converter appends the casts of the inputs; ONNX wants every node behind what it reads.
+    # The converter appends the casts of the inputs; ONNX wants a node after those it reads.
     inputs = {entry.name for entry in half.graph.input}
     nodes = sorted(half.graph.node, key=lambda node: not inputs.intersection(node.input))
     del half.graph.node[:]

@@ -13,19 +13,19 @@ from .budget import Budget
 from .errors import InputError, UsageError
 from .inputs.loaders import LoaderSplit
 from .inputs.origin import Origin
-from .inputs.pruned_file import load as load_recipe
-from .inputs.pruned_file import save as save_recipe
+from .inputs.pruned_file import load_pruned, save_pruned
 from .inputs.split import DataSet, hold_out
 from .job.known import Case, Planned
 from .job.stages import Outcome
 from .job.steps import plan_and_carry_out
+from .mechanism.network import TracedNetwork
 from .mechanism.spectrum import Spectrum, measure
 from .options import BenchOptions, Provider, RetrainOptions, SelectOptions, Settings
 from .progress import RunLog
 from .selection.allocate import Layout, allocate
-from .selection.criteria import WEIGHT_CRITERIA
-from .selection.criteria import rank as rank_units
+from .selection.criteria import WEIGHT_CRITERIA, rank_units
 from .selection.custom import name_of
+from .selection.evidence import Evidence
 from .structure.certificate import Certificate, certify
 from .structure.cost import CostModel
 from .structure.cut import Cut
@@ -71,7 +71,7 @@ def load(path: str | Path, model: nn.Module | None = None) -> nn.Module:
     Raises:
         InputError: the file cannot be used, or the network does not fit it.
     """
-    return load_recipe(Path(path), model)
+    return load_pruned(Path(path), model)
 
 
 def shrink(
@@ -102,7 +102,7 @@ def shrink(
             "others need some: use compress"
         )
     structure = trace(model, example_inputs)
-    ranking = rank_units(criterion, model, structure, seed=seed)
+    ranking = rank_units(criterion, Evidence(model, structure, seed=seed))
     cost = CostModel.of(model, structure)
     plan = allocate(ranking, structure, cost, budget, Layout("uniform"))
     cut = Cut(structure, plan)
@@ -136,9 +136,8 @@ def rank(
     if first is None:
         raise InputError("batches is empty; give at least one pair of inputs and labels")
     structure = trace(model, first[0][:8].to(place))
-    _, spectrum = measure(
-        model, structure, _chain(first, train), held_out, num_labels, device=place
-    )
+    network = TracedNetwork(model, structure, num_labels, place)
+    _, spectrum = measure(network, _chain(first, train), held_out)
     return spectrum
 
 
@@ -167,7 +166,7 @@ class Compressed:
         num_labels = self.planned.measured.spectrum.num_labels
         origin = Origin(arch=None, num_labels=num_labels, cut=self.planned.depth)
         notes = {"plan": self.planned.plan.digest}
-        save_recipe(Path(path), self.model, origin, self.cut.kept, notes)
+        save_pruned(Path(path), self.model, origin, self.cut.kept, notes)
 
 
 class JobOptions(TypedDict, total=False):

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise unwritable(path, error) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # gone already, or its folder was never there
+            partial.unlink()
 
 
 @contextmanager
@@ -101,10 +102,32 @@ def write_torch(path: Path, values: Any) -> Path:
 def write_safetensors(
     path: Path, tensors: Mapping[str, "Tensor"], metadata: Mapping[str, str]
 ) -> Path:
-    """Write tensors (contiguous, on the CPU) whole; gives back the path. Raises InputError."""
+    """Write tensors (contiguous, on the CPU) whole; gives back the path. Raises InputError.
+
+    Equal tensors and metadata give equal files.
+    """
     from safetensors.torch import save
 
-    return write_bytes(path, save(dict(tensors), dict(metadata)))
+    contents = memoryview(save(dict(tensors), dict(metadata)))
+    start = _LENGTH_BYTES + int.from_bytes(contents[:_LENGTH_BYTES], "little")
+    header = _in_order(json.loads(bytes(contents[_LENGTH_BYTES:start])))
+    with whole_file(path) as partial, partial.open("wb") as file:
+        file.write(len(header).to_bytes(_LENGTH_BYTES, "little"))
+        file.write(header)
+        file.write(contents[start:])
+    return path
+
+
+_LENGTH_BYTES = 8
+"""A safetensors file begins with the length of its header, which is a multiple of this."""
+
+
+def _in_order(header: dict[str, Any]) -> bytes:
+    """The header with its metadata in alphabetical order: the library writes any order."""
+    metadata = header.get("__metadata__", {})
+    ordered = {**header, "__metadata__": dict(sorted(metadata.items()))}
+    text = json.dumps(ordered, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    return text + b" " * (-len(text) % _LENGTH_BYTES)
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, "Tensor"], dict[str, str]]:

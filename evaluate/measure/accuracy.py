@@ -4,8 +4,6 @@ Shapes: N images of a batch, K labels.
 """
 
 from dataclasses import dataclass
-from math import sqrt
-from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,8 +16,10 @@ from ...prune.progress import Progress, silent
 if TYPE_CHECKING:
     from ...prune.inputs.data import Split
 
-CONFIDENCE = 0.95
-BATCH_SIZE = 250
+INTERVAL_CONFIDENCE = 0.95
+"""How often the interval holds the true accuracy: what figures are usually stated with."""
+EVALUATION_BATCH = 250
+"""Images at once; it bounds memory, and changes no count but by rounding."""
 
 
 @dataclass(frozen=True)
@@ -59,23 +59,21 @@ class Accuracy:
 
 
 def wilson_interval(
-    correct: int, total: int, confidence: float = CONFIDENCE
+    correct: int, total: int, confidence: float = INTERVAL_CONFIDENCE
 ) -> tuple[float, float]:
     """Score interval of a proportion p = correct / total, as fractions (low, high).
 
-    (p + z^2/2n +- z sqrt(p (1 - p) / n + z^2/4n^2)) / (1 + z^2/n), with n = total and z the
-    normal quantile of (1 + confidence) / 2. Source: Wilson, J. Am. Stat. Assoc. 22, 209 (1927).
-    Unlike the normal interval it stays inside 0..1 and is sound near both ends.
+    Its ends are the x with |p - x| = z sqrt(x (1 - x) / total), z the normal quantile of
+    (1 + confidence) / 2. Source: Wilson, J. Am. Stat. Assoc. 22, 209 (1927). Unlike the normal
+    interval it stays inside 0..1 and is sound near both ends.
+
+    >>> wilson_interval(0, 10)[0], wilson_interval(10, 10)[1]
+    (0.0, 1.0)
     """
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    p, n = correct / total, total
-    centre = p + z * z / (2 * n)
-    half = z * sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    scale = 1 + z * z / n
-    # At the ends the formula is exact, but its rounding may leave the unit interval by 1e-17.
-    low = 0.0 if correct == 0 else (centre - half) / scale
-    high = 1.0 if correct == total else (centre + half) / scale
-    return low, high
+    from scipy.stats import binomtest
+
+    ends = binomtest(correct, total).proportion_ci(confidence, method="wilson")
+    return float(ends.low), float(ends.high)
 
 
 def measure_accuracy(
@@ -102,12 +100,14 @@ def measure_accuracy(
     correct, total = 0, 0
     expected = split.num_images if limit is None else min(limit, split.num_images)
     with evaluating(model):
-        for images, labels_N in split.batches(BATCH_SIZE, device=device, limit=limit):
+        for images, labels_N in split.batches(EVALUATION_BATCH, device=device, limit=limit):
             correct += _count_correct(model(images), labels_N)
             total += len(labels_N)
             progress(total, expected)
     if not total:
-        raise InputError("accuracy of an empty part of the data; give it at least one image")
+        raise InputError(
+            "an empty part of the data given; expected at least one image to measure accuracy on"
+        )
     return Accuracy(correct, total)
 
 

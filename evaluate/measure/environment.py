@@ -1,9 +1,11 @@
-"""The machine and the versions behind a figure, as plain strings."""
+"""The machine and the versions that a figure was measured with, as plain strings."""
 
 import os
 import platform
 from importlib import metadata
 from pathlib import Path
+
+from ...prune.options import BenchOptions
 
 PACKAGES = ("prune-dl", "torch", "onnx", "onnxruntime", "onnxruntime-gpu", "numpy")
 GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
@@ -31,6 +33,11 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def num_threads(bench: BenchOptions) -> int:
+    """Threads that a measurement runs with: as asked for, else one for every core."""
+    return bench.threads or available_cores()
 
 
 def _versions() -> dict[str, str]:

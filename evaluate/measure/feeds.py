@@ -1,4 +1,4 @@
-"""Inputs for a graph that nobody described: made from the shapes and types that it declares."""
+"""Random inputs for any graph, made from the shapes and types that it declares."""
 
 from typing import Any
 
@@ -44,14 +44,15 @@ def _shape(entry: Any, batch_size: int, input_size: tuple[int, ...] | None) -> t
     first, *rest = entry.shape or [None]
     if isinstance(first, int) and first != batch_size:
         raise UsageError(
-            f"input {entry.name} has the fixed batch size {first}; give --latency-batch {first}"
+            f"`latency_batch={batch_size}` given; input {entry.name} takes {first} images, no more "
+            f"and no fewer; give `latency_batch={first}`"
         )
     if all(isinstance(axis, int) for axis in rest):
         return (batch_size, *rest)
     if input_size is None or len(input_size) != len(rest):
         raise UsageError(
-            f"input {entry.name} leaves sizes open {tuple(entry.shape)}; give --input-size, "
-            "such as --input-size 3 224 224"
+            f"input {entry.name} leaves sizes open {tuple(entry.shape)}; "
+            f"expected {len(rest)} sizes of one image; give `input_size`, such as 3 224 224"
         )
     return (batch_size, *input_size)
 
@@ -59,7 +60,9 @@ def _shape(entry: Any, batch_size: int, input_size: tuple[int, ...] | None) -> t
 def _fill(entry: Any, shape: tuple[int, ...], generator: np.random.Generator) -> NDArray[Any]:
     dtype = DTYPES.get(entry.type)
     if dtype is None:
-        raise InputError(f"input {entry.name} is {entry.type}; only tensors of numbers can be fed")
+        raise InputError(
+            f"input {entry.name} is {entry.type}; expected numbers; such a file cannot be timed"
+        )
     if np.issubdtype(dtype, np.floating):
         return generator.standard_normal(shape).astype(dtype)
     if dtype is np.uint8:

@@ -1,4 +1,4 @@
-"""How long ONNX files take, compared so that the machine's moods hit all of them alike.
+"""How long ONNX files take, measured in turns, so that a drift of the machine hits all alike.
 
 Protocol (after NVIDIA's trtexec and MLPerf): every file is warmed up for at least 200 ms; then the
 files take turns, A/B/A/B, each turn one run that is not counted (it refills the caches) and five
@@ -17,19 +17,24 @@ from pathlib import Path
 import numpy as np
 
 from ...prune.errors import UsageError
+from ...prune.options import BenchOptions
 from ...prune.progress import Progress, silent
-from .environment import available_cores, describe_environment
-from .latency_stats import Times, ratio_of_medians, summarise
+from .environment import describe_environment, num_threads
+from .latency_stats import Times, ratio_of_medians, summarise_times
 from .memory import peak_memory
 from .subjects import Subject, file_bytes, prepare
 
 WARM_UP_SECONDS = 0.2
-MIN_RUNS, MIN_SECONDS = 100, 3.0
-"""Least runs and least time of each file, unless the caller says otherwise."""
+"""As trtexec of NVIDIA warms up unless told otherwise."""
+MIN_RUNS = 100
+"""Least runs of each file, unless the caller gives another number: with fewer, the 99th percentile
+would be little more than the slowest run."""
 RUNS_PER_TURN = 5
+"""Few, so that turns of two files are close in time, yet the uncounted run is a small part."""
 NOISY_ABOVE = 0.10
 """Standard deviation over mean above which a measurement is called noisy."""
-Run = Callable[[], object]
+Inference = Callable[[], object]
+"""Runs a file once; its outputs are ready when it returns."""
 
 
 @dataclass(frozen=True)
@@ -93,12 +98,9 @@ class Comparison:
 
 def compare(
     files: Mapping[str, Path],
+    bench: BenchOptions,
     *,
-    provider: str = "cpu",
-    batch_size: int = 1,
-    threads: int | None = None,
     input_size: tuple[int, ...] | None = None,
-    seconds: float = MIN_SECONDS,
     min_runs: int = MIN_RUNS,
     progress: Progress = silent,
 ) -> Comparison:
@@ -106,10 +108,9 @@ def compare(
 
     Args:
         files: name -> ONNX file, also of other tools.
-        provider: one of `export.session.PROVIDERS`.
-        threads: None takes every core this process may use.
+        bench: provider, images per run, threads, and the least time for each file.
         input_size: of one image, needed only for graphs that leave it open.
-        seconds, min_runs: least time and least runs for each file.
+        min_runs: least runs of each file.
 
     Raises:
         UsageError: no file; a provider that would not really be used; a batch size the graph
@@ -117,16 +118,16 @@ def compare(
         InputError: a file that ONNX Runtime cannot open.
     """
     if not files:
-        raise UsageError("no file to time; name at least one .onnx file")
-    threads = threads or available_cores()
-    subjects = prepare(files, provider, threads, batch_size, input_size)
+        raise UsageError("no file given; expected at least one .onnx file to time")
+    subjects = prepare(files, bench, input_size)
     runs = {subject.name: subject.run for subject in subjects}
-    times = time_interleaved(runs, seconds=seconds, min_runs=min_runs, progress=progress)
-    base_TR = next(iter(times.values()))
-    memory = {s.path: peak_memory(s.path, provider, threads, s.feed) for s in subjects}
-    rows = tuple(
-        _row(s, times[s.name], base_TR, batch_size, threads, memory[s.path]) for s in subjects
+    times = time_interleaved(
+        runs, seconds=bench.bench_seconds, min_runs=min_runs, progress=progress
     )
+    base_TR = next(iter(times.values()))
+    threads = num_threads(bench)
+    memory = {s.path: peak_memory(s.path, bench.provider, threads, s.feed) for s in subjects}
+    rows = tuple(_row(s, times[s.name], base_TR, bench, memory[s.path]) for s in subjects)
     last = next(row for row in reversed(rows) if row.name in files)
     noisy = any(row.variation > NOISY_ABOVE for row in rows)
     ratio = (last.ratio, last.ratio_low, last.ratio_high)
@@ -134,7 +135,7 @@ def compare(
 
 
 def time_interleaved(
-    runs: Mapping[str, Run], *, seconds: float, min_runs: int, progress: Progress = silent
+    runs: Mapping[str, Inference], *, seconds: float, min_runs: int, progress: Progress = silent
 ) -> dict[str, Times]:
     """Milliseconds (T, R) of every call, taken in turns; the same T for all of them."""
     for run in runs.values():
@@ -153,14 +154,14 @@ def time_interleaved(
     return {name: np.array(times) for name, times in turns.items()}
 
 
-def _warm_up(run: Run) -> None:
+def _warm_up(run: Inference) -> None:
     end = time.perf_counter() + WARM_UP_SECONDS
     run()
     while time.perf_counter() < end:
         run()
 
 
-def _time_turn(run: Run) -> list[float]:
+def _time_turn(run: Inference) -> list[float]:
     run()
     marks = [time.perf_counter()]
     for _ in range(RUNS_PER_TURN):
@@ -173,19 +174,18 @@ def _row(
     subject: Subject,
     times_TR: Times,
     base_TR: Times,
-    batch_size: int,
-    threads: int,
+    bench: BenchOptions,
     peak_memory_bytes: int | None,
 ) -> LatencyRow:
-    summary = summarise(times_TR)
+    summary = summarise_times(times_TR)
     ratio = ratio_of_medians(base_TR, times_TR)
     return LatencyRow(
         name=subject.name,
         provider=subject.session.get_providers()[0],
-        batch_size=batch_size,
-        threads=threads,
+        batch_size=bench.latency_batch,
+        threads=num_threads(bench),
         **asdict(summary),
-        images_per_second=batch_size / summary.mean_ms * 1e3,
+        images_per_second=bench.latency_batch / summary.mean_ms * 1e3,
         ratio=ratio.value,
         ratio_low=ratio.low,
         ratio_high=ratio.high,

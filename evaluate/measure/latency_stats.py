@@ -1,4 +1,4 @@
-"""What a set of timings says: percentiles, spread, and how sure a ratio is. Pure functions.
+"""Statistics of timings: percentiles, spread, and a ratio with its interval. Pure functions.
 
 Shapes: T turns (one turn of every file follows the next), R runs within a turn.
 All times are float64 milliseconds.
@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 
 Times = NDArray[np.float64]
 NUM_RESAMPLES = 2000
+"""Resamples of the bootstrap: 1000 or more are advised for percentile intervals (Efron and
+Tibshirani, An Introduction to the Bootstrap, 1993)."""
+INTERVAL_PERCENTILES = (2.5, 97.5)
 NUM_CHUNKS = 20
 """Resamples are taken in parts, so that memory stays small with many runs."""
 
 
 @dataclass(frozen=True)
-class Summary:
+class TimeSummary:
     """Milliseconds of one run.
 
     Attributes:
@@ -44,15 +47,15 @@ class Ratio:
     high: float
 
 
-def summarise(times_TR: Times) -> Summary:
+def summarise_times(times_TR: Times) -> TimeSummary:
     """Percentiles and spread of all runs.
 
-    >>> summarise(np.array([[1.0, 3.0], [2.0, 2.0]])).p50_ms
+    >>> summarise_times(np.array([[1.0, 3.0], [2.0, 2.0]])).p50_ms
     2.0
     """
     p50, p90, p99 = (float(p) for p in np.percentile(times_TR, [50, 90, 99]))
     mean, std = float(times_TR.mean()), float(times_TR.std())
-    return Summary(p50, p90, p99, mean, std, std / mean, times_TR.size)
+    return TimeSummary(p50, p90, p99, mean, std, std / mean, times_TR.size)
 
 
 def ratio_of_medians(slow_TR: Times, fast_TR: Times, *, seed: int = 0) -> Ratio:
@@ -70,7 +73,7 @@ def ratio_of_medians(slow_TR: Times, fast_TR: Times, *, seed: int = 0) -> Ratio:
     picks = generator.integers(num_turns, size=(NUM_RESAMPLES, num_turns))
     chunks = np.array_split(picks, NUM_CHUNKS)
     ratios = np.concatenate([_medians(slow_TR, p) / _medians(fast_TR, p) for p in chunks])
-    low, high = np.percentile(ratios, [2.5, 97.5])
+    low, high = np.percentile(ratios, INTERVAL_PERCENTILES)
     return Ratio(float(np.median(slow_TR) / np.median(fast_TR)), float(low), float(high))
 
 

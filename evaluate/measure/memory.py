@@ -1,4 +1,4 @@
-"""Peak memory of a file: a fresh process opens it, runs it three times and tells its maximum.
+"""Peak memory of a file: a fresh process opens it, runs it three times and prints its maximum.
 
 The process imports ONNX Runtime and numpy and nothing else of size, so the figure is what a
 deployment needs: some 50 MB for Python and the runtime, and the rest for the network.
@@ -13,6 +13,7 @@ from ...prune.errors import InputError
 from .feeds import Feed
 
 NUM_RUNS = 3
+"""The memory pool of ONNX Runtime has its size after the first runs."""
 
 
 def peak_memory(path: Path, provider: str, threads: int, feed: Feed) -> int | None:
@@ -29,7 +30,10 @@ def peak_memory(path: Path, provider: str, threads: int, feed: Feed) -> int | No
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         cause = done.stderr.strip().splitlines()[-1:]
-        raise InputError(f"{path}: cannot be run in a process of its own: {' '.join(cause)}")
+        raise InputError(
+            f"{path} cannot be run in a process of its own ({' '.join(cause)}); "
+            "free some memory, or give a smaller `latency_batch`"
+        )
     answer = json.loads(done.stdout)
     return None if answer is None else int(answer)
 

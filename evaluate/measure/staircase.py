@@ -7,7 +7,6 @@ other width can be rounded up to an efficient one, which gives filters back for 
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,8 +17,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from ...prune.files import write_json
+from ...prune.options import BenchOptions
 from ...prune.progress import Progress, silent
-from .environment import available_cores, describe_environment
+from .environment import describe_environment, num_threads
 from .latency import time_interleaved
 from .subjects import prepare
 
@@ -29,9 +30,14 @@ MARGIN = 0.03
 neighbours of sixteen steps, the most that `widths` measures, by 6 % where latency follows width."""
 
 
+MIN_RUNS_PER_WIDTH = 50
+"""Least runs of each width: of so many, the median of a layer that takes 10 % more or less from run
+to run moves by 2 %, less than `MARGIN`."""
+
+
 @dataclass(frozen=True)
 class LayerShape:
-    """A convolution with a ReLU behind it, everything but its width (number of filters)."""
+    """A convolution with a ReLU after it, everything but its width (number of filters)."""
 
     in_channels: int
     height: int
@@ -66,25 +72,12 @@ class Staircase:
                 found.append(width)
         return tuple(reversed(found))
 
-    def snap(self, width: int) -> int:
-        """The smallest efficient width that is not below `width`: never fewer filters.
-
-        A width above all that were measured is returned as it is.
-
-        >>> Staircase((8, 12, 16, 24), (1.0, 2.1, 2.0, 3.0)).snap(9)
-        16
-        """
-        return next((step for step in self.efficient if step >= width), width)
-
 
 def measure_staircase(
     shape: LayerShape,
     widths: Sequence[int],
+    bench: BenchOptions,
     *,
-    provider: str = "cpu",
-    batch_size: int = 1,
-    threads: int | None = None,
-    seconds: float = 0.2,
     cache: Path | None = None,
     progress: Progress = silent,
 ) -> Staircase:
@@ -92,24 +85,29 @@ def measure_staircase(
 
     Args:
         widths: numbers of filters; sorted, each counted once.
-        seconds: least time for each width.
+        bench: provider, images per run, threads, and the least time for each width.
         cache: folder of earlier measurements; None is `cache_folder()`. The key holds the
             processor, the versions, the provider, the threads, the batch and the shape.
 
     Raises:
         UsageError: the provider would not really be used.
+        InputError: the cache cannot be written to.
     """
     widths = sorted(set(widths))
-    threads = threads or available_cores()
-    setting = {"provider": provider, "batch_size": batch_size, "threads": threads}
+    setting = {
+        "provider": bench.provider,
+        "batch_size": bench.latency_batch,
+        "threads": num_threads(bench),
+    }
     file = (cache or cache_folder()) / f"{_key(shape, widths, setting)}.json"
     if (known := _read(file)) is not None:
         return known
     with TemporaryDirectory(prefix="prune-dl-staircase-") as folder:
         files = {str(w): _write_layer(shape, w, Path(folder) / f"{w}.onnx") for w in widths}
-        subjects = prepare(files, provider, threads, batch_size, None)
-        runs = {s.name: s.run for s in subjects if s.name in files}
-        times = time_interleaved(runs, seconds=seconds, min_runs=50, progress=progress)
+        runs = {s.name: s.run for s in prepare(files, bench) if s.name in files}
+        times = time_interleaved(
+            runs, seconds=bench.bench_seconds, min_runs=MIN_RUNS_PER_WIDTH, progress=progress
+        )
     staircase = Staircase(
         tuple(widths), tuple(float(np.median(times[str(width)])) for width in widths)
     )
@@ -118,9 +116,13 @@ def measure_staircase(
 
 
 def cache_folder() -> Path:
-    """Where measurements of this machine are kept: under XDG_CACHE_HOME or ~/.cache."""
-    root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(root) / "prune-dl" / "staircase"
+    """Where measurements of this machine are kept: the system's place for caches of a user.
+
+    On Linux that is XDG_CACHE_HOME, or else ~/.cache.
+    """
+    from platformdirs import user_cache_path
+
+    return user_cache_path("prune-dl", appauthor=False) / "staircase"
 
 
 def _key(shape: LayerShape, widths: Sequence[int], setting: Mapping[str, Any]) -> str:
@@ -139,10 +141,7 @@ def _read(file: Path) -> Staircase | None:
 
 def _write(file: Path, staircase: Staircase, setting: Mapping[str, Any]) -> None:
     document = asdict(staircase) | dict(setting) | {"environment": describe_environment()}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(json.dumps(document, indent=1), encoding="utf-8")
-    partial.replace(file)
+    write_json(file, document)
 
 
 def _write_layer(shape: LayerShape, width: int, path: Path) -> Path:

@@ -11,6 +11,8 @@ import onnxruntime
 
 from ...export.session import NEED_CUDA, Session, open_session, require_use
 from ...prune.errors import InputError, UsageError
+from ...prune.options import BenchOptions
+from .environment import num_threads
 from .feeds import Feed, make_feed
 
 WITH_COPIES = " + copies"
@@ -38,42 +40,42 @@ class Subject:
 
 
 def prepare(
-    files: Mapping[str, Path],
-    provider: str,
-    threads: int,
-    batch_size: int,
-    input_size: tuple[int, ...] | None,
+    files: Mapping[str, Path], bench: BenchOptions, input_size: tuple[int, ...] | None = None
 ) -> list[Subject]:
     """Open every file and make its input; errors say which file they are about.
 
     On a GPU a file gives two subjects: input and output bound to the device, and a second one
     with the copies there and back.
+
+    Args:
+        files: name -> ONNX file.
+        input_size: of one image, needed only for graphs that leave it open.
+
+    Raises:
+        UsageError: a provider that would not really be used; a batch size or input size that a
+            graph does not take.
+        InputError: a file that ONNX Runtime cannot open.
     """
     subjects = []
     for name, path in files.items():
         try:
-            subjects += _subjects(name, path, provider, threads, batch_size, input_size)
+            subjects += _subjects(name, path, bench, input_size)
         except (InputError, UsageError) as error:
             raise type(error)(f"{name}: {error}") from error
     return subjects
 
 
 def _subjects(
-    name: str,
-    path: Path,
-    provider: str,
-    threads: int,
-    batch_size: int,
-    input_size: tuple[int, ...] | None,
+    name: str, path: Path, bench: BenchOptions, input_size: tuple[int, ...] | None
 ) -> list[Subject]:
     start = time.perf_counter()
-    session = open_session(path, provider, threads)
+    session = open_session(path, bench.provider, num_threads(bench))
     session_ms = (time.perf_counter() - start) * 1e3
-    feed = make_feed(session, batch_size, input_size)
+    feed = make_feed(session, bench.latency_batch, input_size)
     plain = Subject(name, path, session, session_ms, feed, lambda: session.run(None, feed))
-    if provider != "cpu":
-        require_use(path, provider, feed)
-    if provider not in NEED_CUDA:
+    if bench.provider != "cpu":
+        require_use(path, bench.provider, feed)
+    if bench.provider not in NEED_CUDA:
         return [plain]
     bound = replace(plain, run=bind(session, feed, "cuda"))
     return [bound, replace(plain, name=name + WITH_COPIES)]

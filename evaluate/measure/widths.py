@@ -1,19 +1,26 @@
 """Hardware widths of a network: those of every layer that save time against every larger one."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from ...prune.forward import Arguments, call, input_of, watching
+from ...prune.options import BenchOptions
 from ...prune.progress import Progress, silent
 from ...prune.structure.units import Structure
 from .staircase import LayerShape, Staircase, measure_staircase
 
 MAX_STEPS = 16
+"""Most widths that one layer is timed at: a step is then 6 % of the layer or more, twice the
+margin that `staircase` calls nothing."""
 STEP = 8
 """No processor in use works on float32 filters in blocks that 8 does not divide."""
+SECONDS_PER_WIDTH = 0.05
+"""Least time of one width, besides its warming up and its least number of runs: a network has tens
+of shapes with up to 16 widths each, and all of them are timed before anything is pruned."""
 
 
 def layer_shapes(model: nn.Module, structure: Structure, example: Tensor) -> dict[str, LayerShape]:
@@ -49,10 +56,8 @@ def efficient_widths(
     model: nn.Module,
     structure: Structure,
     example: Tensor,
+    bench: BenchOptions,
     *,
-    provider: str = "cpu",
-    batch_size: int = 1,
-    threads: int | None = None,
     cache: Path | None = None,
     progress: Progress = silent,
 ) -> dict[str, tuple[int, ...]]:
@@ -63,8 +68,7 @@ def efficient_widths(
 
     Args:
         example: images (N, C, H, W) on the device of the network.
-        provider: execution provider of ONNX Runtime: cpu, cuda, tensorrt, ...
-        batch_size, threads: as the network will be run; None takes every core.
+        bench: provider, images per run and threads, as the network will be run.
         cache: folder of earlier measurements; None is that of the user.
 
     Raises:
@@ -72,25 +76,15 @@ def efficient_widths(
     """
     shapes = layer_shapes(model, structure, example)
     full = {group.name: len(group.units) for group in structure.groups}
-    stairs = measure_widths(
-        shapes,
-        full,
-        provider=provider,
-        batch_size=batch_size,
-        threads=threads,
-        cache=cache,
-        progress=progress,
-    )
+    stairs = measure_widths(shapes, full, bench, cache=cache, progress=progress)
     return {name: stair.efficient for name, stair in stairs.items()}
 
 
 def measure_widths(
     shapes: Mapping[str, LayerShape],
     full: Mapping[str, int],
+    bench: BenchOptions,
     *,
-    provider: str = "cpu",
-    batch_size: int = 1,
-    threads: int | None = None,
     cache: Path | None = None,
     progress: Progress = silent,
 ) -> dict[str, Staircase]:
@@ -98,18 +92,12 @@ def measure_widths(
 
     Args:
         full: number of filters of each layer before pruning.
+        bench: as for `efficient_widths`; its seconds are those of a whole network, and not used.
     """
+    brief = replace(bench, bench_seconds=SECONDS_PER_WIDTH)
     stairs: dict[str, Staircase] = {}
     for done, (name, shape) in enumerate(shapes.items()):
-        stairs[name] = measure_staircase(
-            shape,
-            steps(full[name]),
-            provider=provider,
-            batch_size=batch_size,
-            threads=threads,
-            seconds=0.05,
-            cache=cache,
-        )
+        stairs[name] = measure_staircase(shape, steps(full[name]), brief, cache=cache)
         progress(done + 1, len(shapes))
     return stairs
 

@@ -23,8 +23,8 @@ def selection_along_depth(report: "Report") -> Figure | None:
 def depth_places(points: Iterable[tuple[str | None, str]]) -> list[str]:
     """A name for every place along the depth, from (layer, reader), no name twice.
 
-    A place is called by the layer in front of it, and, where that name is taken (a residual
-    stream is read many times) or missing, by the reader behind it.
+    A place is named by the layer before it, and, where that name is taken (a residual stream is
+    read many times) or missing, by the reader after it.
     """
     names: list[str] = []
     for layer, reader in points:

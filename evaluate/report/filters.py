@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...prune.files import write_text
+from ...prune.structure.units import FloatArray
 from .charts import depth_figure, depth_places
 from .html import render
 from .pictures import order_labels
@@ -23,7 +24,28 @@ from .pictures import order_labels
 if TYPE_CHECKING:
     from ...prune.mechanism.spectrum import GroupSpectrum, Spectrum
 
-FloatArray = NDArray[np.float64]
+
+@dataclass(frozen=True, eq=False)
+class FilterColumns:
+    """What is shown of the filters besides their fields.
+
+    Attributes:
+        norms: per group, one figure for each unit (see `mechanism.files.filter_norms`).
+        scores: the same, of the ranking in use; None for no such column.
+        kept: per group, positions that stay in the plan; None without a plan.
+    """
+
+    norms: Sequence[FloatArray]
+    scores: Sequence[FloatArray] | None = None
+    kept: Sequence[Sequence[int]] | None = None
+
+    def by_group(self) -> list[dict[str, FloatArray]]:
+        """Columns by name, for every group of the spectrum."""
+        columns: list[dict[str, FloatArray]] = [{"norm": norm_F} for norm_F in self.norms]
+        if self.scores is None:
+            return columns
+        pairs = zip(columns, self.scores, strict=True)
+        return [column | {"score": score_F} for column, score_F in pairs]
 
 
 @dataclass(frozen=True)
@@ -52,27 +74,23 @@ class FilterLayer:
 def write_filters_page(
     path: Path,
     spectrum: "Spectrum",
-    norms: Sequence[FloatArray],
+    columns: FilterColumns,
     *,
-    scores: Sequence[FloatArray] | None = None,
-    kept: Sequence[Sequence[int]] | None = None,
     labels: Sequence[str] = (),
     title: str,
     command: str,
 ) -> Path:
-    """Write the page; arguments as `mechanism.files.write_filters` takes them.
+    """Write the page.
 
     Args:
-        norms, scores: per group, one figure for each unit.
-        kept: per group, positions that stay in the plan.
         labels: names; without, labels are numbers.
         title: what was measured, for example the model's name.
         command: what was typed.
+
+    Raises:
+        InputError: the place cannot be written to.
     """
-    columns: list[dict[str, FloatArray]] = [{"norm": norm_F} for norm_F in norms]
-    for column, score_F in zip(columns, scores or (), strict=bool(scores)):
-        column["score"] = score_F
-    layers = filter_layers(spectrum, columns, kept)
+    layers = filter_layers(spectrum, columns.by_group(), columns.kept)
     names = tuple(labels) or tuple(str(i) for i in range(spectrum.num_labels))
     places = depth_places((point.writer, point.reader) for point in spectrum.depth)
     rates = [point.success_rate for point in spectrum.depth]

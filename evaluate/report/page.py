@@ -1,4 +1,4 @@
-"""The report as one self-contained page: what `report.html` shows, and in which words."""
+"""The report as one self-contained page, `report.html`."""
 
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .report import Change, Report
 
 STAGE_MEANING = {
-    "original": "the network as it came in",
+    "original": "the network as given",
     "removed": "filters removed, nothing else",
     "repaired": "repaired in closed form, no gradient step",
     "final": "what was exported",
@@ -30,7 +30,7 @@ def render_page(report: "Report") -> str:
         also_kept=also_kept(report),
         tiles=tiles(report),
         stages=stage_rows(report),
-        layers=layer_rows(report),
+        layers=layer_table(report),
         figures=figures(report),
         matrices=matrices(report),
         facts=facts(report),
@@ -91,7 +91,7 @@ def stage_rows(report: "Report") -> list[dict[str, str]]:
     return rows
 
 
-def layer_rows(report: "Report") -> list[dict[str, Any]]:
+def layer_table(report: "Report") -> list[dict[str, Any]]:
     """The table of layers, every cell as text; `share` is the part of the filters kept, in %."""
     return [
         {
@@ -113,7 +113,7 @@ def layer_rows(report: "Report") -> list[dict[str, Any]]:
 
 
 def also_kept(report: "Report") -> dict[str, str]:
-    """Reasons of layers that the table of layers does not show already."""
+    """Reasons for keeping layers whole that the table of layers does not show already."""
     shown = {line.name for line in report.layers if line.reason}
     return {name: why for name, why in report.kept_whole.items() if name not in shown}
 

@@ -1,6 +1,6 @@
 """Label matrices of single filters, cut down to what a person can read.
 
-The averaged output field of filter f, M_f[i, j], says how strongly inputs of label i drive output
+The averaged output field of filter f, M_f[i, j], is how strongly inputs of label i drive output
 unit j through f alone. A picture shows M_f divided by its maximum, its labels reordered so that
 every cluster is a block on the diagonal (as in Phys. Rev. E 111, 065307).
 
@@ -18,8 +18,29 @@ if TYPE_CHECKING:
     from ...prune.mechanism.spectrum import GroupSpectrum, Spectrum
     from ...prune.structure.plan import LayerPlan, Plan
 
-FloatArray = NDArray[np.floating]
 MAX_LABELS_SHOWN = 16
+"""So many label names can still be read beside a matrix of the page's width."""
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredFilter:
+    """One filter as it was measured.
+
+    Attributes:
+        layer, index: where it is; the index counts from 0 in the original network.
+        field_KK: its averaged output field.
+        clusters: labels that it selects together.
+        sharpness, snr: of the field.
+        kept: whether the plan keeps it.
+    """
+
+    layer: str
+    index: int
+    field_KK: NDArray[np.floating]
+    clusters: Sequence[Sequence[int]]
+    sharpness: float
+    snr: float
+    kept: bool
 
 
 @dataclass(frozen=True)
@@ -48,30 +69,29 @@ class FilterPicture:
     kept: bool
 
 
-def draw_filter(
-    layer: str,
-    index: int,
-    field_KK: FloatArray,
-    clusters: Sequence[Sequence[int]],
-    labels: Sequence[str],
-    *,
-    sharpness: float,
-    snr: float,
-    kept: bool,
-) -> FilterPicture:
+def draw_filter(measured: MeasuredFilter, labels: Sequence[str]) -> FilterPicture:
     """The readable part of one filter's field: its clusters first, then the strongest others."""
-    shown, sizes = order_labels(field_KK, clusters)
+    field_KK = measured.field_KK
+    shown, sizes = order_labels(field_KK, measured.clusters)
     top = float(field_KK.max())
     scaled_SS = field_KK[np.ix_(shown, shown)] / top if top > 0 else np.zeros((len(shown),) * 2)
     rows = tuple(tuple(round(float(value), 4) for value in row) for row in scaled_SS)
     names = tuple(labels[i] if i < len(labels) else str(i) for i in shown)
     return FilterPicture(
-        layer, index, names, len(field_KK), rows, sizes, float(sharpness), float(snr), bool(kept)
+        layer=measured.layer,
+        filter=measured.index,
+        labels=names,
+        num_labels=len(field_KK),
+        field=rows,
+        clusters=sizes,
+        sharpness=float(measured.sharpness),
+        snr=float(measured.snr),
+        kept=bool(measured.kept),
     )
 
 
 def order_labels(
-    field_KK: FloatArray, clusters: Sequence[Sequence[int]]
+    field_KK: NDArray[np.floating], clusters: Sequence[Sequence[int]]
 ) -> tuple[list[int], tuple[int, ...]]:
     """Labels to show (clusters first, larger ones before smaller), and the clusters' sizes.
 
@@ -114,13 +134,13 @@ def strongest_and_weakest(
 def _draw_from(
     group: "GroupSpectrum", layer: "LayerPlan", index: int, labels: Sequence[str]
 ) -> FilterPicture:
-    return draw_filter(
-        layer.name,
-        index,
-        group.field(index),
-        group.labels.of(index),
-        labels,
+    measured = MeasuredFilter(
+        layer=layer.name,
+        index=index,
+        field_KK=group.field(index),
+        clusters=group.labels.of(index),
         sharpness=float(group.sharpness_F[index]),
         snr=float(group.snr_F[index]),
         kept=index in layer.kept,
     )
+    return draw_filter(measured, labels)

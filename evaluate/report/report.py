@@ -2,7 +2,7 @@
 
     accuracy        {original, removed, repaired, final}: {top1, low, high, correct, total} on
                     the test part; top1 and its 95 % Wilson interval are fractions. `removed` is
-                    measured right after the filters went (on 2,000 of the test images at most),
+                    measured right after the removal (on 2,000 of the test images at most),
                     `repaired` after closed-form repair, `final` is the network that was exported.
                     null: that stage was not run.
     held_out        the same, on the held-out part of the training data (where decisions are made)
@@ -13,15 +13,15 @@
     images_per_second {original, final}
     latency_ratio   {value, low, high}: original over final, above 1 is faster; 95 % bootstrap
     benchmark       {provider, batch_size, threads, noisy}: how the latencies were measured;
-                    reference_ms: latency of the original that --latency-ms was searched with
+                    reference_ms: latency of the original that `latency_ms` was searched with
     parity          {max_abs_difference, max_relative_difference, top1_agreement, num_images}:
                     the exported file against the network it came from; held_out: accuracy of the
                     file itself, on held-out images
     certificate     {applies, ok, max_relative_error, tolerance, reason}: removed == masked
     layers          list of {name, num_filters, num_kept, macs, params, success_rate, snr,
                     cluster_size, clusters_per_filter, noise, reason}, in execution order;
-                    `reason` says why some or all of its filters had to stay, else empty
-    depth           list of {layer, success_rate, reader}: accuracy of the probe behind each layer
+                    `reason`: why some or all of its filters had to stay, else empty
+    depth           list of {layer, success_rate, reader}: accuracy of the probe after each layer
     pictures        list of label matrices (see `pictures`): strongest and weakest filters
     kept_whole      {layer: reason}
     criterion, allocation, contest  how filters were ranked, how the cut was spread over layers,
@@ -42,19 +42,20 @@ from math import isfinite
 from typing import Any, Generic, TypeVar
 
 from ..measure.accuracy import Accuracy
+from ..measure.latency_stats import Ratio
 from .pictures import FilterPicture
 
 SCHEMA_VERSION = 1
-T = TypeVar("T")
+_T = TypeVar("_T")
 Value = str | int | float | bool | None
 
 
 @dataclass(frozen=True)
-class Change(Generic[T]):
-    """One quantity of the network that came in and of the one that goes out."""
+class Change(Generic[_T]):
+    """One quantity of the original network and of the final one."""
 
-    original: T
-    final: T
+    original: _T
+    final: _T
 
 
 @dataclass(frozen=True)
@@ -76,15 +77,6 @@ class Latency:
     p99: float
     mean: float
     std: float
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """A ratio and its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -125,7 +117,7 @@ class LayerLine:
     """One layer of the network before and after, and what the mechanism found in it.
 
     Attributes:
-        success_rate: accuracy of the probe behind this layer, a fraction; None if not measured.
+        success_rate: accuracy of the probe after this layer, a fraction; None if not measured.
         snr: signal-to-noise ratio of its fields; cluster_size: mean labels of a cluster;
         clusters_per_filter, noise: means over its filters (see mechanism/spectrum).
         reason: why some or all of its filters had to stay; empty if all could go.
@@ -146,9 +138,9 @@ class LayerLine:
 
 @dataclass(frozen=True)
 class DepthLine:
-    """Accuracy of the linear probe behind one layer, a fraction of the held-out images.
+    """Accuracy of the linear probe after one layer, a fraction of the held-out images.
 
-    The probe sees the input of `reader`; in a residual network several readers see the stream
+    The probe takes the input of `reader`; in a residual network several readers read the stream
     that `layer` was the first to write.
     """
 
@@ -159,7 +151,7 @@ class DepthLine:
 
 @dataclass(frozen=True)
 class ModelLine:
-    """The network that came in: how it was named, its file's hash, and its `Origin`'s fields."""
+    """The original network: how it was named, its file's hash, and its `Origin`'s fields."""
 
     name: str
     num_labels: int

@@ -29,7 +29,7 @@ class TradeoffPoint:
         accuracy: top-1 of the file itself, on held-out images; latency_ms: median of one call,
             and its 90th percentile; size_bytes: of the file. None where not measured.
         file: path of the ONNX file, relative to the sweep's folder.
-        notes: how it came about: the INT8 recipe, layers left in float with their reason.
+        notes: how it was made: the INT8 recipe, layers left in float with their reason.
         error: why this point failed; empty if it did not.
     """
 
@@ -93,15 +93,15 @@ def pareto_front(costs_PC: NDArray[np.floating]) -> NDArray[np.bool_]:
     return np.asarray(~(no_worse_PP & better_PP).any(axis=0), dtype=np.bool_)
 
 
-COLUMNS = (
+TRADEOFF_COLUMNS = (
     *("name", "format", "on_front", "top1", "top1_low", "top1_high", "num_images"),
     *("latency_ms", "latency_p90_ms", "size_bytes", "macs", "params", "file", "notes"),
     "error",
 )
 
 
-def rows(tradeoff: Tradeoff) -> list[dict[str, Any]]:
-    """One flat row a point with the columns of `COLUMNS`; None where not measured."""
+def tradeoff_rows(tradeoff: Tradeoff) -> list[dict[str, Any]]:
+    """One flat row a point with the columns of `TRADEOFF_COLUMNS`; None where not measured."""
     return [
         _row(point, on_front)
         for point, on_front in zip(tradeoff.points, tradeoff.on_front, strict=True)
@@ -117,13 +117,16 @@ def _row(point: TradeoffPoint, on_front: bool) -> dict[str, Any]:
         "top1_high": accuracy.high if accuracy else None,
         "num_images": accuracy.total if accuracy else None,
     }
-    return {name: measured[name] if name in measured else getattr(point, name) for name in COLUMNS}
+    return {
+        name: measured[name] if name in measured else getattr(point, name)
+        for name in TRADEOFF_COLUMNS
+    }
 
 
 def to_csv(tradeoff: Tradeoff) -> str:
     """The rows as CSV with a header; an empty cell where nothing was measured."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, TRADEOFF_COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows(tradeoff))
+    writer.writerows(tradeoff_rows(tradeoff))
     return text.getvalue()

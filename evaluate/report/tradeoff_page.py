@@ -1,15 +1,14 @@
 """A sweep as files: `tradeoff.json`, `tradeoff.csv` and the page `tradeoff.html`."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...prune.files import write_text
+from ...prune.files import write_json, write_text
 from .html import Figure, render
-from .tradeoff import Tradeoff, TradeoffPoint, pareto_front, rows, to_csv
+from .tradeoff import Tradeoff, TradeoffPoint, pareto_front, to_csv, tradeoff_rows
 from .words import count, percent, provider_name, size
 
 FORMAT_LOOKS = {
@@ -21,7 +20,12 @@ OTHER_LOOKS = ("var(--original)", "cross")
 
 
 def write_tradeoff(tradeoff: Tradeoff, folder: Path) -> tuple[Path, Path, Path]:
-    """Write the sweep's JSON, CSV and page; no file is ever half written."""
+    """Write the sweep's JSON, CSV and page; no file is ever half written.
+
+    Raises:
+        ValueError: a number is NaN or infinite.
+        InputError: the folder cannot be written to.
+    """
     document = {
         "schema_version": 1,
         "command": tradeoff.command,
@@ -30,10 +34,10 @@ def write_tradeoff(tradeoff: Tradeoff, folder: Path) -> tuple[Path, Path, Path]:
         "batch_size": tradeoff.batch_size,
         "environment": dict(tradeoff.environment),
         "warnings": list(tradeoff.warnings),
-        "points": rows(tradeoff),
+        "points": tradeoff_rows(tradeoff),
     }
     return (
-        write_text(folder / "tradeoff.json", json.dumps(document, indent=1, allow_nan=False)),
+        write_json(folder / "tradeoff.json", document),
         write_text(folder / "tradeoff.csv", to_csv(tradeoff)),
         write_text(folder / "tradeoff.html", render_tradeoff(tradeoff)),
     )
@@ -44,15 +48,15 @@ def render_tradeoff(tradeoff: Tradeoff) -> str:
     return render(
         "tradeoff.html",
         tradeoff=tradeoff,
-        headline=headline(tradeoff),
+        headline=tradeoff_headline(tradeoff),
         provider=provider_name(tradeoff.provider),
         latency_figure=_scatter(tradeoff, "latency_ms", "latency, ms (p50; bar to p90)", 1.0),
         size_figure=_scatter(tradeoff, "size_bytes", "file size, MB", 1e6),
-        table=[_cells(row) for row in rows(tradeoff)],
+        table=[_cells(row) for row in tradeoff_rows(tradeoff)],
     )
 
 
-def headline(tradeoff: Tradeoff) -> str:
+def tradeoff_headline(tradeoff: Tradeoff) -> str:
     """How many points there are, how many are worth having, how many failed."""
     failed = sum(bool(point.error) for point in tradeoff.points)
     text = (

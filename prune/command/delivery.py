@@ -7,25 +7,23 @@ from torch import nn
 
 from ...evaluate.measure.accuracy import Accuracy, measure_accuracy
 from ...evaluate.measure.latency import compare
-from ...export.deliver import deliver
+from ...export.checked import export_checked
 from ...export.graph import export_onnx
 from ...export.metadata import accuracy_entry, add_metadata, describe
-from ...export.parity import check_parity
+from ...export.parity import PARITY_IMAGES, check_parity
 from ...export.variants import Variant
-from ..inputs import pruned_file
 from ..inputs.checkpoint import Checkpoint
+from ..inputs.pruned_file import compose, save_pruned
 from ..job.account import Delivered
 from ..job.known import Case, Planned
 from ..job.stages import Outcome
 from ..options import BenchOptions
 
-ORIGINAL_PARITY_IMAGES = 256
-"""Held-out images that the ONNX file of the original is checked on before it is timed."""
 REMOVED_IMAGES = 2000
 """Test images for the network that was neither repaired nor retrained."""
 
 
-def save_pruned(
+def save_result(
     folder: Path, checkpoint: Checkpoint, case: Case, planned: Planned, network: nn.Module
 ) -> None:
     """Write model.safetensors: weights, kept filters and origin, so that `load` rebuilds it."""
@@ -40,9 +38,9 @@ def save_pruned(
         cut=planned.depth or checkpoint.origin.cut,
     )
     kept = planned.cut.kept
-    kept = pruned_file.compose(checkpoint.kept, kept) if checkpoint.kept else kept
+    kept = compose(checkpoint.kept, kept) if checkpoint.kept else kept
     notes = {"plan": planned.plan.digest, "source": checkpoint.sha256 or ""}
-    pruned_file.save(folder / "model.safetensors", network, origin, kept, notes)
+    save_pruned(folder / "model.safetensors", network, origin, kept, notes)
 
 
 def deliver_networks(
@@ -58,10 +56,12 @@ def deliver_networks(
     original = folder / "original.onnx"
     with log.stage("export"):
         export_onnx(case.model, data.input_size, original, metadata={})
-        images, _ = next(iter(data.held_out.batches(ORIGINAL_PARITY_IMAGES, device=case.device)))
+        images, _ = next(iter(data.held_out.batches(PARITY_IMAGES, device=case.device)))
         check_parity(original, case.model, images)
         metadata = describe(data, plan=planned.plan.digest, source=source)
-        file = deliver(outcome.final, data, folder / "model.onnx", Variant(), metadata=metadata)
+        file = export_checked(
+            outcome.final, data, folder / "model.onnx", Variant(), metadata=metadata
+        )
     with log.stage("evaluate"):
         accuracy = measure_stages(case, outcome)
     for stage, value in accuracy.items():
@@ -70,14 +70,7 @@ def deliver_networks(
     counts = {"held_out": (file.correct, file.total), "test": (test.correct, test.total)}
     add_metadata(file.path, accuracy_entry(counts))
     with log.stage("benchmark") as progress:
-        comparison = compare(
-            {"original": original, "model": file.path},
-            provider=bench.provider,
-            batch_size=bench.latency_batch,
-            threads=bench.threads,
-            seconds=bench.bench_seconds,
-            progress=progress,
-        )
+        comparison = compare({"original": original, "model": file.path}, bench, progress=progress)
     original.unlink()
     return Delivered(accuracy, file, comparison)
 

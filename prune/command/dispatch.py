@@ -77,10 +77,10 @@ def _rank(options: Rank, command: str) -> None:
 
 
 def _sweep(options: Sweep, command: str) -> None:
-    from ...evaluate.report.tradeoff import rows
+    from ...evaluate.report.tradeoff import tradeoff_rows
     from .sweep.points import run_sweep
 
-    found = rows(run_sweep(options, command))
+    found = tradeoff_rows(run_sweep(options, command))
     if options.run.json:
         show_document({"points": found})
         return
@@ -105,11 +105,8 @@ def _bench(options: Bench, command: str) -> None:
     with show_bar("benchmark") as progress:
         comparison = compare(
             {str(path): path for path in options.files},
-            provider=options.bench.provider,
-            batch_size=options.bench.latency_batch,
-            threads=options.bench.threads,
+            options.bench,
             input_size=options.input_size,
-            seconds=options.bench.bench_seconds,
             progress=progress,
         )
     if options.json:

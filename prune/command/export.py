@@ -5,15 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from ...evaluate.measure.accuracy import Accuracy
-from ...export.deliver import Exported, deliver
+from ...export.checked import Exported, export_checked
 from ...export.hub import write_hub_folder
 from ...export.metadata import accuracy_entry, add_metadata, describe
+from ...export.quantise import Quantisation
 from ...export.session import count_correct, open_session
 from ...export.variants import Variant, to_pixels
 from ..errors import UsageError
 from ..folder import check_writable
-from ..inputs import pruned_file as recipe
 from ..inputs.checkpoint import Checkpoint
+from ..inputs.pruned_file import is_pruned_file, read_pruned_file
 from ..inputs.split import DataSet
 from ..options import RunOptions
 from ..progress import RunLog
@@ -37,14 +38,13 @@ def export_file(options: Export) -> dict[str, Any]:
         half=options.fp16,
     )
     with log.stage("export") as progress:
-        exported = deliver(
+        exported = export_checked(
             checkpoint.model.cpu(),
             data,
             out,
             variant,
             metadata=describe(data, **_history(options.network.model, checkpoint)),
-            int8=options.int8,
-            max_drop=options.max_drop / 100,
+            quantisation=Quantisation(options.max_drop / 100) if options.int8 else None,
             progress=progress,
         )
     result = _result(exported)
@@ -57,7 +57,7 @@ def export_file(options: Export) -> dict[str, Any]:
 def _history(model: str, checkpoint: Checkpoint) -> dict[str, str]:
     """Hashes of the plan and of the checkpoint that was pruned, as far as the file knows them."""
     path = Path(model_file(model))
-    notes = recipe.read(path).notes if path.is_file() and recipe.is_recipe(path) else {}
+    notes = read_pruned_file(path).notes if path.is_file() and is_pruned_file(path) else {}
     source = notes.get("source") or checkpoint.sha256 or ""
     return {"plan": notes.get("plan", ""), "source": source}
 

@@ -16,7 +16,7 @@ from ..job.known import Case
 from ..job.stages import Outcome
 from ..job.steps import plan_and_carry_out
 from ..progress import RunLog
-from .delivery import deliver_networks, save_pruned
+from .delivery import deliver_networks, save_result
 from .flags import in_flags
 from .opening import default_out, open_case
 from .options_file import to_tables
@@ -58,7 +58,7 @@ def _work(options: Job, checkpoint: Checkpoint, case: Case, folder: Path) -> Fin
     settings = options.settings
     planned, outcome = plan_and_carry_out(case, settings, folder / CHECKPOINT)
     write_text(folder / "plan.json", planned.plan.to_json())
-    save_pruned(folder, checkpoint, case, planned, outcome.final)
+    save_result(folder, checkpoint, case, planned, outcome.final)
     source = checkpoint.sha256 or ""
     delivered = deliver_networks(case, planned, outcome, settings.bench, folder, source)
     name = options.network.model

@@ -3,21 +3,21 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ...evaluate.report.filters import write_filters_page
+from ...evaluate.report.filters import FilterColumns, write_filters_page
 from ..files import write_json
 from ..folder import output_folder
+from ..inputs.split import Batches
 from ..job.budget import counted_plan
 from ..job.known import Case, Measured
-from ..job.plan import check_removable
+from ..job.plan import check_removable, rank_by
 from ..mechanism.files import filter_norms, save_spectrum, write_filters
-from ..mechanism.forward import Batches
+from ..mechanism.network import TracedNetwork
 from ..mechanism.paper import Sgd, frozen, measure_by_sgd
-from ..mechanism.softmax import EPOCHS as SOFTMAX_EPOCHS
-from ..mechanism.softmax import spectrum_by_softmax
+from ..mechanism.softmax import SOFTMAX_EPOCHS, spectrum_by_softmax
 from ..mechanism.spectrum import Spectrum, measure
 from ..mechanism.statistics import Statistics, collect
-from ..progress import RunLog
-from ..selection.criteria import Ranking, rank
+from ..progress import Progress, RunLog
+from ..selection.criteria import Ranking
 from ..structure.cost import CostModel
 from ..structure.tracing.trace import trace
 from ..structure.units import Structure
@@ -46,15 +46,7 @@ def run_rank(options: Rank, command: str) -> Spectrum:
         check_removable(structure)
         measured = Measured(structure, cost, *_measure(options, case, structure))
         with log.stage("rank"):
-            ranking = rank(
-                options.rank,
-                case.model,
-                structure,
-                statistics=measured.statistics,
-                spectrum=measured.spectrum,
-                batches=case.training(options.images // 4),
-                seed=case.seed,
-            )
+            ranking = rank_by(case, measured, options.rank, options.images)
             columns: dict[str, Any] = {
                 "scores": ranking.scores,
                 "kept": _kept(options, measured, ranking),
@@ -66,43 +58,36 @@ def run_rank(options: Rank, command: str) -> Spectrum:
         write_filters(folder / "filters.csv", spectrum, norms, **columns)
         title = f"{options.network.model}, probe: {spectrum.probe}"
         page = folder / "filters.html"
-        write_filters_page(page, spectrum, norms, **columns, title=title, command=command)
+        shown = FilterColumns(norms, columns["scores"], columns["kept"])
+        labels = case.data.labels
+        write_filters_page(page, spectrum, shown, labels=labels, title=title, command=command)
         write_json(folder / "run.json", {"command": command, "options": to_tables(options)})
     return spectrum
 
 
 def _measure(options: Rank, case: Case, structure: Structure) -> tuple[Statistics, Spectrum]:
     """Statistics of one pass, and the spectrum by the probe that was asked for."""
-    model, device, num_labels = case.model, case.device, case.num_labels
+    network = case.traced(structure)
     train, held_out = case.training(options.images), case.held_out(options.images)
     if options.probe == "ridge":
         with case.log.stage("measure") as progress:
-            return measure(
-                model, structure, train, held_out, num_labels, device=device, progress=progress
-            )
+            return measure(network, train, held_out, progress=progress)
     sampled = options.probe == "softmax"
     with case.log.stage("measure") as progress:
-        statistics = collect(
-            model,
-            structure.readers,
-            train,
-            num_labels,
-            device=device,
-            sampled=sampled,
-            progress=progress,
-        )
-    if sampled:
+        statistics = collect(network, train, sampled=sampled, progress=progress)
+    with case.log.stage("train the probes") as progress:
+        if not sampled:
+            return statistics, _published(options, case, network, progress)
         sgd = Sgd.of(SOFTMAX_EPOCHS if options.probe_epochs is None else options.probe_epochs)
-        with case.log.stage("train the probes") as progress:
-            return statistics, spectrum_by_softmax(
-                model, structure, statistics, held_out, device=device, sgd=sgd, progress=progress
-            )
-    return statistics, _published(options, case, structure)
+        return statistics, spectrum_by_softmax(
+            network, statistics, held_out, sgd=sgd, progress=progress
+        )
 
 
-def _published(options: Rank, case: Case, structure: Structure) -> Spectrum:
+def _published(options: Rank, case: Case, network: TracedNetwork, progress: Progress) -> Spectrum:
     """The spectrum by the published procedure."""
-    sgd = Sgd() if options.probe_epochs is None else Sgd.of(options.probe_epochs)
+    epochs = Sgd.epochs if options.probe_epochs is None else options.probe_epochs
+    sgd = Sgd.of(epochs, case.seed)
 
     def augmented(epoch: int) -> Batches:
         return case.data.train.batches(
@@ -113,18 +98,8 @@ def _published(options: Rank, case: Case, structure: Structure) -> Spectrum:
             limit=options.images,
         )
 
-    with case.log.stage("train the probes") as progress:
-        return measure_by_sgd(
-            case.model,
-            structure,
-            frozen(case.model, structure.readers, augmented, case.num_labels, device=case.device),
-            case.held_out(options.images),
-            case.num_labels,
-            device=case.device,
-            sgd=sgd,
-            seed=case.seed,
-            progress=progress,
-        )
+    source, held_out = frozen(network, augmented), case.held_out(options.images)
+    return measure_by_sgd(network, source, held_out, sgd=sgd, progress=progress)
 
 
 def _kept(options: Rank, measured: Measured, ranking: Ranking) -> Sequence[Sequence[int]] | None:

@@ -13,7 +13,8 @@ from ..inputs.zoo import build, with_channels
 from ..job.stages import recipe_changes
 from ..progress import RunLog
 from ..training.device import pick_device
-from ..training.train import Training, fit
+from ..training.recipe import Training
+from ..training.train import Journal, TrainingData, train_network
 from .trees import Train
 
 
@@ -32,21 +33,18 @@ def run_train(options: Train) -> dict[str, Any]:
     with log.stage("load"):
         data = _open(options)
         arch = with_channels(options.arch, data.input_size[0])
-        model = build(arch, len(data.labels))
+        model = build(arch, len(data.labels), seed=options.run.seed)
     training = replace(
         Training(epochs=options.train.epochs), **recipe_changes(options.train, options.run.seed)
     )
     rows: list[dict[str, Any]] = []
     with log.stage("train") as progress:
-        model = fit(
+        model = train_network(
             model,
-            data.train,
+            TrainingData(data.train, data.held_out),
             training,
             device=device,
-            held_out=data.held_out,
-            resume=resume,
-            progress=progress,
-            log=rows.append,
+            journal=Journal(progress, rows.append, resume),
         )
     accuracy = measure_accuracy(model, data.test, device=device)
     origin = Origin(

@@ -12,6 +12,10 @@ from torch.nn import functional
 
 from .split import Batch, choose_order, generator
 
+SHIFT_PART = 8
+"""Training images move by up to an eighth of their side: 4 pixels at 32 x 32, as is usual for CIFAR
+(He et al., arXiv 1512.03385, section 4.2)."""
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -118,7 +122,11 @@ def shift_and_flip(
 
 
 def measure_mean_std(pixels: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Per-channel mean and deviation, in 0..1, of (n, C, H, W) uint8; sums are float64."""
+    """Per-channel mean and deviation, in 0..1, of (n, C, H, W) uint8; sums are float64.
+
+    Rounded to four places, as such figures are published; the deviation is 1/255 or more, so that a
+    channel that never varies can be divided by it.
+    """
     num_channels = pixels.shape[1]
     histogram = torch.stack(
         [torch.bincount(pixels[:, c].flatten(), minlength=256) for c in range(num_channels)]

@@ -4,7 +4,7 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +29,20 @@ def import_callable(spec: str) -> Callable[..., Any]:
     if here not in sys.path:
         sys.path.append(here)
     try:
-        found = getattr(importlib.import_module(module_name), name, None)
+        found: object = getattr(importlib.import_module(module_name), name, None)
     except ImportError as error:
         raise InputError(
             f"{spec}: module {module_name} cannot be imported ({error}); "
             "install it, or run from the folder that holds it"
         ) from error
     if not callable(found):
-        raise InputError(f"{spec}: module {module_name} has no callable named {name}")
-    return found  # type: ignore[no-any-return]
+        raise InputError(
+            f"{spec}: module {module_name} has no callable named {name}; name a function of it"
+        )
+    return found
 
 
-def call_with(function: Callable[..., Any], offered: dict[str, Any], spec: str) -> Any:
+def call_with(function: Callable[..., Any], offered: Mapping[str, Any], spec: str) -> Any:
     """Call with those of the offered keyword arguments that the signature names.
 
     Raises:
@@ -56,7 +58,7 @@ def call_with(function: Callable[..., Any], offered: dict[str, Any], spec: str) 
     ]
     if missing:
         raise UsageError(
-            f"{spec}: parameter {missing[0]!r} has no default; "
-            f"a callable may take {', '.join(offered) or 'no arguments'}, and others with a default"
+            f"{spec}: parameter {missing[0]!r} has no default; expected a callable that takes "
+            f"{', '.join(offered) or 'no arguments'}, and others only with a default"
         )
     return function(**{name: value for name, value in offered.items() if name in parameters})

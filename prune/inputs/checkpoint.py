@@ -1,4 +1,4 @@
-"""`--model`: a trained network and where it comes from, out of whatever the user has."""
+"""A trained network and where it comes from, out of whatever the user has."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError, UsageError
+from ..files import write_torch
 from ..structure.units import AxisKey, IntArray
-from . import pretrained, zoo
+from . import pretrained, pruned_file, zoo
 from .callables import is_callable_name
 from .infer import IGNORED, Match, infer
 from .origin import Origin
-from .weights import check_file, read_weights, sha256_of, write_torch
+from .weights import check_file, no_such_file, read_weights, sha256_of
 
 RESULT = "model.safetensors"
 """The network in an output folder of this tool."""
@@ -47,7 +48,7 @@ def load_checkpoint(
     num_labels: int | None = None,
     trust_pickle: bool = False,
 ) -> Checkpoint:
-    """Open what `--model` names.
+    """Open a trained network.
 
     Args:
         spec: a file (.pt, .pth, .th, .safetensors), an output folder of this tool,
@@ -69,8 +70,8 @@ def load_checkpoint(
         checkpoint = _from_file(path, arch, trust_pickle)
         if num_labels not in (None, checkpoint.origin.num_labels):
             raise UsageError(
-                f"--num-labels {num_labels}: {spec} has {checkpoint.origin.num_labels} outputs; "
-                "leave the flag out"
+                f"`num_labels={num_labels}` given; {spec} has {checkpoint.origin.num_labels} "
+                "outputs; leave it out"
             )
         return checkpoint
     if spec.startswith(("torchvision:", "timm:")):
@@ -78,13 +79,12 @@ def load_checkpoint(
     if is_callable_name(spec):
         model = zoo.build(spec, num_labels or 10)
         return Checkpoint(model, Origin(spec, num_labels or count_outputs(model)))
-    if spec.partition(":")[0] in zoo.NAMES:
+    if spec.partition(":")[0] in zoo.ZOO_NAMES:
         raise UsageError(
-            f"--model {spec} is an architecture without weights; train it first with "
-            f"prune-dl train --arch {spec}"
+            f"`model={spec}` given, an architecture without weights; expected a trained network; "
+            f"make one with prune-dl train `arch={spec}`"
         )
-    check_file(path)
-    raise InputError(f"--model {spec} cannot be read")
+    raise no_such_file(path)
 
 
 def save_checkpoint(path: Path, model: nn.Module, origin: Origin) -> None:
@@ -109,19 +109,19 @@ def count_outputs(model: nn.Module) -> int:
         if isinstance(layer, nn.Linear | nn.Conv2d)
     ]
     if not widths:
-        raise InputError("the network has no linear layer and no convolution; nothing to prune")
+        raise InputError(
+            "the network has no linear layer and no convolution; expected an image classifier; "
+            "give another network"
+        )
     return widths[-1]
 
 
 def _from_file(path: Path, arch: str | None, trust_pickle: bool) -> Checkpoint:
-    from . import pruned_file as recipe
-
     check_file(path)
-    if path.suffix == ".safetensors" and recipe.is_recipe(path):
-        saved = recipe.read(path)
-        model = recipe.load(
-            path, None if arch is None else zoo.build(arch, saved.origin.num_labels)
-        )
+    if path.suffix == ".safetensors" and pruned_file.is_pruned_file(path):
+        saved = pruned_file.read_pruned_file(path)
+        whole = None if arch is None else zoo.build(arch, saved.origin.num_labels)
+        model = pruned_file.load_pruned(path, whole)
         return Checkpoint(model.eval(), saved.origin, sha256_of(path), saved.kept, True)
     contents = read_weights(path, trust_pickle=trust_pickle)
     if contents.origin is not None and arch is None:
@@ -142,14 +142,14 @@ def _from_file(path: Path, arch: str | None, trust_pickle: bool) -> Checkpoint:
 
 
 def _guess_origin(match: Match) -> Origin:
-    """What is known of a bare state dict: its input channels, not what normalised them."""
+    """What is known of a bare state dict: input channels, but not mean and std of its inputs."""
     channels = int(zoo.parse_arch(match.arch).options.get("in_channels", 3))
     half = (0.5,) * channels
     return Origin(match.arch, match.num_labels, None, (), (channels, 32, 32), half, half)
 
 
 def _from_library(spec: str, num_labels: int | None) -> Checkpoint:
-    found = pretrained.load(spec, num_labels)
+    found = pretrained.load_pretrained(spec, num_labels)
     return Checkpoint(found.model.eval(), found.origin, knows_inputs=True)
 
 
@@ -158,8 +158,8 @@ def _read_origin(values: dict[str, Any], path: Path) -> Origin:
         return Origin.from_dict(values)
     except TypeError as error:
         raise InputError(
-            f"{path} says where it comes from in words that this version does not know ({error}); "
-            "give --arch and --data"
+            f"{path} states its origin in a form that this version does not know ({error}); "
+            "give `arch` and `data`"
         ) from error
 
 
@@ -177,8 +177,13 @@ def _fill(arch: str, num_labels: int, state: Mapping[str, Tensor], source: str) 
     wrong = [n for n in values if n in wanted and values[n].shape != wanted[n].shape]
     if missing or surplus or wrong:
         first = (missing + surplus + wrong)[0]
-        raise InputError(f"{source} is not a whole {arch}: {first} is missing or does not fit")
+        raise InputError(
+            f"{source} is not a whole {arch}: {first} is missing or does not fit; give the whole "
+            "file, or its own `arch`"
+        )
     if not all(torch.isfinite(v).all() for v in values.values() if v.is_floating_point()):
-        raise InputError(f"{source} holds weights that are not finite numbers")
+        raise InputError(
+            f"{source} holds weights that are not finite numbers; give an earlier checkpoint"
+        )
     model.load_state_dict(values, strict=False)
     return model.eval()

@@ -1,4 +1,4 @@
-"""`--data`: open whatever the user names as training, held-out and test images.
+"""Open whatever the user names as training, held-out and test images.
 
 FOLDER                     ImageFolder layout, with or without train/ and test/ (or val/)
 cifar10 cifar100 fashion-mnist     downloaded by torchvision
@@ -12,8 +12,9 @@ from ..errors import UsageError
 from ..progress import Progress, silent
 from .callables import call_with, import_callable, is_callable_name
 from .datasets import unpack, wrap_datasets
-from .folders import open_folder
+from .folders import open_image_folder
 from .known import KNOWN, open_known
+from .preprocessing import Preprocessing
 from .split import DataSet, Split
 
 __all__ = ["DataSet", "Split", "open_data"]
@@ -27,7 +28,6 @@ def open_data(
     std: tuple[float, ...] | None = None,
     held_out: float = 0.1,
     seed: int = 0,
-    root: Path | None = None,
     progress: Progress = silent,
 ) -> DataSet:
     """Open a data set.
@@ -41,64 +41,21 @@ def open_data(
             measured on the training part of small images; else ImageNet's.
         held_out: share of the training part, of every label, that choices are made on.
         seed: of every split.
-        root: folder for downloads; default PRUNE_DL_DATA or the user's cache.
         progress: called with (images decoded, images in all).
 
     Raises:
-        UsageError: a flag that does not fit.
+        UsageError: an argument is out of range.
         InputError: the data cannot be used.
     """
-    channels: int | None = None
-    size: tuple[int, int] | None = None
-    if isinstance(input_size, tuple):
-        channels, size = input_size[0], input_size[1:]
-    elif input_size is not None:
-        size = (input_size, input_size)
-    _check(channels, size, mean, std, held_out)
+    wanted = Preprocessing.of(input_size, mean, std)
+    if not 0 <= held_out < 1:
+        raise UsageError(f"`held_out={held_out}` given; expected a share from 0 to below 1")
     if spec in KNOWN:
-        return open_known(
-            spec,
-            channels=channels,
-            size=size,
-            mean=mean,
-            std=std,
-            held_out=held_out,
-            seed=seed,
-            root=root,
-        )
+        return open_known(spec, wanted, held_out=held_out, seed=seed)
     if is_callable_name(spec) and not Path(spec).exists():
         returned = call_with(import_callable(spec), {"input_size": input_size, "seed": seed}, spec)
         if isinstance(returned, DataSet):
             return returned
         train, test = unpack(returned, spec)
-        return wrap_datasets(spec, train, test, mean=mean, std=std, held_out=held_out, seed=seed)
-    return open_folder(
-        Path(spec),
-        channels=channels or 3,
-        size=size,
-        mean=mean,
-        std=std,
-        held_out=held_out,
-        seed=seed,
-        progress=progress,
-    )
-
-
-def _check(
-    channels: int | None,
-    size: tuple[int, int] | None,
-    mean: tuple[float, ...] | None,
-    std: tuple[float, ...] | None,
-    held_out: float,
-) -> None:
-    if not 0 <= held_out < 1:
-        raise UsageError(f"--held-out {held_out}: expected a share from 0 to below 1")
-    if channels not in (None, 1, 3):
-        raise UsageError(f"--input-size with {channels} channels: expected 1 or 3")
-    if size is not None and min(size) < 1:
-        raise UsageError(f"--input-size {size[0]}: expected a number of pixels above 0")
-    for flag, values in (("--mean", mean), ("--std", std)):
-        if values is not None and len(values) not in ((channels,) if channels else (1, 3)):
-            raise UsageError(f"{flag} has {len(values)} values; give one for every channel")
-    if std is not None and min(std) <= 0:
-        raise UsageError(f"--std {min(std)}: expected values above 0")
+        return wrap_datasets(spec, train, test, wanted, held_out=held_out, seed=seed)
+    return open_image_folder(Path(spec), wanted, held_out=held_out, seed=seed, progress=progress)

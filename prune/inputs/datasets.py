@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from ..errors import InputError
+from .preprocessing import Preprocessing
 from .split import DataSet, hold_out
 from .streams import StreamSplit
 
@@ -24,16 +25,16 @@ def wrap_datasets(
     name: str,
     train: Any,
     test: Any,
+    wanted: Preprocessing,
     *,
-    mean: tuple[float, ...] | None = None,
-    std: tuple[float, ...] | None = None,
     held_out: float = 0.1,
     seed: int = 0,
 ) -> DataSet:
     """A `DataSet` of two map-style data sets (or DataLoaders, whose data sets are taken).
 
     Items are (image, label). A float tensor is taken as ready for the network; uint8 tensors,
-    arrays and Pillow images are scaled and normalised here (mean and std 0.5 if not given).
+    arrays and Pillow images are scaled and normalised here (mean and std 0.5 if not wanted
+    otherwise). Their size stays as it is.
     What the data sets do at random stays as it is; nothing is added.
 
     Raises:
@@ -42,11 +43,11 @@ def wrap_datasets(
     train, test = (part.dataset if isinstance(part, DataLoader) else part for part in (train, test))
     train_labels, test_labels = read_labels(train, name), read_labels(test, name)
     num_labels = int(torch.cat([train_labels, test_labels]).max()) + 1
-    first = to_pixels(train[0][0])
+    first = as_pixels(train[0][0])
     channels, height, width = first.shape
     is_ready = first.is_floating_point()
-    mean = (0.0,) * channels if is_ready else mean or (0.5,) * channels
-    std = (1.0,) * channels if is_ready else std or (0.5,) * channels
+    mean = (0.0,) * channels if is_ready else wanted.mean or (0.5,) * channels
+    std = (1.0,) * channels if is_ready else wanted.std or (0.5,) * channels
 
     def part(dataset: Any, labels_N: Tensor, positions: Tensor) -> StreamSplit:
         workers = {"num_workers": 0} if len(dataset) <= IN_PROCESS else {}
@@ -77,10 +78,10 @@ class ItemDecoder:
 
     def __call__(self, position: int, seed: int | None) -> Tensor:
         """One image (C, H, W), uint8 or float32."""
-        return to_pixels(self.dataset[position][0])
+        return as_pixels(self.dataset[position][0])
 
 
-def to_pixels(image: Any) -> Tensor:
+def as_pixels(image: Any) -> Tensor:
     """A tensor (C, H, W), an array (H, W, C) or a Pillow image as a tensor (C, H, W)."""
     if isinstance(image, Tensor):
         return image if image.ndim == 3 else image[None]
@@ -92,7 +93,7 @@ def read_labels(dataset: Any, name: str) -> Tensor:
     """(N,) int64: from `targets` or `tensors` where there are such, else from every item."""
     try:
         if len(dataset) == 0:
-            raise InputError(f"{name}: a data set is empty; it must hold (image, label) items")
+            raise InputError(f"{name}: a data set is empty; expected (image, label) items")
         if hasattr(dataset, "targets"):
             labels = torch.as_tensor(dataset.targets)
         elif hasattr(dataset, "tensors"):
@@ -101,11 +102,14 @@ def read_labels(dataset: Any, name: str) -> Tensor:
             labels = torch.tensor([int(dataset[i][1]) for i in range(len(dataset))])
     except (TypeError, IndexError, ValueError) as error:
         raise InputError(
-            f"{name}: a data set must have a length and (image, label) items with whole-number "
-            f"labels ({error})"
+            f"{name}: a data set is not as expected ({error}); it must have a length and "
+            "(image, label) items with whole-number labels"
         ) from error
     if labels.is_floating_point() or int(labels.min()) < 0:
-        raise InputError(f"{name}: labels must be whole numbers from 0 on")
+        raise InputError(
+            f"{name}: a data set has labels that are no whole numbers, or below 0; "
+            "expected 0 to K - 1"
+        )
     return labels.long()
 
 
@@ -120,6 +124,5 @@ def unpack(returned: Any, name: str) -> tuple[Any, Any]:
     if isinstance(returned, tuple | list) and len(returned) == 2:
         return returned[0], returned[1]
     raise InputError(
-        f"{name} returned {type(returned).__name__}; it must return (train, test) data sets "
-        "or a DataSet"
+        f"{name} returned {type(returned).__name__}; expected (train, test) data sets, or a DataSet"
     )

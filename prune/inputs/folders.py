@@ -16,9 +16,10 @@ from torchvision.datasets import ImageFolder
 
 from ..errors import InputError
 from ..progress import Progress, silent
-from .arrays import ArraySplit, Augmentation, Images, measure_mean_std
+from .arrays import SHIFT_PART, ArraySplit, Augmentation, Images, measure_mean_std
 from .decode import SMALL, FileDecoder, read_size
-from .origin import IMAGENET_MEAN, IMAGENET_STD
+from .origin import imagenet_mean_std
+from .preprocessing import Preprocessing
 from .split import DataSet, Split, hold_out
 from .streams import StreamSplit
 
@@ -26,6 +27,11 @@ TEST_NAMES = ("test", "val", "valid", "validation")
 LARGEST_IN_MEMORY = 2**30
 """Bytes that a data set may take decoded; a larger one is streamed."""
 TEST_SHARE = 0.2
+"""Of the images of a folder without parts, set aside as the test part."""
+USUAL_SIZE = (224, 224)
+"""Height and width that large images are brought to: the usual ones of ImageNet."""
+SIZES_READ = 32
+"""Images, spread over the set, whose sizes are compared; reading all headers takes long."""
 
 
 @dataclass(frozen=True)
@@ -37,33 +43,30 @@ class Listing:
     labels_N: Tensor
 
 
-def open_folder(
+def open_image_folder(
     root: Path,
+    wanted: Preprocessing,
     *,
-    channels: int,
-    size: tuple[int, int] | None,
-    mean: tuple[float, ...] | None,
-    std: tuple[float, ...] | None,
     held_out: float,
     seed: int,
     progress: Progress = silent,
 ) -> DataSet:
-    """Open a folder; arguments as in `open_data`.
+    """Open a folder; arguments and defaults as in `open_data`.
 
     Raises:
         InputError: no such folder, no images, an empty label folder, parts whose labels differ,
             or (small sets, which are decoded here) an image that does not decode.
     """
     files, train, held, test = _list_parts(root, held_out, seed)
-    height, width = size or _common_size(files.paths)
-    input_size = (channels, height, width)
+    height, width = wanted.size or _common_size(files.paths)
+    input_size = (wanted.channels or 3, height, width)
     decode = FileDecoder(files.paths, input_size)
     places = (train, held, test)
     if _num_bytes(files, input_size) <= LARGEST_IN_MEMORY:
         parts, (own_mean, own_std) = _in_memory(decode, files.labels_N, places, progress)
     else:
         parts, (own_mean, own_std) = _streamed(decode, files.labels_N, places)
-    mean, std = mean or own_mean, std or own_std
+    mean, std = wanted.mean or own_mean, wanted.std or own_std
     splits = [part(mean, std) for part in parts]
     return DataSet(str(root.resolve()), files.labels, input_size, mean, std, *splits)
 
@@ -77,18 +80,21 @@ def _in_memory(
     decode: FileDecoder, labels_N: Tensor, parts: tuple[Tensor, ...], progress: Progress
 ) -> Made:
     """Everything decoded now; mean and std are measured on the training part of small images."""
-    _, height, width = decode.input_size
+    channels, height, width = decode.input_size
     pixels = _decode_all(decode, progress)
-    is_small = max(height, width) <= SMALL
-    measured = measure_mean_std(pixels[parts[0]]) if is_small else _imagenet(decode)
-    images, augmentation = Images(pixels), Augmentation(shift=max(1, min(height, width) // 8))
+    if max(height, width) <= SMALL:
+        mean_std = measure_mean_std(pixels[parts[0]])
+    else:
+        mean_std = imagenet_mean_std(channels)
+    augmentation = Augmentation(shift=max(1, min(height, width) // SHIFT_PART))
+    images = Images(pixels)
 
     def make(positions: Tensor) -> MakeSplit:
         return lambda mean, std: ArraySplit(
             images, positions, labels_N[positions], mean, std, augmentation
         )
 
-    return [make(positions) for positions in parts], measured
+    return [make(positions) for positions in parts], mean_std
 
 
 def _streamed(decode: FileDecoder, labels_N: Tensor, parts: tuple[Tensor, ...]) -> Made:
@@ -97,13 +103,7 @@ def _streamed(decode: FileDecoder, labels_N: Tensor, parts: tuple[Tensor, ...]) 
     def make(positions: Tensor) -> MakeSplit:
         return lambda mean, std: StreamSplit(decode, positions, labels_N[positions], mean, std)
 
-    return [make(positions) for positions in parts], _imagenet(decode)
-
-
-def _imagenet(decode: FileDecoder) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    if decode.input_size[0] == 3:
-        return IMAGENET_MEAN, IMAGENET_STD
-    return (sum(IMAGENET_MEAN) / 3,), (sum(IMAGENET_STD) / 3,)
+    return [make(positions) for positions in parts], imagenet_mean_std(decode.input_size[0])
 
 
 def _decode_all(decode: FileDecoder, progress: Progress) -> Tensor:
@@ -132,18 +132,18 @@ def _num_bytes(files: Listing, input_size: tuple[int, int, int]) -> int:
 
 
 def _common_size(paths: tuple[str, ...]) -> tuple[int, int]:
-    """The size that 32 images spread over the set share if it is small, else 224 x 224."""
-    sizes = {read_size(path) for path in paths[:: max(1, len(paths) // 32)]}
+    """The size that all images read share if it is small, else the usual one."""
+    sizes = {read_size(path) for path in paths[:: max(1, len(paths) // SIZES_READ)]}
     if len(sizes) == 1 and max(min(sizes)) <= SMALL:
         return min(sizes)
-    return 224, 224
+    return USUAL_SIZE
 
 
 def _list_parts(root: Path, held_out: float, seed: int) -> Parts:
     """All files, and which of them are for training, held out, and for the test."""
     if not root.is_dir():
         raise InputError(
-            f"--data {root}: no such folder; "
+            f"`data={root}`: no such folder; "
             "expected one with train/ and test/ (or val/), each with one folder per label"
         )
     tests = [name for name in TEST_NAMES if (root / name).is_dir()]

@@ -16,6 +16,10 @@ from . import zoo
 
 Shapes = Mapping[str, tuple[int, ...]]
 
+NEAREST = 3
+"""Candidates that are named where none fits."""
+STRANGE = 0.9
+"""With a larger share of tensors that differ, even the nearest candidate is no relation."""
 MARK = 1009
 """Labels of the candidates: a prime that no layer of any of them is wide."""
 IGNORED = ("aux1.", "aux2.", "AuxLogits.")
@@ -60,21 +64,23 @@ def infer(state: Mapping[str, torch.Tensor], source: str, arch: str | None) -> M
     """
     shapes = shapes_of(state)
     if arch is not None:
-        match = compare(shapes, arch)
+        match = compare_shapes(shapes, arch)
         if match.differing:
-            raise InputError(f"{source} is not a {arch}: {_describe(match, shapes)}")
+            raise InputError(
+                f"{source} is not a {arch}: {_describe(match, shapes)}; give its own `arch`"
+            )
         return match
-    matches = [compare(shapes, name) for name in _candidates(shapes)]
+    matches = [compare_shapes(shapes, name) for name in _candidates(shapes)]
     fitting = [match for match in matches if not match.differing]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
         names = ", ".join(match.arch for match in fitting)
-        raise UsageError(f"{source} fits several architectures ({names}); choose with --arch")
+        raise UsageError(f"{source} fits several architectures ({names}); choose one with `arch`")
     raise InputError(_nothing_fits(source, shapes))
 
 
-def compare(shapes: Shapes, arch: str) -> Match:
+def compare_shapes(shapes: Shapes, arch: str) -> Match:
     """Names and shapes of a file against those of an architecture.
 
     The output layer may have any number of labels, and a zoo network's first layer any number
@@ -121,7 +127,7 @@ def _expected(arch: str) -> tuple[dict[str, tuple[int, ...]], str]:
 
 
 def _all_names() -> Iterator[str]:
-    yield from zoo.NAMES
+    yield from zoo.ZOO_NAMES
     for name in zoo.torchvision_names():
         yield f"torchvision:{name}"
 
@@ -167,21 +173,23 @@ def _nothing_fits(source: str, shapes: Shapes) -> str:
     if kind:
         return (
             f"{source} looks like {kind}; expected an image classifier: a zoo or torchvision "
-            "network, or name your own with --arch package.module:callable"
+            "network, or name your own with `arch=package.module:callable`"
         )
     names = _candidates(shapes)
-    matches = sorted((compare(shapes, name) for name in names), key=lambda m: len(m.differing))
-    near = matches[:3]
-    if len(near[0].differing) > 0.9 * len(_expected(near[0].arch)[0]):
+    matches = sorted(
+        (compare_shapes(shapes, name) for name in names), key=lambda m: len(m.differing)
+    )
+    near = matches[:NEAREST]
+    if len(near[0].differing) > STRANGE * len(_expected(near[0].arch)[0]):
         return (
             f"{source} fits no zoo or torchvision classifier; even against the nearest, "
             f"{near[0].arch}: {_describe(near[0], shapes)}; "
-            "name its architecture with --arch package.module:callable"
+            "name its architecture with `arch=package.module:callable`"
         )
     listed = ", ".join(f"{match.arch} ({len(match.differing)} tensors differ)" for match in near)
     return (
         f"{source} fits no known architecture; nearest: {listed}; against {near[0].arch}: "
-        f"{_describe(near[0], shapes)}; name it with --arch"
+        f"{_describe(near[0], shapes)}; name it with `arch`"
     )
 
 
@@ -208,13 +216,13 @@ def _write(shape: tuple[int, ...]) -> str:
 def guess_kind(shapes: Shapes) -> str | None:
     """What a state dict looks like when it is no classifier of images."""
     names = " ".join(shapes)
-    for telltales, kind in KINDS:
+    for telltales, kind in OTHER_KINDS:
         if any(word in names for word in telltales):
             return kind
     return None
 
 
-KINDS: Sequence[tuple[tuple[str, ...], str]] = (
+OTHER_KINDS: Sequence[tuple[tuple[str, ...], str]] = (
     (("roi_heads.", "rpn.", "bbox", "anchor", ".dfl."), "a detector"),
     (
         ("embed_tokens", "lm_head", "wte.weight", "word_embeddings", "self_attn.q_proj"),

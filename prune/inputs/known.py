@@ -12,9 +12,13 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .arrays import ArraySplit, Augmentation, Images, measure_mean_std
+from .arrays import SHIFT_PART, ArraySplit, Augmentation, Images, measure_mean_std
 from .decode import crop_centre
+from .preprocessing import Preprocessing
 from .split import DataSet, hold_out
+
+DIGITS_TEST_SHARE = 0.2
+"""Of scikit-learn's digits, which come without a test part: the same fifth whatever the seed."""
 
 
 @dataclass(frozen=True)
@@ -43,33 +47,23 @@ class Decoded:
     labels: tuple[str, ...]
 
 
-def open_known(
-    name: str,
-    *,
-    channels: int | None,
-    size: tuple[int, int] | None,
-    mean: tuple[float, ...] | None,
-    std: tuple[float, ...] | None,
-    held_out: float,
-    seed: int,
-    root: Path | None,
-) -> DataSet:
-    """Open a set of `KNOWN`; arguments as in `open_data`.
+def open_known(name: str, wanted: Preprocessing, *, held_out: float, seed: int) -> DataSet:
+    """Open a set of `KNOWN`; arguments and defaults as in `open_data`.
 
     Raises:
         InputError: it is not on this machine and cannot be downloaded.
     """
     known = KNOWN[name]
-    decoded = known.read(root or default_root())
-    pixels = _fit(decoded.pixels, channels, size)
+    decoded = known.read(default_root())
+    pixels = _fit(decoded.pixels, wanted.channels, wanted.size)
     num_train = len(pixels) - decoded.num_test
     kept, held = hold_out(decoded.labels_n[:num_train], held_out, seed)
     usual = known if pixels.shape[1] == decoded.pixels.shape[1] else None
     measured = measure_mean_std(pixels[kept])
-    mean = mean or (usual and usual.mean) or measured[0]
-    std = std or (usual and usual.std) or measured[1]
+    mean = wanted.mean or (usual and usual.mean) or measured[0]
+    std = wanted.std or (usual and usual.std) or measured[1]
     _, in_channels, height, width = pixels.shape
-    images, augmentation = Images(pixels), Augmentation(known.flip, max(1, height // 8))
+    images, augmentation = Images(pixels), Augmentation(known.flip, max(1, height // SHIFT_PART))
 
     def part(positions: Tensor) -> ArraySplit:
         return ArraySplit(images, positions, decoded.labels_n[positions], mean, std, augmentation)
@@ -81,8 +75,11 @@ def open_known(
 
 
 def default_root() -> Path:
-    """Where downloads go: PRUNE_DL_DATA, or the user's cache folder."""
-    return Path(os.environ.get("PRUNE_DL_DATA") or Path.home() / ".cache" / "prune-dl" / "data")
+    """Where downloads go: PRUNE_DL_DATA, or the cache folder of the system (on Linux ~/.cache)."""
+    from platformdirs import user_cache_path
+
+    chosen = os.environ.get("PRUNE_DL_DATA")
+    return Path(chosen) if chosen else user_cache_path("prune-dl", appauthor=False) / "data"
 
 
 def _fit(pixels: Tensor, channels: int | None, size: tuple[int, int] | None) -> Tensor:
@@ -108,7 +105,7 @@ def _read_digits(_root: Path) -> Decoded:
     enlarged = torch.nn.functional.interpolate(
         grey, scale_factor=2, mode="bilinear", align_corners=False
     )
-    train, test = hold_out(labels, 0.2, seed=0)
+    train, test = hold_out(labels, DIGITS_TEST_SHARE, seed=0)
     order = torch.cat([train, test])
     pixels = enlarged.round().to(torch.uint8)[order]
     return Decoded(pixels, labels[order], len(test), tuple(map(str, range(10))))

@@ -10,6 +10,17 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 """What pretrained networks expect, per channel, of pixels scaled to 0..1."""
 
 
+def imagenet_mean_std(channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation for colour images (3 channels); of grey ones, the mean over colours.
+
+    >>> imagenet_mean_std(3)[0]
+    (0.485, 0.456, 0.406)
+    """
+    if channels == 3:
+        return IMAGENET_MEAN, IMAGENET_STD
+    return (sum(IMAGENET_MEAN) / 3,), (sum(IMAGENET_STD) / 3,)
+
+
 @dataclass(frozen=True)
 class Origin:
     """Everything about a network that its weights do not say.
@@ -18,7 +29,7 @@ class Origin:
         arch: what `zoo.build` takes: a zoo name ("vgg16"), "torchvision:NAME", "timm:NAME" or
             "package.module:callable". None for a live network that came with no name.
         num_labels: width of the output layer.
-        data: the `--data` value it was trained or pruned with, None if unknown.
+        data: the `data` value it was trained or pruned with, None if unknown.
         labels: label names in the order of the outputs; empty if unknown.
         input_size: channels, height, width of one input.
         mean, std: per channel, of pixels scaled to 0..1.

@@ -8,7 +8,7 @@ from torch import nn
 
 from ..errors import InputError, UsageError
 from . import zoo
-from .origin import IMAGENET_MEAN, IMAGENET_STD, Origin
+from .origin import Origin, imagenet_mean_std
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Pretrained:
     origin: Origin
 
 
-def load(spec: str, num_labels: int | None) -> Pretrained:
+def load_pretrained(spec: str, num_labels: int | None) -> Pretrained:
     """The pretrained network of that name, or with ":weights=none" a random one.
 
     Args:
@@ -34,7 +34,9 @@ def load(spec: str, num_labels: int | None) -> Pretrained:
     options = dict(parsed.options)
     weights = str(options.pop("weights", "default")).lower()
     if weights not in ("none", "default"):
-        raise UsageError(f"--model {spec}: weights={weights} is not known; use weights=none")
+        raise UsageError(
+            f"`model={spec}` given; expected weights=none for random weights, or no such option"
+        )
     own_labels = _num_pretrained_labels(parsed)
     plain = str(zoo.ArchName(parsed.source, parsed.name, options))
     origin = origin_of(plain, num_labels or own_labels)
@@ -56,10 +58,7 @@ def origin_of(arch: str, num_labels: int) -> Origin:
         options.setdefault("transform_input", True)
     arch = str(zoo.ArchName(parsed.source, parsed.name, options))
     size = (int(options.get("in_channels", 3)), *size[1:])
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
-    if size[0] == 1:
-        mean, std = (sum(IMAGENET_MEAN) / 3,), (sum(IMAGENET_STD) / 3,)
+    mean, std = imagenet_mean_std(1 if size[0] == 1 else 3)
     return Origin(arch, num_labels, None, (), size, mean, std)
 
 
@@ -92,9 +91,9 @@ def _fetch(parsed: zoo.ArchName, spec: str) -> tuple[dict[str, torch.Tensor], tu
     except (OSError, RuntimeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:90]
         raise InputError(
-            f"--model {spec}: its weights are not on this machine and could not be downloaded "
+            f"`model={spec}`: its weights are not on this machine and could not be downloaded "
             f"({reason}); connect to the network, give a file, or take random weights with "
-            f"--model {spec}:weights=none"
+            f"`model={spec}:weights=none`"
         ) from error
 
 

@@ -20,30 +20,29 @@ pruned network was pruned again.
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..files import read_safetensors, read_safetensors_metadata, write_safetensors
 from ..structure.depth import cut_off
 from ..structure.surgery import keep_positions
 from ..structure.units import AxisKey, IntArray
 from . import zoo
 from .origin import Origin
 
-FORMAT, VERSION, KEPT = "prune-dl", "1", "kept"
+NETWORK_FORMAT, NETWORK_VERSION = "prune-dl", "1"
+_KEPT = "kept"
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What a file says about its network, without the weights.
+class PrunedFile:
+    """All that a file holds of its network but the weights.
 
     Attributes:
         origin: architecture, labels and inputs.
@@ -56,7 +55,7 @@ class Recipe:
     notes: Mapping[str, str]
 
 
-def save(
+def save_pruned(
     path: Path,
     model: nn.Module,
     origin: Origin,
@@ -65,30 +64,23 @@ def save(
 ) -> None:
     """Write a smaller network; a file that is there is replaced only by a whole one.
 
+    Args:
+        kept: positions of the architecture's tensor axes that are left; `PrunedFile.kept`.
+        notes: free text by key.
+
     Raises:
         InputError: the place cannot be written to.
     """
     tensors = _unique_state(model)
     for (name, axis), positions in kept.items():
-        tensors[f"{KEPT}:{axis}:{name}"] = torch.from_numpy(positions)
+        tensors[f"{_KEPT}:{axis}:{name}"] = torch.from_numpy(positions)
     metadata = {
-        "format": FORMAT,
-        "version": VERSION,
+        "format": NETWORK_FORMAT,
+        "version": NETWORK_VERSION,
         "origin": json.dumps(origin.to_dict()),
         "notes": json.dumps(dict(notes)),
     }
-    _write(path, to_bytes(tensors, metadata))
-
-
-def _write(path: Path, content: bytes) -> None:
-    """All of it or nothing."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise InputError(f"{path} cannot be written ({error.strerror}); choose another") from error
+    write_safetensors(path, tensors, metadata)
 
 
 def compose(
@@ -99,16 +91,12 @@ def compose(
     return {**first, **second, **both}
 
 
-def is_recipe(path: Path) -> bool:
+def is_pruned_file(path: Path) -> bool:
     """Whether a file is a safetensors file of this format, of any version."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return (file.metadata() or {}).get("format") == FORMAT
-    except (SafetensorError, OSError):
-        return False
+    return read_safetensors_metadata(path).get("format") == NETWORK_FORMAT
 
 
-def read(path: Path) -> Recipe:
+def read_pruned_file(path: Path) -> PrunedFile:
     """Everything but the weights.
 
     Raises:
@@ -117,41 +105,36 @@ def read(path: Path) -> Recipe:
     return _open(path)[0]
 
 
-def load(path: Path, model: nn.Module | None = None) -> nn.Module:
+def load_pruned(path: Path, model: nn.Module | None = None) -> nn.Module:
     """Rebuild the smaller network, in evaluation mode, on the CPU.
 
     Args:
-        path: a file that `save` wrote.
+        path: a file that `save_pruned` wrote.
         model: the whole architecture, for a file without an architecture's name. It is cut and
             filled in place.
 
     Raises:
         InputError: the file cannot be used, or the architecture does not fit it.
     """
-    recipe, state = _open(path)
+    saved, state = _open(path)
     if model is None:
-        if recipe.origin.arch is None:
-            raise InputError(f"{path} names no architecture; give the whole network as `model`")
-        model = zoo.build(recipe.origin.arch, recipe.origin.num_labels)
-    if recipe.origin.cut is not None:
-        cut_off(model, recipe.origin.cut)
-    keep_positions(model, recipe.kept)
+        if saved.origin.arch is None:
+            raise InputError(f"{path} names no architecture; give its `arch`, or the whole network")
+        model = zoo.build(saved.origin.arch, saved.origin.num_labels)
+    if saved.origin.cut is not None:
+        cut_off(model, saved.origin.cut)
+    keep_positions(model, saved.kept)
     _fill(model, state, path)
     return model.eval()
 
 
-def _open(path: Path) -> tuple[Recipe, dict[str, Tensor]]:
+def _open(path: Path) -> tuple[PrunedFile, dict[str, Tensor]]:
     """Parse and check a file."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata: dict[str, str] = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is not a readable safetensors file ({error})") from error
+    tensors, metadata = read_safetensors(path)
     _check(path, metadata)
     kept, state = {}, {}
     for name, tensor in tensors.items():
-        if name.startswith(f"{KEPT}:"):
+        if name.startswith(f"{_KEPT}:"):
             _, axis, of = name.split(":", 2)
             kept[of, int(axis)] = tensor.numpy()
         else:
@@ -161,21 +144,21 @@ def _open(path: Path) -> tuple[Recipe, dict[str, Tensor]]:
         notes = dict(json.loads(metadata["notes"]))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"{path} does not say where it comes from ({error}); save it again"
+            f"{path} does not state its origin as expected ({error}); save the network again"
         ) from error
-    return Recipe(origin, kept, notes), state
+    return PrunedFile(origin, kept, notes), state
 
 
 def _check(path: Path, metadata: Mapping[str, str]) -> None:
-    if metadata.get("format") != FORMAT:
+    if metadata.get("format") != NETWORK_FORMAT:
         raise InputError(
-            f"{path} holds weights but no recipe of a smaller network; "
-            "give a model.safetensors that this tool wrote"
+            f"{path} holds weights, but not which filters of which architecture they are; "
+            "give a model.safetensors that prune-dl wrote"
         )
-    if metadata.get("version") != VERSION:
+    if metadata.get("version") != NETWORK_VERSION:
         raise InputError(
-            f"{path} is of format version {metadata.get('version')}, this release reads {VERSION}; "
-            "update prune-dl"
+            f"{path} is of format version {metadata.get('version')}; this release reads "
+            f"{NETWORK_VERSION}; update prune-dl"
         )
 
 
@@ -199,7 +182,7 @@ def _fill(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     if differing:
         raise InputError(
             f"{path} and the architecture do not fit at {differing[0]}; "
-            "give the architecture that the file was made from"
+            "give the architecture that the file was made from (`arch`)"
         )
     for name, tensor in own.items():
         # A copy: memory of a file is not aligned, and kernels then round differently.

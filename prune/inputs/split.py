@@ -3,7 +3,7 @@
 Shapes: N images, C channels, H, W height and width, B one batch, M images taken.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 Batch = tuple[Tensor, Tensor]
 """Images (B, C, H, W), float32 and normalised, and labels (B,), int64; both on the device."""
+Batches = Iterable[Batch]
 
 
 class Split(Protocol):
@@ -51,7 +52,7 @@ class DataSet:
     """Images for training, for every choice, and for the one final measurement.
 
     Attributes:
-        name: the `--data` value that opens it again.
+        name: the `data` value that opens it again.
         labels: names, in the order of the network's outputs.
         input_size: channels, height, width.
         mean, std: per channel, of pixels scaled to 0..1; what batches are normalised with.

@@ -18,6 +18,8 @@ from .split import Batch, choose_order
 
 Decode = Callable[[int, int | None], Tensor]
 """(position, seed of the augmentation or None) -> one image (C, H, W), uint8 or float32."""
+_SEED_STEP = 1_000_003
+"""A prime; the seeds of the images of one pass lie between those of two passes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +92,7 @@ class _Decoded(Dataset[Any]):
         return len(self.positions)
 
     def __getitem__(self, place: int) -> Tensor | InputError:
-        seed = None if self.seed is None else self.seed * 1_000_003 + place
+        seed = None if self.seed is None else self.seed * _SEED_STEP + place
         try:
             return self.decode(int(self.positions[place]), seed)
         except InputError as error:

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from ..errors import UsageError
 
-LAYERS: dict[str, tuple[int | str, ...]] = {
+VGG_LAYERS: dict[str, tuple[int | str, ...]] = {
     "vgg6": (64, "M", 128, "M", 256, "M", 512, "M", 512, "M"),
     "vgg11": (64, "M", 128, "M", 256, 256, "M", 512, 512, "M", 512, 512, "M"),
     "vgg16": (
@@ -47,12 +47,12 @@ def build_vgg(
     """One network of the family, random weights.
 
     Args:
-        name: a key of `LAYERS`, or "avgg16".
+        name: a key of `VGG_LAYERS`, or "avgg16".
         num_labels: width of the output layer.
         in_channels: 3 for colour images, 1 for grey ones.
         width: factor on the number of filters of every layer.
         early_pools: (avgg16 only) how many of VGG-16's five 2 x 2 max-pools stay where they are.
-            The others, n of them, move behind the last convolution, as a 2 x 2 average pool
+            The others, n of them, move after the last convolution, as a 2 x 2 average pool
             followed by a max-pool of 2^(n-1) x 2^(n-1). 0 moves all of them, and costs 28 times
             VGG-16's multiply-adds at 32 x 32; 2, the default, costs 3.3 times.
 
@@ -64,7 +64,7 @@ def build_vgg(
             f"{name}: width {width} and early_pools {early_pools} were given; "
             "use a width above 0 and 0 to 5 early pools"
         )
-    layers = _move_pools(early_pools) if name == "avgg16" else LAYERS[name]
+    layers = _move_pools(early_pools) if name == "avgg16" else VGG_LAYERS[name]
     modules: list[nn.Module] = []
     channels = in_channels
     for layer in layers:
@@ -89,7 +89,7 @@ def _move_pools(early_pools: int) -> tuple[int | str, ...]:
     """VGG-16 with its later pools next to the output."""
     layers: list[int | str] = []
     pools = 0
-    for layer in LAYERS["vgg16"]:
+    for layer in VGG_LAYERS["vgg16"]:
         pools += layer == "M"
         if layer != "M" or pools <= early_pools:
             layers.append(layer)

@@ -1,9 +1,9 @@
-"""Weights in files: which form a file has, and the state dict inside it. Nothing is executed
-unless the user trusts the file.
+"""Weights in files: which form a file has, and the state dict inside it.
+
+No code of a file is run unless the user trusts it.
 """
 
 import hashlib
-import os
 import pickle
 import warnings
 import zipfile
@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..files import read_safetensors
 
 NESTS = ("state_dict", "model", "model_state_dict", "net", "model_ema", "ema")
 """Where public checkpoints keep the state dict."""
@@ -48,7 +47,7 @@ def read_weights(path: Path, *, trust_pickle: bool = False) -> Contents:
     """
     check_file(path)
     if path.suffix == ".safetensors":
-        return Contents(strip_prefixes(_read_safetensors(path)))
+        return Contents(strip_prefixes(read_safetensors(path)[0]))
     loaded = _load(path, trust_pickle)
     if isinstance(loaded, nn.Module):
         return Contents(dict(loaded.state_dict()), loaded.eval())
@@ -67,19 +66,28 @@ def read_weights(path: Path, *, trust_pickle: bool = False) -> Contents:
 def check_file(path: Path) -> None:
     """Raise InputError unless the path is a file that can be read."""
     if path.is_dir():
-        raise InputError(f"--model {path} is a folder; expected a file such as model.safetensors")
-    if not path.exists():
         raise InputError(
-            f"--model {path}: no such file; expected .pt, .pth, .th or .safetensors, "
-            "torchvision:NAME, timm:NAME or package.module:callable"
+            f"`model={path}` is a folder; expected a file such as model.safetensors; name the file"
         )
+    if not path.exists():
+        raise no_such_file(path)
     try:
         with path.open("rb") as file:
             is_empty = not file.read(1)
     except OSError as error:
-        raise InputError(f"--model {path} cannot be read ({error.strerror})") from error
+        raise InputError(
+            f"`model={path}` cannot be read ({error.strerror}); allow it, or give a copy"
+        ) from error
     if is_empty:
-        raise InputError(f"--model {path} is empty; copy or download it again")
+        raise InputError(f"`model={path}` is empty; copy or download it again")
+
+
+def no_such_file(path: Path) -> InputError:
+    """The error of a model that is neither a file nor a name."""
+    return InputError(
+        f"`model={path}`: no such file; expected .pt, .pth, .th or .safetensors, "
+        "torchvision:NAME, timm:NAME or package.module:callable"
+    )
 
 
 def sha256_of(path: Path) -> str:
@@ -97,7 +105,7 @@ def find_state(loaded: Any) -> dict[str, Tensor] | None:
         if isinstance(inner, Mapping) and (found := find_state(inner)):
             return found
     tensors = {str(k): v.detach() for k, v in loaded.items() if isinstance(v, Tensor)}
-    return tensors if len(tensors) * 2 > len(loaded) else None
+    return tensors if 2 * len(tensors) > len(loaded) else None  # most entries are weights
 
 
 def strip_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -109,45 +117,17 @@ def strip_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return dict(state)
 
 
-def write_torch(path: Path, values: Any) -> None:
-    """torch.save beside the target, then rename: a crash leaves the old file or the new one.
-
-    Raises:
-        InputError: the place cannot be written to.
-    """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(values, partial)
-        os.replace(partial, path)
-    except (OSError, RuntimeError) as error:
-        partial.unlink(missing_ok=True)
-        raise InputError(
-            f"{path} cannot be written ({_first_line(error)}); choose another place"
-        ) from error
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InputError(
-            f"{path} is not a whole safetensors file ({_first_line(error)}); "
-            "copy or download it again"
-        ) from error
-
-
 def _load(path: Path, trust_pickle: bool) -> Any:
     try:
         with warnings.catch_warnings():
-            # torch warns of a pickle that it did not write, and then says the same in its error.
+            # torch warns of a pickle that it did not write, and repeats that in its error.
             warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
             return torch.load(path, map_location="cpu", weights_only=not trust_pickle)
     except pickle.UnpicklingError as error:
         if not trust_pickle and _is_pickle(path):
             raise InputError(
                 f"{path} is a pickle that runs code when it is opened (a whole network, or more "
-                "than weights); give a state dict, or add --trust-pickle if you trust its source"
+                "than weights); give a state dict, or add `trust_pickle` if you trust its source"
             ) from error
         raise _damaged(path, error) from error
     except (ImportError, AttributeError) as error:

@@ -23,9 +23,9 @@ from torch.overrides import TorchFunctionMode
 from ..errors import InputError, UsageError
 from .callables import call_with, import_callable, is_callable_name
 from .cifar_resnet import DEPTHS, build_cifar_resnet
-from .vgg import LAYERS, build_vgg
+from .vgg import VGG_LAYERS, build_vgg
 
-NAMES = (*LAYERS, "avgg16", *DEPTHS)
+ZOO_NAMES = (*VGG_LAYERS, "avgg16", *DEPTHS)
 """Architectures of the zoo itself."""
 
 Option = int | float | bool | str
@@ -62,15 +62,15 @@ def parse_arch(arch: str) -> ArchName:
     if colon and "=" in tail:
         body, options = head, tail
     parsed = dict(map(_read_option, filter(None, options.split(","))))
-    if body in NAMES:
+    if body in ZOO_NAMES:
         return ArchName("zoo", body, parsed)
     source, _, name = body.partition(":")
     if source in ("torchvision", "timm") and name:
         return ArchName(source, name, parsed)
     if is_callable_name(body):
         return ArchName("callable", body, parsed)
-    near = difflib.get_close_matches(body, NAMES, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(NAMES)}"
+    near = difflib.get_close_matches(body, ZOO_NAMES, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(ZOO_NAMES)}"
     raise UsageError(
         f"architecture {arch!r} is not known; {hint} "
         "(or torchvision:NAME, timm:NAME, package.module:callable)"
@@ -86,12 +86,14 @@ def with_channels(arch: str, in_channels: int) -> str:
     return str(ArchName(parsed.source, parsed.name, options))
 
 
-def build(arch: str, num_labels: int) -> nn.Module:
+def build(arch: str, num_labels: int, seed: int | None = None) -> nn.Module:
     """A network with random weights, in evaluation mode.
 
     Args:
         arch: one of the forms above.
         num_labels: width of the output layer.
+        seed: of the weights, which are then the same every time, and torch's own generator is left
+            as it was; None draws them from that generator.
 
     Raises:
         UsageError: unknown name or option.
@@ -99,7 +101,7 @@ def build(arch: str, num_labels: int) -> nn.Module:
     """
     parsed = parse_arch(arch)
     try:
-        network = _build(parsed, num_labels)
+        network = _build_seeded(parsed, num_labels, seed)
     except TypeError as error:
         if parsed.source == "callable":
             raise
@@ -119,6 +121,15 @@ def torchvision_names() -> list[str]:
 
     names: list[str] = models.list_models(module=models)
     return names
+
+
+def _build_seeded(parsed: ArchName, num_labels: int, seed: int | None) -> nn.Module:
+    if seed is None:
+        return _build(parsed, num_labels)
+    with torch.random.fork_rng(devices=[]):
+        # Not torch.manual_seed: it would also seed the generators of all GPUs, for good.
+        torch.default_generator.manual_seed(seed)
+        return _build(parsed, num_labels)
 
 
 def _build(parsed: ArchName, num_labels: int) -> nn.Module:
@@ -184,7 +195,10 @@ def replace_first_convolution(network: nn.Module, in_channels: int) -> None:
     """Give the network a new, random first convolution for inputs of so many channels."""
     convolutions = [(p, m) for p, m in network.named_modules() if isinstance(m, nn.Conv2d)]
     if not convolutions:
-        raise UsageError("the network has no convolution that could take other input channels")
+        raise UsageError(
+            "the network has no convolution that could take other input channels; "
+            "give images of 3 channels"
+        )
     path, old = convolutions[0]
     new = nn.Conv2d(
         in_channels,

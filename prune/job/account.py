@@ -3,7 +3,7 @@
 import resource
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from math import prod
 
@@ -12,6 +12,7 @@ from torch import nn
 from ...evaluate.measure.accuracy import Accuracy
 from ...evaluate.measure.environment import describe_environment
 from ...evaluate.measure.latency import Comparison, LatencyRow
+from ...evaluate.measure.latency_stats import Ratio
 from ...evaluate.report.pictures import strongest_and_weakest
 from ...evaluate.report.report import (
     Benchmark,
@@ -22,17 +23,17 @@ from ...evaluate.report.report import (
     LayerLine,
     ModelLine,
     ParityLine,
-    Ratio,
     Report,
     Stages,
 )
-from ...export.deliver import Exported
+from ...evaluate.report.words import honest_warnings
+from ...export.checked import Exported
 from ..inputs.checkpoint import Checkpoint
 from ..inputs.split import DataSet
 from ..options import Settings
 from ..structure.cut import Cut
 from .known import Case, Planned
-from .latency_budget import mood_notes
+from .latency_budget import drift_notes
 from .stages import Outcome
 
 
@@ -66,14 +67,17 @@ class Finished:
 
 
 def assemble(command: str, done: Finished) -> Report:
-    """Everything one run measured, ready to be written."""
+    """Everything one run measured, ready to be written.
+
+    What the figures themselves warn of (a noisy machine, no speed-up) joins the warnings.
+    """
     planned, outcome, delivered = done.planned, done.outcome, done.delivered
     data, held = done.case.data, outcome.held_out
     old_counts, new_counts = planned.original, planned.left
     rows = {row.name: row for row in delivered.comparison.rows}
     old, new = rows["original"], rows["model"]
     comparison, spectrum = delivered.comparison, planned.measured.spectrum
-    return Report(
+    report = Report(
         command=command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         target=done.settings.select.budget.words,
@@ -106,8 +110,9 @@ def assemble(command: str, done: Finished) -> Report:
         contest=planned.contest,
         repair=outcome.facts,
         peak_memory_bytes=peak_memory_bytes(),
-        warnings=(*outcome.notes, *mood_notes(planned.reference_ms, comparison)),
+        warnings=(*outcome.notes, *drift_notes(planned.reference_ms, comparison)),
     )
+    return replace(report, warnings=honest_warnings(report))
 
 
 def _parity(file: Exported) -> ParityLine:

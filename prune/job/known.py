@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ...evaluate.measure.accuracy import Accuracy, measure_accuracy
 from ..inputs.split import Batch, DataSet
+from ..mechanism.network import TracedNetwork
 from ..mechanism.spectrum import Spectrum
 from ..mechanism.statistics import Statistics
 from ..progress import RunLog
@@ -70,6 +71,10 @@ class Case:
     def held_out(self, limit: int = HELD_OUT_IMAGES) -> Iterator[Batch]:
         """Batches of so many held-out images, the same ones every time."""
         return self.data.held_out.batches(BATCH_SIZE, device=self.device, limit=limit)
+
+    def traced(self, structure: Structure) -> TracedNetwork:
+        """The network as the mechanism measures it."""
+        return TracedNetwork(self.model, structure, self.num_labels, self.device)
 
     @cached_property
     def accuracy(self) -> Accuracy:

@@ -1,7 +1,7 @@
-"""`--latency-ms`: how much of a network may stay so that one run takes no longer.
+"""The budget `latency_ms`: how much of a network may stay so that one run takes no longer.
 
-A machine has moods: the same file takes 10 ms now and 12 ms a minute later. So a candidate is
-never timed alone. It takes turns with the original, only the ratio of the two is used, and
+Timings drift: the same file takes 10 ms now and 12 ms a minute later. So a candidate is never
+timed alone. It takes turns with the original, only the ratio of the two is used, and
 
     latency of a candidate = latency of the original, measured once at the start / ratio.
 
@@ -17,7 +17,6 @@ from typing import Generic, TypeVar
 import numpy as np
 from torch import nn
 
-from ...evaluate.measure.environment import available_cores
 from ...evaluate.measure.latency import MIN_RUNS, Comparison, time_interleaved
 from ...evaluate.measure.latency_stats import Times, ratio_of_medians
 from ...evaluate.measure.subjects import prepare
@@ -26,16 +25,20 @@ from ..errors import GateError
 from ..options import BenchOptions
 
 BRIEF_SECONDS, BRIEF_RUNS = 0.5, 20
-MAX_TRIALS = 12
+"""Least time and least runs of a brief timing; it only has to tell which plans are near."""
+MAX_TIMED_PLANS = 12
+"""Plans that are timed at most; it bounds the time of the search."""
 AIM, CLOSE = 0.99, 0.98
 """Shares of the budget: what is aimed at, and what is near enough to stop."""
 NEAR = 0.05
-"""Share of a brief measurement above the budget that is not trusted."""
+"""A brief timing that is above the budget by no more than this share is repeated thoroughly."""
 NARROW = 0.002
-"""Shares nearer to each other than this are one."""
-SAME_MOOD = 0.02
-"""Change of the original's latency that nobody needs to be told of."""
-Plan = TypeVar("Plan")
+"""Shares nearer to each other than this are one: a plan changes by whole filters."""
+NUM_BETWEEN = 19
+"""Shares of a bracket that stand in for one at which there is no plan."""
+DRIFT_NOTED_ABOVE = 0.02
+"""Change of the original's latency that is worth a note: as much as the final gate tolerates."""
+_Plan = TypeVar("_Plan")
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,11 @@ class Timed:
 
 
 @dataclass(frozen=True)
-class Found(Generic[Plan]):
+class Found(Generic[_Plan]):
     """A plan that is fast enough: its share of the original's multiply-adds, and its latency."""
 
     share: float
-    plan: Plan
+    plan: _Plan
     latency_ms: float
 
 
@@ -97,18 +100,16 @@ class Yardstick:
 
 def _time(files: dict[str, Path], bench: BenchOptions, *, thorough: bool) -> dict[str, Times]:
     seconds = bench.bench_seconds if thorough else min(bench.bench_seconds, BRIEF_SECONDS)
-    threads = bench.threads or available_cores()
-    subjects = prepare(files, bench.provider, threads, bench.latency_batch, None)
-    runs = {subject.name: subject.run for subject in subjects if subject.name in files}
+    runs = {s.name: s.run for s in prepare(files, bench) if s.name in files}
     return time_interleaved(runs, seconds=seconds, min_runs=MIN_RUNS if thorough else BRIEF_RUNS)
 
 
 def search(
-    plan_for: Callable[[float], Plan],
-    measure: Callable[[Plan, bool], Timed],
+    plan_for: Callable[[float], _Plan],
+    measure: Callable[[_Plan, bool], Timed],
     whole_ms: float,
     most_ms: float,
-) -> Found[Plan]:
+) -> Found[_Plan]:
     """The largest share whose plan is fast enough, by interpolation.
 
     Args:
@@ -122,9 +123,9 @@ def search(
     if whole_ms <= most_ms:
         return Found(1.0, plan_for(1.0), whole_ms)
     slow = [(1.0, whole_ms)]
-    best: Found[Plan] | None = None
-    known: list[Plan] = []
-    for _ in range(MAX_TRIALS):
+    best: Found[_Plan] | None = None
+    known: list[_Plan] = []
+    for _ in range(MAX_TIMED_PLANS):
         trial = _next(plan_for, best, slow, AIM * most_ms, known)
         if trial is None:
             break
@@ -141,24 +142,25 @@ def search(
             break
     if best is None:
         raise GateError(
-            f"--latency-ms {most_ms:g} cannot be met: the original takes {whole_ms:.3g} ms, the "
+            f"`latency_ms={most_ms:g}` cannot be met: the original takes {whole_ms:.3g} ms, the "
             f"fastest plan that was measured {min(ms for _, ms in slow):.3g} ms; give more time, "
-            "or another provider"
+            "or another `provider`"
         )
     return best
 
 
 def _next(
-    plan_for: Callable[[float], Plan],
-    best: Found[Plan] | None,
+    plan_for: Callable[[float], _Plan],
+    best: Found[_Plan] | None,
     slow: list[tuple[float, float]],
     aim_ms: float,
-    known: list[Plan],
-) -> tuple[float, Plan] | None:
+    known: list[_Plan],
+) -> tuple[float, _Plan] | None:
     """A plan between the widest that is fast enough and the thinnest that is not, if any is left.
 
-    Its share is where a straight line says that the latency is `aim_ms`; where there is no plan
-    at that share, or one that was measured, the nearest other share of the bracket is taken.
+    Its share is where a straight line through two measurements reaches `aim_ms`; where there is
+    no plan at that share, or one that was measured, the nearest other share of the bracket is
+    taken.
     """
     low, high = best.share if best else 0.0, slow[-1][0]
     if high - low < NARROW:
@@ -166,7 +168,7 @@ def _next(
     first, second = _ends(best, slow)
     slope = (second[1] - first[1]) / (second[0] - first[0])
     wanted = first[0] + (aim_ms - first[1]) / slope if slope > 0 else (low + high) / 2
-    grid = np.linspace(low, high, 21)[1:-1]
+    grid = np.linspace(low, high, NUM_BETWEEN + 2)[1:-1]
     wanted = float(np.clip(wanted, grid[0], grid[-1]))
     for share in (wanted, *sorted(grid.tolist(), key=lambda share: abs(share - wanted))):
         try:
@@ -179,7 +181,7 @@ def _next(
 
 
 def _ends(
-    best: Found[Plan] | None, slow: list[tuple[float, float]]
+    best: Found[_Plan] | None, slow: list[tuple[float, float]]
 ) -> tuple[tuple[float, float], tuple[float, float]]:
     """Two points (share, milliseconds) for a straight line, the lower share first."""
     if best is not None:
@@ -189,7 +191,7 @@ def _ends(
     return (0.0, 0.0), slow[-1]
 
 
-def mood_notes(reference_ms: float | None, final: Comparison) -> list[str]:
+def drift_notes(reference_ms: float | None, final: Comparison) -> list[str]:
     """A note where the machine has become slower or faster since the budget was searched.
 
     Args:
@@ -197,10 +199,10 @@ def mood_notes(reference_ms: float | None, final: Comparison) -> list[str]:
         final: the original first, the smaller network last.
     """
     original, smaller = final.rows[0].p50_ms, final.rows[-1].p50_ms
-    if reference_ms is None or abs(original / reference_ms - 1) <= SAME_MOOD:
+    if reference_ms is None or abs(original / reference_ms - 1) <= DRIFT_NOTED_ABOVE:
         return []
     return [
-        f"the original took {reference_ms:.3g} ms when --latency-ms was searched and "
+        f"the original took {reference_ms:.3g} ms when `latency_ms` was searched and "
         f"{original:.3g} ms in the final benchmark: {smaller:.3g} ms there are "
         f"{reference_ms / final.ratio:.3g} ms as the budget counts"
     ]

@@ -4,6 +4,7 @@ network + data -> structure -> statistics, spectrum -> ranking -> plan
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from ...evaluate.measure.widths import efficient_widths
 from ..budget import Budget
@@ -12,7 +13,8 @@ from ..errors import InputError
 from ..inputs.callables import import_callable, is_callable_name
 from ..mechanism.spectrum import measure
 from ..options import SelectOptions, Settings
-from ..selection.criteria import Ranking, rank
+from ..selection.criteria import Ranking, rank_units
+from ..selection.evidence import Evidence
 from ..selection.search import contest
 from ..structure.cost import CostModel
 from ..structure.tracing.trace import trace
@@ -22,7 +24,12 @@ from .known import HELD_OUT_IMAGES, Case, Measured, Planned
 from .repair_and_check import top1_after_repair
 
 CONTEST_BUDGET = Budget("macs", 0.5)
-"""At which criteria are compared where the budget itself is searched: where they differ most."""
+"""At which criteria are compared where the budget itself is searched: at neither end."""
+
+
+GRADIENT_PART = 4
+"""Gradients are taken on one in so many of the measured images: a step back costs as much as two or
+three forward, and the mean over batches settles early."""
 
 
 def make_plan(case: Case, budget: Budget, settings: Settings) -> Planned:
@@ -66,12 +73,9 @@ def measure_network(case: Case, budget: Budget, settings: Settings) -> Measured:
     check_removable(structure)
     with case.log.stage("measure") as progress:
         statistics, spectrum = measure(
-            case.model,
-            structure,
+            case.traced(structure),
             case.training(settings.select.images),
             case.held_out(HELD_OUT_IMAGES),
-            case.num_labels,
-            device=case.device,
             progress=progress,
         )
     efficient = _efficient(case, structure, budget, settings)
@@ -99,9 +103,7 @@ def _efficient(
             case.model,
             structure,
             case.example,
-            provider=provider,
-            batch_size=bench.latency_batch,
-            threads=bench.threads,
+            replace(bench, provider=provider),
             progress=progress,
         )
 
@@ -115,24 +117,28 @@ def choose_ranking(
         the ranking, and the held-out accuracy of every criterion that was tried, best first.
     """
     if select.rank != "auto":
-        return rank_by(case, measured, select.rank, select), {}
+        return rank_by(case, measured, select.rank, select.images), {}
     at = budget if budget.is_counted else CONTEST_BUDGET
     trials = contest(
-        lambda criterion: rank_by(case, measured, criterion, select),
+        lambda criterion: rank_by(case, measured, criterion, select.images),
         lambda ranking: counted_plan(measured, ranking, at, select),
         lambda plan: top1_after_repair(case, measured, plan, with_repair=select.repair),
     )
     return trials[0].ranking, {trial.criterion: trial.top1 for trial in trials}
 
 
-def rank_by(case: Case, measured: Measured, criterion: str, select: SelectOptions) -> Ranking:
-    """The units of every group ordered by one criterion."""
-    return rank(
-        criterion,
+def rank_by(case: Case, measured: Measured, criterion: str, images: int) -> Ranking:
+    """The units of every group ordered by one criterion.
+
+    Args:
+        images: that the network was measured on; gradients are taken on a part of them.
+    """
+    evidence = Evidence(
         case.model,
         measured.structure,
-        statistics=measured.statistics,
-        spectrum=measured.spectrum,
-        batches=case.training(select.images // 4),
-        seed=case.seed,
+        measured.statistics,
+        measured.spectrum,
+        case.training(images // GRADIENT_PART),
+        case.seed,
     )
+    return rank_units(criterion, evidence)

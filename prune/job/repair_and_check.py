@@ -10,7 +10,7 @@ from torch import nn
 from ...evaluate.measure.accuracy import Accuracy
 from ..mechanism.statistics import collect
 from ..repair.norms import find_norm_behind, reestimate_norms
-from ..repair.refit import refit
+from ..repair.refit import RefitImages, refit
 from ..repair.repair import repair
 from ..structure.cut import Cut
 from ..structure.plan import Plan
@@ -78,9 +78,7 @@ def repair_and_check(
     best = Repaired(start, NOTHING, start.accuracy, {NOTHING: start.accuracy.top1})
     if with_repair:
         best = _with_repair(case, measured, cut, best)
-    if (
-        best.applied != REFITTED
-    ):  # whose layers already answer with the original's mean and variance
+    if best.applied != REFITTED:  # its layers have the original's mean and variance already
         batches = case.training(NORM_IMAGES, shuffle_seed=0)
         fresh = reestimate_norms(best.model, batches, case.device)
         best = best.tried(f"{best.applied} + BN re-estimated", fresh, margin=1)
@@ -91,7 +89,7 @@ def _with_repair(case: Case, measured: Measured, cut: Cut, best: Repaired) -> Re
     """Repaired from the original's statistics, then refitted on its own inputs, where it pays."""
     norms = find_norm_behind(case.model, case.example)
     checks = list(case.held_out(CHECK_IMAGES))
-    others = collect(case.model, cut.structure.readers, checks, case.num_labels, device=case.device)
+    others = collect(case.traced(cut.structure), checks)
     repaired, done = repair(
         best.model,
         case.model,
@@ -102,10 +100,9 @@ def _with_repair(case: Case, measured: Measured, cut: Cut, best: Repaired) -> Re
     )
     notes = [f"not repaired: {layer}: {why}" for layer, why in done.left.items()]
     best = best.tried(REPAIRED, repaired)
-    images = [images for images, _ in case.training(REFIT_IMAGES, shuffle_seed=0)]
-    refitted, found = refit(
-        repaired, case.model, cut, images, norm_behind=norms, held_out=checks[0][0]
-    )
+    batches = [images for images, _ in case.training(REFIT_IMAGES, shuffle_seed=0)]
+    images = RefitImages(batches, held_out=checks[0][0])
+    refitted, found = refit(repaired, case.model, cut, images, norm_behind=norms)
     notes += [f"not refitted: {layer}: {why}" for layer, why in found.left.items()]
     best = best.tried(REFITTED, refitted)
     if best.applied == NOTHING:

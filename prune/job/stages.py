@@ -17,7 +17,8 @@ from ..inputs.split import Split
 from ..options import RetrainOptions, Settings
 from ..structure.certificate import Certificate, certify
 from ..structure.surgery import remove
-from ..training.train import Training, fit, retraining
+from ..training.recipe import Training, retraining
+from ..training.train import Journal, TrainingData, train_network
 from .judge import Zoomed, has_learned_held_out, judge_retraining
 from .known import Case, Planned
 from .repair_and_check import repair_and_check
@@ -119,16 +120,16 @@ def retrain(
     recipe = retraining(options.epochs, **recipe_changes(options, original.seed))
     watched, notes = _watched(original, recipe)
     with original.log.stage("retrain") as progress:
-        trained = fit(
+        journal = Journal(
+            progress, lambda values: original.log.log({"stage": "retrain", **values}), checkpoint
+        )
+        trained = train_network(
             copy.deepcopy(repaired.model),
-            original.data.train,
+            TrainingData(original.data.train, watched),
             recipe,
             device=original.device,
-            held_out=watched,
             teacher=original.model,
-            resume=checkpoint,
-            progress=progress,
-            log=lambda values: original.log.log({"stage": "retrain", **values}),
+            journal=journal,
         )
         after = repaired.of(trained)
         verdict = judge_retraining(original, repaired, after)

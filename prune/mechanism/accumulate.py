@@ -1,4 +1,4 @@
-"""Sums over the input of one reader, built up batch by batch in bounded memory.
+"""Sums over the inputs of one reader, built up batch by batch in bounded memory.
 
 Products are taken in float32, batch by batch, and added up in float64.
 
@@ -12,9 +12,9 @@ from torch import Tensor
 
 from ..structure.units import Reader
 from .sample import Sampler
-from .taps import Grid, as_map, choose_grid, pool, position_stride, repeat_labels, rows
+from .taps import Grid, as_map, choose_grid, pool, position_rows, position_stride, repeat_labels
 
-FLUSH_AT = 512
+GRAM_SAMPLES = 512
 """Samples that wait for one Gram product: enough to make it efficient."""
 BLOCK = 256
 """Rows of a Gram matrix computed together; blocks below the diagonal are skipped."""
@@ -22,7 +22,7 @@ BLOCK = 256
 
 @dataclass
 class Accumulator:
-    """Running sums of one reader; `LayerStatistics` is what it leaves behind.
+    """Running sums of one reader, which become its `LayerStatistics`.
 
     Attributes:
         grid: cells of the pooled map, fixed by the first input.
@@ -52,13 +52,12 @@ class Accumulator:
         if self.grid is None:
             self._start(map_NCHW)
         assert self.grid is not None
-        add_moments(
-            self.moments_CC, rows(map_NCHW, position_stride(map_NCHW, self.macs_per_position))
-        )
+        stride = position_stride(map_NCHW, self.macs_per_position)
+        add_moments(self.moments_CC, position_rows(map_NCHW, stride))
         if self.sampler is not None:
             self.sampler.add(map_NCHW, labels_N)
         self.waiting.append((pool(map_NCHW, self.grid), repeat_labels(labels_N, map_NCHW)))
-        if sum(len(labels) for _, labels in self.waiting) >= FLUSH_AT:
+        if sum(len(labels) for _, labels in self.waiting) >= GRAM_SAMPLES:
             self.flush()
 
     def _start(self, map_NCHW: Tensor) -> None:

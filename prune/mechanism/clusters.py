@@ -11,13 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from ..structure.units import IntArray
-
-BoolArray = NDArray[np.bool_]
-FloatArray = NDArray[np.float64]
+from ..structure.units import BoolArray, IntArray
 
 THRESHOLD = 0.3
 """Share of a field's maximum that an entry must exceed (published value)."""

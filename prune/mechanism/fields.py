@@ -1,4 +1,4 @@
-"""Averaged output fields: what the probe answers when only one unit is left to speak.
+"""Averaged output fields: mean outputs of the probe with all units but one silenced.
 
 Shapes: K labels, D features, U units, Q features of one unit (its channels times the cells of the
 grid; padded), field_UKK[u, i, j]: mean output j over inputs of label i with unit u alone.

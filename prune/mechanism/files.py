@@ -23,17 +23,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..structure.units import Group, Structure
-from .clusters import Clusters, FloatArray
+from ..files import read_safetensors, whole_file, write_safetensors
+from ..structure.units import FloatArray, Group, Structure
+from .clusters import Clusters
 from .spectrum import DepthPoint, GroupSpectrum, Spectrum
 
-FORMAT = "prune-dl spectrum 1"
-COLUMNS = ("layer", "filter", "clusters", "sharpness", "snr", "signal", "norm", "score", "kept")
+SPECTRUM_FORMAT = "prune-dl spectrum 1"
+"""In the metadata of spectrum.safetensors."""
+FILTER_COLUMNS = (
+    *("layer", "filter", "clusters", "sharpness", "snr", "signal", "norm", "score", "kept"),
+)
+"""Of filters.csv."""
 _FIGURES = (
     *("name", "reader", "success_rate", "cluster_size", "clusters_per_filter"),
     *("labels_on_diagonal", "noise", "noise_in", "snr"),
@@ -41,7 +44,7 @@ _FIGURES = (
 
 
 def save_spectrum(spectrum: Spectrum, path: Path) -> None:
-    """Write spectrum.safetensors."""
+    """Write spectrum.safetensors. Raises InputError where it cannot be written."""
     measured = [group for group in spectrum.groups if group is not None]
     tensors = {
         f"{group.name}/{key}": tensor.contiguous()
@@ -55,7 +58,7 @@ def save_spectrum(spectrum: Spectrum, path: Path) -> None:
         "probe": spectrum.probe,
         "depth": [[p.reader, p.writer, p.success_rate] for p in spectrum.depth],
     }
-    save_file(tensors, path, {"format": FORMAT, "head": json.dumps(head)})
+    write_safetensors(path, tensors, {"format": SPECTRUM_FORMAT, "head": json.dumps(head)})
 
 
 def _tensors(group: GroupSpectrum) -> dict[str, Tensor]:
@@ -73,15 +76,10 @@ def _tensors(group: GroupSpectrum) -> dict[str, Tensor]:
 
 
 def load_spectrum(path: Path) -> Spectrum:
-    """Read back what `save_spectrum` wrote, bit for bit. Raises InputError for any other file."""
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: not readable as a spectrum ({error})") from error
-    if metadata.get("format") != FORMAT:
-        raise InputError(f"{path} holds no spectrum: give the file that `prune-dl rank` wrote")
+    """Read back a file of `save_spectrum`, bit for bit. Raises InputError for any other file."""
+    tensors, metadata = read_safetensors(path)
+    if metadata.get("format") != SPECTRUM_FORMAT:
+        raise InputError(f"{path} holds no spectrum; give the spectrum.safetensors of a ranking")
     head = json.loads(metadata["head"])
     groups = tuple(figures and _group(figures, tensors) for figures in head["groups"])
     depth = tuple(DepthPoint(*point) for point in head["depth"])
@@ -121,11 +119,12 @@ def write_filters(
         kept: per group, positions that stay in the plan; the column is empty without.
         labels: names; without, labels are numbers.
 
-    In the column "clusters", labels of one cluster are joined by " + ", clusters by " | ".
+    In the column "clusters", labels of one cluster are joined by " + ", clusters by " | ". Raises
+    InputError where the file cannot be written.
     """
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(COLUMNS)
+        writer.writerow(FILTER_COLUMNS)
         for position, group in enumerate(spectrum.groups):
             if group is not None:
                 score_U = None if scores is None else scores[position]

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from ..inputs.split import Batches
 from ..progress import Progress, silent
-from ..structure.units import Reader
-from .forward import Batches, observe
+from .network import TracedNetwork
+from .observe import observe
 from .probe import Probe
 from .taps import as_map, pool, repeat_labels
 
@@ -62,25 +63,28 @@ class HeldOut:
 
 
 def evaluate_probes(
-    model: nn.Module,
-    readers: Mapping[str, Reader],
+    network: TracedNetwork,
     probes: Mapping[str, Probe],
     batches: Batches,
-    num_labels: int,
     *,
-    device: torch.device,
     progress: Progress = silent,
 ) -> dict[str, HeldOut]:
-    """Run the batches once and see how every probe does. Errors as `statistics.collect`."""
-    home = device if device.type == "cuda" else torch.device("cpu")
-    probes = {name: probe.to(device) for name, probe in probes.items()}
-    held_out = {name: _empty(probe, home) for name, probe in probes.items()}
+    """Run the batches once and see how every probe does; by reader.
+
+    Args:
+        probes: by reader; a reader without one is left out.
+
+    Raises:
+        InputError: as `statistics.collect`.
+    """
+    probes = {name: probe.to(network.device) for name, probe in probes.items()}
+    held_out = {name: _empty(probe, network.sums_device) for name, probe in probes.items()}
 
     def on_input(name: str, x: Tensor, labels_N: Tensor) -> None:
-        features_ND = pool(as_map(x, readers[name]), probes[name].grid)
+        features_ND = pool(as_map(x, network.readers[name]), probes[name].grid)
         held_out[name].add(features_ND, repeat_labels(labels_N, features_ND), probes[name])
 
-    observe(model, held_out, batches, num_labels, on_input, device=device, progress=progress)
+    observe(network, held_out, batches, on_input, progress=progress)
     return {name: sums.on_cpu() for name, sums in held_out.items()}
 
 

@@ -1,6 +1,6 @@
 """The published procedure, to the letter: a probe trained by SGD on every frozen layer.
 
-It is the reference that the one-pass way is tested against. Source: arXiv 2305.18078, phases 2
+It is the reference that measuring in one pass is tested against. Source: arXiv 2305.18078, phases 2
 and 3. A fully connected layer without bias reads the whole flattened feature map; the network
 stays frozen in eval mode; the field of a filter is the probe's output with all other filters
 silenced, averaged over the inputs of each label. The silencing is done for all filters at once,
@@ -14,14 +14,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from ..errors import InputError, UsageError
+from ..inputs.split import Batches
 from ..progress import Progress, silent
-from ..structure.units import Reader, Structure
-from .forward import Batches, observe
 from .held_out import evaluate_probes
+from .network import TracedNetwork
+from .observe import observe
 from .probe import Probe
 from .spectrum import Spectrum, spectrum_of
 from .taps import Grid, as_map, pool, repeat_labels
@@ -32,7 +33,7 @@ BYTES_PER_WEIGHT = 12
 
 @dataclass(frozen=True)
 class Maps:
-    """What every reader sees of some images: flattened maps (N, D) float32, labels (N,), grids."""
+    """Inputs of every reader for some images: flattened maps (N, D) float32, labels (N,), grids."""
 
     features: Mapping[str, Tensor]
     labels: Mapping[str, Tensor]
@@ -45,10 +46,15 @@ Source = Callable[[int], Iterator[Maps]]
 
 @dataclass(frozen=True)
 class Sgd:
-    """How a probe is trained. The defaults are the published ones.
+    """How a probe is trained. The defaults are the published ones (arXiv 2305.18078).
 
     With fewer epochs than published, `decay` should be raised to the power 200 / epochs so that
     the learning rate still ends where it should: `Sgd.of(epochs)` does that.
+
+    Attributes:
+        decay: factor on the learning rate after every epoch.
+        batch_size: images in one step.
+        seed: of the first weights; None starts from zero, the mean of all first weights.
     """
 
     epochs: int = 200
@@ -57,25 +63,26 @@ class Sgd:
     weight_decay: float = 1e-3
     decay: float = 0.975
     batch_size: int = 100
+    seed: int | None = 0
 
     @staticmethod
-    def of(epochs: int) -> "Sgd":
+    def of(epochs: int, seed: int | None = 0) -> "Sgd":
         """The published schedule compressed into fewer epochs. Raises UsageError below 1."""
         if epochs < 1:
-            raise UsageError(f"{epochs} probe epochs given: expected at least 1 (published: 200)")
-        return Sgd(epochs=epochs, decay=0.975 ** (200 / epochs))
+            raise UsageError(
+                f"`probe_epochs={epochs}` given; expected 1 or more, such as 200, as published"
+            )
+        published = Sgd()
+        decay = published.decay ** (published.epochs / epochs)
+        return Sgd(epochs=epochs, decay=decay, seed=seed)
 
 
 def measure_by_sgd(
-    model: nn.Module,
-    structure: Structure,
+    network: TracedNetwork,
     source: Source,
     held_out_batches: Batches,
-    num_labels: int,
     *,
-    device: torch.device,
     sgd: Sgd | None = None,
-    seed: int = 0,
     progress: Progress = silent,
 ) -> Spectrum:
     """The spectrum, with probes trained as published.
@@ -86,52 +93,43 @@ def measure_by_sgd(
         held_out_batches: what success rates and fields are measured on; a label that none of
             them has gets a field row of zeros.
         sgd: default `Sgd()`, the published 200 epochs.
-        seed: of the probes' first weights.
         progress: called with (epochs done, epochs).
 
-    Raises InputError as `statistics.collect`, for images of several sizes, and where the probes
-    need more memory than there is: they read whole maps, unlike those of the one-pass way.
+    Raises:
+        InputError: as `statistics.collect`; for images of several sizes; and where the probes need
+            more memory than there is, as they read whole maps, unlike those of the one-pass way.
     """
     sgd = sgd or Sgd()
-    probes = train_probes(source, num_labels, sgd, progress=progress, seed=seed)
-    held_out = evaluate_probes(
-        model, structure.readers, probes, held_out_batches, num_labels, device=device
-    )
+    probes = train_probes(source, network.num_labels, sgd, progress=progress)
+    held_out = evaluate_probes(network, probes, held_out_batches)
+
+    def means(name: str) -> Tensor:
+        return held_out[name].means_KD()
+
     title = f"sgd (epochs: {sgd.epochs})"
-    return spectrum_of(
-        structure, probes, held_out, lambda name: held_out[name].means_KD(), title=title
-    )
+    return spectrum_of(network.structure, probes, held_out, means, title=title)
 
 
-def frozen(
-    model: nn.Module,
-    readers: Mapping[str, Reader],
-    batches: Callable[[int], Batches],
-    num_labels: int,
-    *,
-    device: torch.device,
-) -> Source:
+def frozen(network: TracedNetwork, batches: Callable[[int], Batches]) -> Source:
     """Maps of `batches(epoch)`, computed when they are asked for."""
 
     def source(epoch: int) -> Iterator[Maps]:
         for batch in batches(epoch):
-            yield _run(model, readers, [batch], num_labels, device)
+            yield _maps_of(network, [batch])
 
     return source
 
 
 def cached(
-    model: nn.Module,
-    readers: Mapping[str, Reader],
-    batches: Batches,
-    num_labels: int,
-    *,
-    device: torch.device,
-    batch_size: int = 100,
-    seed: int = 0,
+    network: TracedNetwork, batches: Batches, *, batch_size: int = 100, seed: int = 0
 ) -> Source:
-    """Maps of fixed images, computed once and kept: 4 bytes times the features of all layers."""
-    maps = _run(model, readers, batches, num_labels, device)
+    """Maps of fixed images, computed once and kept: 4 bytes times the features of all layers.
+
+    Args:
+        batch_size: of the mini-batches that they are dealt out in.
+        seed: of their order, anew in every epoch.
+    """
+    maps = _maps_of(network, batches)
 
     def source(epoch: int) -> Iterator[Maps]:
         generator = torch.Generator().manual_seed(seed + epoch)
@@ -146,25 +144,19 @@ def cached(
     return source
 
 
-def _run(
-    model: nn.Module,
-    readers: Mapping[str, Reader],
-    batches: Batches,
-    num_labels: int,
-    device: torch.device,
-) -> Maps:
-    features: dict[str, list[Tensor]] = {name: [] for name in readers}
-    labels: dict[str, list[Tensor]] = {name: [] for name in readers}
+def _maps_of(network: TracedNetwork, batches: Batches) -> Maps:
+    features: dict[str, list[Tensor]] = {name: [] for name in network.readers}
+    labels: dict[str, list[Tensor]] = {name: [] for name in network.readers}
     grids: dict[str, Grid] = {}
 
     def on_input(name: str, x: Tensor, labels_N: Tensor) -> None:
-        map_NCHW = as_map(x, readers[name])
+        map_NCHW = as_map(x, network.readers[name])
         grid = (map_NCHW.shape[2], map_NCHW.shape[3])
         _check_size({name: grid}, {name: grids.setdefault(name, grid)})
         features[name].append(pool(map_NCHW, grids[name]))
         labels[name].append(repeat_labels(labels_N, map_NCHW))
 
-    observe(model, readers, batches, num_labels, on_input, device=device)
+    observe(network, network.readers, batches, on_input)
     return Maps(
         {name: torch.cat(features.pop(name)) for name in grids},
         {name: torch.cat(labels[name]) for name in grids},
@@ -173,21 +165,13 @@ def _run(
 
 
 def train_probes(
-    source: Source,
-    num_labels: int,
-    sgd: Sgd,
-    *,
-    progress: Progress = silent,
-    seed: int | None = 0,
+    source: Source, num_labels: int, sgd: Sgd, *, progress: Progress = silent
 ) -> dict[str, Probe]:
     """Train a probe on every layer side by side: SGD with Nesterov momentum on cross-entropy.
 
     The layers do not touch one another; they share only the passes through the frozen network.
-
-    Args:
-        seed: of the first weights; None starts from zero, the mean of all first weights.
     """
-    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    generator = None if sgd.seed is None else torch.Generator().manual_seed(sgd.seed)
     weights: dict[str, Tensor] = {}
     grids: dict[str, Grid] = {}
     optimizer: torch.optim.SGD | None = None
@@ -208,14 +192,14 @@ def train_probes(
 
 
 def _check_memory(maps: Maps, num_labels: int) -> None:
-    """Weights, gradients and momentum must fit; a system that overcommits would kill us later."""
+    """Weights, gradients and momentum must fit: else the process may be killed without a word."""
     features = list(maps.features.values())
     needed = BYTES_PER_WEIGHT * num_labels * sum(x.shape[1] for x in features)
     there = memory_bytes(features[0].device)
     if there is not None and needed > there:
         raise InputError(
-            f"the published probes need {needed / 1e9:.0f} GB for their weights, and there are "
-            f"{there / 1e9:.0f} GB: they read whole maps; use --probe ridge, or smaller images"
+            f"`probe=sgd` needs {needed / 1e9:.0f} GB for its probes, which read whole maps; this "
+            f"machine has {there / 1e9:.0f} GB; use `probe=ridge`, or smaller images"
         )
 
 
@@ -232,8 +216,8 @@ def memory_bytes(device: torch.device) -> int | None:
 def _check_size(here: Mapping[str, Grid], first: Mapping[str, Grid]) -> None:
     if here != first:
         raise InputError(
-            "images of several sizes: the published probes read whole maps of one size; use "
-            "--probe ridge, or bring the images to one size with --input-size"
+            "images of several sizes given; the published probes read whole maps, and expect one "
+            "size; use `probe=ridge`, or bring the images to one size with `input_size`"
         )
 
 

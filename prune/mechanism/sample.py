@@ -1,4 +1,4 @@
-"""A bounded sample of what a reader sees, kept from the same pass as the sums.
+"""A bounded sample of the inputs of a reader, kept from the same pass as the sums.
 
 Which images are kept follows from their content alone: each has a key, a hash of its bytes, and
 those with the lowest keys stay (bottom-k sampling). So the sample is uniform, does not depend on
@@ -17,14 +17,18 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .forward import Batches
+from ..inputs.split import Batches
 from .taps import Grid, pool, repeat_labels
 
-FLUSH_AT = 512
+MERGE_SAMPLES = 512
 """Samples that wait to be merged with those kept."""
+LEVELS = 127
+"""Steps from zero to the largest magnitude of a sample: what int8 holds on either side of 0."""
 _PART = 0x1E3779B97F4A7C15
-"""Odd; tells several parts of one image apart (windows, or a module that runs twice)."""
+"""Odd, so that its multiples modulo 2**63 all differ: they tell several parts of one image apart
+(windows, or a module that runs twice)."""
 _POSITIVE = 2**63 - 1
+"""The bits of an int64 but for its sign."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +62,12 @@ class LayerSample:
         """Mean features of each label, (K, D) float32; zeros for a label without samples."""
         counts_K = torch.bincount(self.labels_S, minlength=num_labels)
         sums_KD = torch.zeros(num_labels, self.levels_SD.shape[1])
-        for index_B in torch.split(torch.arange(len(self.labels_S)), FLUSH_AT):
+        for index_B in torch.split(torch.arange(len(self.labels_S)), MERGE_SAMPLES):
             sums_KD.index_add_(0, self.labels_S[index_B], self.features(index_B))
         return sums_KD / counts_K.clamp(min=1)[:, None]
 
 
-TENSORS = ("levels_SD", "steps_S", "labels_S", "keys_S")
+SAMPLE_TENSORS = ("levels_SD", "steps_S", "labels_S", "keys_S")
 
 
 def image_keys(x: Tensor) -> Tensor:
@@ -83,12 +87,12 @@ def merge_samples(parts: Sequence[LayerSample]) -> LayerSample:
     if len({(part.grid, part.cell_area, part.limit) for part in parts}) > 1:
         raise InputError(
             "samples of two different networks, input sizes or numbers of labels cannot be "
-            "merged: collect both with the same ones"
+            "merged; expected the same ones; collect both alike"
         )
-    joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in TENSORS}
+    joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in SAMPLE_TENSORS}
     by_label = joined["labels_S"].argsort(stable=True)
     order = by_label[joined["keys_S"][by_label].argsort(stable=True)][: first.limit]
-    kept = (joined[name][order] for name in TENSORS)
+    kept = (joined[name][order] for name in SAMPLE_TENSORS)
     return LayerSample(first.grid, first.cell_area, first.limit, *kept)
 
 
@@ -139,10 +143,10 @@ class Sampler:
         if len(index_B) < len(keys_R):  # picking all would copy large maps for nothing
             there = index_B.to(map_NCHW.device)
             map_NCHW, labels_R, keys_R = map_NCHW[there], labels_R[there], keys_R[index_B]
-        levels_BD, steps_B = quantise(pool(map_NCHW, self.grid))
+        levels_BD, steps_B = quantise_features(pool(map_NCHW, self.grid))
         tensors = (levels_BD.cpu(), steps_B.cpu(), labels_R.cpu(), keys_R)
         self.parts.append(LayerSample(self.grid, self.cell_area, self.limit, *tensors))
-        if sum(len(part.keys_S) for part in self.parts[1:]) >= FLUSH_AT:
+        if sum(len(part.keys_S) for part in self.parts[1:]) >= MERGE_SAMPLES:
             self.finish()
 
     def _bar(self) -> int:
@@ -162,8 +166,8 @@ def _part_keys(keys_N: Tensor, repeats: int, runs: int) -> Tensor:
     return (keys_N[:, None] ^ (parts * _PART & _POSITIVE)).flatten()
 
 
-def quantise(features_BD: Tensor) -> tuple[Tensor, Tensor]:
+def quantise_features(features_BD: Tensor) -> tuple[Tensor, Tensor]:
     """Round each sample to 1/127 of its largest magnitude: levels (B, D) int8, steps (B,)."""
-    steps_B = features_BD.abs().amax(1) / 127
+    steps_B = features_BD.abs().amax(1) / LEVELS
     safe_B = torch.where(steps_B > 0, steps_B, 1)
     return (features_BD / safe_B[:, None]).round().to(torch.int8), steps_B

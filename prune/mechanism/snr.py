@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..structure.units import IntArray
-from .clusters import Clusters, FloatArray
+from ..structure.units import FloatArray, IntArray
+from .clusters import Clusters
 
 
 def layer_snr(clusters: Clusters) -> float:
@@ -16,9 +16,9 @@ def layer_snr(clusters: Clusters) -> float:
 
         SNR = mean over labels i of sum_u B_u[i, i]  /  mean over i != j of sum_u B_u[i, j]
 
-    One entry's worth of noise is added, so that a layer without any stays finite. 1 where the
-    layer says nothing about labels, 0 where nothing survives the threshold. The publications give
-    no formula that can be recovered: this is ours.
+    The noise gets one entry more, so that a layer without any stays finite. 1 where the diagonal
+    is set as often as the rest, 0 where nothing exceeds the threshold. The publications give no
+    formula that can be recovered: this is ours.
     """
     diagonal, ones = clusters.num_labels_U.sum(), clusters.ones_U.sum()
     num_labels = clusters.cluster_UK.shape[1]
@@ -45,8 +45,8 @@ def sharpness(clusters: Clusters) -> FloatArray:
 
         sharpness = entries on the diagonal / all entries                      (of B_u)
 
-    1: every input label calls for itself alone; 1 / c: one clean cluster of c labels; 1 / K: all
-    labels call for all; 0: no label is selected. It does not depend on the order of the labels.
+    1: inputs of every label raise that output alone; 1 / c: one clean cluster of c labels; 1 / K:
+    all labels raise all outputs; 0: no label is selected. The order of the labels does not matter.
     """
     share_U = clusters.num_labels_U / np.maximum(clusters.ones_U, 1)
     return np.asarray(share_U, dtype=np.float64)

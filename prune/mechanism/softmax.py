@@ -10,31 +10,30 @@ Shapes: S samples, K labels, D pooled features.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from ..inputs.split import Batches
 from ..progress import Progress, silent
-from ..structure.units import Structure
-from .forward import Batches
 from .held_out import evaluate_probes
+from .network import TracedNetwork
 from .paper import Maps, Sgd, train_probes
 from .probe import Probe
 from .sample import LayerSample
 from .spectrum import Spectrum, spectrum_of
 from .statistics import Statistics
 
-EPOCHS = 40
+SOFTMAX_EPOCHS = 40
 """Passes over the sample; the published schedule is compressed into them."""
 
 
 def spectrum_by_softmax(
-    model: nn.Module,
-    structure: Structure,
+    network: TracedNetwork,
     statistics: Statistics,
     held_out_batches: Batches,
     *,
-    device: torch.device,
     sgd: Sgd,
     progress: Progress = silent,
 ) -> Spectrum:
@@ -43,20 +42,19 @@ def spectrum_by_softmax(
     Args:
         held_out_batches: what success rates and fields are measured on; a label that none of
             them has takes its row of the fields from the sample.
+        sgd: how the probes are trained; their first weights are zero, whatever its seed.
         progress: called with (layers done, layers) while the probes are trained.
     """
-    num_labels = statistics.num_labels
     samples = {name: x.sample for name, x in statistics.layers.items() if x.sample is not None}
-    probes = fit_probes(samples, num_labels, sgd, device=device, progress=progress)
-    held_out = evaluate_probes(
-        model, structure.readers, probes, held_out_batches, num_labels, device=device
-    )
+    labels = network.num_labels
+    probes = fit_probes(samples, labels, sgd, device=network.device, progress=progress)
+    held_out = evaluate_probes(network, probes, held_out_batches)
 
     def means(name: str) -> Tensor:
-        return held_out[name].means_KD(samples[name].means_KD(num_labels))
+        return held_out[name].means_KD(samples[name].means_KD(labels))
 
     title = f"softmax (epochs: {sgd.epochs})"
-    return spectrum_of(structure, probes, held_out, means, title=title)
+    return spectrum_of(network.structure, probes, held_out, means, title=title)
 
 
 def fit_probes(
@@ -70,12 +68,12 @@ def fit_probes(
     """Train the probes layer after layer, so that the memory is that of one."""
     probes = {}
     for done, (name, sample) in enumerate(samples.items(), start=1):
-        probes[name] = fit(sample, num_labels, sgd, device=device)
+        probes[name] = fit_probe(sample, num_labels, sgd, device=device)
         progress(done, len(samples))
     return probes
 
 
-def fit(sample: LayerSample, num_labels: int, sgd: Sgd, *, device: torch.device) -> Probe:
+def fit_probe(sample: LayerSample, num_labels: int, sgd: Sgd, *, device: torch.device) -> Probe:
     """The published training on one layer's sample.
 
     With x the whole map of a sample, z its pooled map and a the positions of a cell, the published
@@ -96,5 +94,5 @@ def fit(sample: LayerSample, num_labels: int, sgd: Sgd, *, device: torch.device)
             u_BD = (scale * sample.features(index_B)).to(device)
             yield Maps({"": u_BD}, {"": sample.labels_S[index_B].to(device)}, {"": sample.grid})
 
-    probe = train_probes(source, num_labels, sgd, seed=None)[""]
+    probe = train_probes(source, num_labels, replace(sgd, seed=None))[""]
     return Probe(probe.grid, probe.weights_KD * scale, probe.bias_K)

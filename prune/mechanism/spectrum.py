@@ -9,17 +9,18 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
+from ..inputs.split import Batches
 from ..progress import Progress, silent
-from ..structure.units import Group, Reader, Structure
-from .clusters import Clusters, FloatArray
+from ..structure.units import FloatArray, Group, Reader, Structure
+from .clusters import Clusters
 from .fields import output_fields
-from .forward import Batches
 from .held_out import HeldOut, evaluate_probes
+from .network import TracedNetwork
 from .probe import Probe, solve
 from .statistics import Statistics, collect
-from .summary import Summary, summarise
+from .summary import UnitSummary, summarise_units
 
 Means = Callable[[str], Tensor]
 """Module path of a reader -> (K, D) float32."""
@@ -97,7 +98,7 @@ class Spectrum:
         num_labels: K.
         labels_without_held_out: labels no held-out image has; their field rows come from the
             training images, or are zero where there are none either.
-        probe: how the layers were asked for the labels: "ridge", "softmax (epochs: 40)" or
+        probe: which probes read the labels: "ridge", "softmax (epochs: 40)" or
             "sgd (epochs: 200)".
     """
 
@@ -109,32 +110,25 @@ class Spectrum:
 
 
 def measure(
-    model: nn.Module,
-    structure: Structure,
+    network: TracedNetwork,
     train_batches: Batches,
     held_out_batches: Batches,
-    num_labels: int,
     *,
-    device: torch.device,
     progress: Progress = silent,
 ) -> tuple[Statistics, Spectrum]:
     """Measure every layer and unit in one pass over each part of the data.
 
     Probes are solved on the training batches; success rates and the label means of the fields
-    come from the held-out batches. See `statistics.collect` for arguments and errors.
+    come from the held-out batches. Raises InputError as `statistics.collect`.
     """
-    statistics = collect(
-        model, structure.readers, train_batches, num_labels, device=device, progress=progress
-    )
+    statistics = collect(network, train_batches, progress=progress)
     probes = {name: solve(layer) for name, layer in statistics.layers.items()}
-    held_out = evaluate_probes(
-        model, structure.readers, probes, held_out_batches, num_labels, device=device
-    )
+    held_out = evaluate_probes(network, probes, held_out_batches)
 
     def means(name: str) -> Tensor:
         return held_out[name].means_KD(statistics.layers[name].means_KD)
 
-    return statistics, spectrum_of(structure, probes, held_out, means, title="ridge")
+    return statistics, spectrum_of(network.structure, probes, held_out, means, title="ridge")
 
 
 def spectrum_of(
@@ -145,7 +139,7 @@ def spectrum_of(
     *,
     title: str,
 ) -> Spectrum:
-    """The spectrum, from probes of all readers and what the held-out pass left.
+    """The spectrum, from the probes of all readers and the sums of the held-out pass.
 
     Args:
         means: gives the label means (K, D) float32 of a reader's features, which the output
@@ -181,11 +175,11 @@ def _group(
     name = max(ran, key=list(structure.readers).index, default=None)
     if name is None:
         return None
-    summary = summarise(group, structure.readers[name], probes[name], means(name))
+    summary = summarise_units(group, structure.readers[name], probes[name], means(name))
     return _with_rate(group.name, name, held_out[name].success_rate, summary)
 
 
-def _with_rate(name: str, reader: str, success_rate: float, summary: Summary) -> GroupSpectrum:
+def _with_rate(name: str, reader: str, success_rate: float, summary: UnitSummary) -> GroupSpectrum:
     clusters = summary.clusters
     num_clusters = int(clusters.num_clusters_U.sum())
     return GroupSpectrum(

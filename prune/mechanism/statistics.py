@@ -14,19 +14,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import InputError
+from ..files import read_safetensors, write_safetensors
+from ..inputs.split import Batches
 from ..progress import Progress, silent
-from ..structure.units import Reader
 from .accumulate import Accumulator, mirror
-from .budget import macs_per_position, max_features, sample_grids
-from .forward import Batches, map_sizes, observe
-from .sample import TENSORS as SAMPLE_TENSORS
-from .sample import Keyed, LayerSample, Sampler, merge_samples
+from .memory import macs_per_position, max_features, sample_grids
+from .network import TracedNetwork
+from .observe import map_sizes, observe
+from .sample import SAMPLE_TENSORS, Keyed, LayerSample, Sampler, merge_samples
 from .taps import Grid
 
 
@@ -72,6 +70,8 @@ class LayerStatistics:
 
 
 _TENSORS = ("counts_K", "sums_KD", "gram_DD", "moments_CC")
+STATISTICS_FORMAT = "prune-dl statistics 1"
+"""In the metadata of a file of statistics."""
 
 
 @dataclass(frozen=True)
@@ -100,62 +100,64 @@ class Statistics:
 
 
 def collect(
-    model: nn.Module,
-    readers: Mapping[str, Reader],
+    network: TracedNetwork,
     batches: Batches,
-    num_labels: int,
     *,
-    device: torch.device,
     sampled: bool = False,
     progress: Progress = silent,
 ) -> Statistics:
-    """Sum up what every reader sees, in one forward pass over the batches.
-
-    The network, already on `device`, runs in eval mode; mode and hooks are restored afterwards.
+    """Sum up the inputs of every reader, in one forward pass over the batches.
 
     Args:
         batches: pairs of inputs (N, ...) and labels (N,) int64.
-        num_labels: K; labels lie in 0..K-1.
         sampled: also keep some samples of each layer, see `sample`.
         progress: called with (batches done, batches in all, as far as known).
 
     Raises:
         InputError: no batches, labels outside 0..K-1, or inputs that do not fit the structure.
     """
-    home = device if device.type == "cuda" else torch.device("cpu")  # MPS has no float64
-    features = max_features(readers.values(), num_labels)
-    taps = {
-        name: Accumulator(reader, num_labels, features, macs_per_position(model, reader), home)
-        for name, reader in readers.items()
-    }
+    samplers: Mapping[str, Sampler] = {}
     if sampled:
         batches = Keyed(batches)
-        _add_samplers(taps, model, batches, device)
+        samplers = _samplers(network, batches)
+    taps = _accumulators(network, samplers)
     num_images = observe(
-        model,
-        readers,
+        network,
+        network.readers,
         batches,
-        num_labels,
         lambda name, x, labels_N: taps[name].add(x, labels_N),
-        device=device,
         progress=progress,
     )
     layers = {name: _finish(tap) for name, tap in taps.items() if tap.grid}
-    return Statistics(layers, num_labels, num_images)
+    return Statistics(layers, network.num_labels, num_images)
 
 
-def _add_samplers(
-    taps: Mapping[str, Accumulator], model: nn.Module, images: Keyed, device: torch.device
-) -> None:
-    """Let the first image decide grids and number of samples; without images there are none."""
+def _accumulators(
+    network: TracedNetwork, samplers: Mapping[str, Sampler]
+) -> dict[str, Accumulator]:
+    """Empty sums of every reader, as fine as the memory allows."""
+    features = max_features(network.readers.values(), network.num_labels)
+    return {
+        name: Accumulator(
+            reader,
+            network.num_labels,
+            features,
+            macs_per_position(network.model, reader),
+            network.sums_device,
+            samplers.get(name),
+        )
+        for name, reader in network.readers.items()
+    }
+
+
+def _samplers(network: TracedNetwork, images: Keyed) -> dict[str, Sampler]:
+    """The first image decides grids and number of samples; without images there are none."""
     if images.first is None:
-        return
-    readers = {name: tap.reader for name, tap in taps.items()}
-    sizes = map_sizes(model, readers, images.first[0][:1], device=device)
-    limit, grids = sample_grids(sizes, next(iter(taps.values())).num_labels)
-    for name, grid in grids.items():
-        area = math.prod(sizes[name][1:]) / math.prod(grid)
-        taps[name].sampler = Sampler(images, grid, area, limit)
+        return {}
+    sizes = map_sizes(network, images.first[0][:1])
+    limit, grids = sample_grids(sizes, network.num_labels)
+    areas = {name: math.prod(sizes[name][1:]) / math.prod(grid) for name, grid in grids.items()}
+    return {name: Sampler(images, grid, areas[name], limit) for name, grid in grids.items()}
 
 
 def _finish(tap: Accumulator) -> LayerStatistics:
@@ -178,7 +180,7 @@ def merge(first: Statistics, second: Statistics) -> Statistics:
     if shapes[0] != shapes[1]:
         raise InputError(
             "statistics of two different networks or input sizes, or with and without samples, "
-            "cannot be added up: collect both alike"
+            "cannot be added up; expected the same ones; collect both alike"
         )
     layers = {name: _add(x, second.layers[name]) for name, x in first.layers.items()}
     return Statistics(layers, first.num_labels, first.num_images + second.num_images)
@@ -190,10 +192,11 @@ def _add(a: LayerStatistics, b: LayerStatistics) -> LayerStatistics:
     return LayerStatistics(a.grid, *sums, sample=both)
 
 
-def save(statistics: Statistics, path: Path) -> None:
+def save_statistics(statistics: Statistics, path: Path) -> None:
     """Write one safetensors file: "layer/tensor" in float64, and the rest in its metadata.
 
-    A sample adds "layer/sample/tensor", of the types that `LayerSample` lists.
+    A sample adds "layer/sample/tensor", of the types that `LayerSample` lists. Raises InputError
+    where the file cannot be written.
     """
     tensors = {
         f"{name}/{tensor}": getattr(layer, tensor).contiguous()
@@ -212,19 +215,14 @@ def save(statistics: Statistics, path: Path) -> None:
         "grids": {name: layer.grid for name, layer in statistics.layers.items()},
         "samples": {name: (x.grid, x.cell_area, x.limit) for name, x in samples.items()},
     }
-    save_file(tensors, path, {"format": "prune-dl statistics 1", "head": json.dumps(head)})
+    write_safetensors(path, tensors, {"format": STATISTICS_FORMAT, "head": json.dumps(head)})
 
 
-def load(path: Path) -> Statistics:
-    """Read back what `save` wrote, bit for bit. Raises InputError for any other file."""
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: not readable as statistics ({error})") from error
-    if metadata.get("format") != "prune-dl statistics 1":
-        raise InputError(f"{path} holds no statistics: expected a file that prune-dl wrote")
+def load_statistics(path: Path) -> Statistics:
+    """Read back a file of `save_statistics`, bit for bit. Raises InputError for any other file."""
+    tensors, metadata = read_safetensors(path)
+    if metadata.get("format") != STATISTICS_FORMAT:
+        raise InputError(f"{path} holds no statistics; give a file that `save_statistics` wrote")
     head = json.loads(metadata["head"])
     layers = {name: _layer(name, grid, head, tensors) for name, grid in head["grids"].items()}
     return Statistics(layers, head["num_labels"], head["num_images"])

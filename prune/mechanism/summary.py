@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..structure.units import Group, Reader
-from .clusters import BoolArray, Clusters, FloatArray, find_clusters, threshold
+from ..structure.units import BoolArray, FloatArray, Group, Reader
+from .clusters import Clusters, find_clusters, threshold
 from .fields import features_of_units, output_fields, split_by_unit
 from .probe import Probe
 from .snr import layer_snr, sharpness, signal, unit_snr
@@ -23,8 +23,8 @@ FIELD_BYTES = 4_000_000
 
 
 @dataclass(frozen=True)
-class Summary:
-    """What `GroupSpectrum` says of the units; the same names and shapes."""
+class UnitSummary:
+    """Of the units of a group; names and shapes as in `GroupSpectrum`."""
 
     weights_UKQ: Tensor
     means_UKQ: Tensor
@@ -35,14 +35,14 @@ class Summary:
     signal_U: FloatArray
 
 
-def summarise(group: Group, reader: Reader, probe: Probe, means_KD: Tensor) -> Summary:
+def summarise_units(group: Group, reader: Reader, probe: Probe, means_KD: Tensor) -> UnitSummary:
     """Fields, clusters, signal and noise of every unit of a group, seen by one reader."""
     index_UQ = features_of_units(group.units, reader.unit_C, probe.grid[0] * probe.grid[1])
     weights_UKQ = split_by_unit(probe.weights_KD, index_UQ)
     means_UKQ = split_by_unit(means_KD, index_UQ)
     slabs = _slabs(weights_UKQ, means_UKQ, SLAB_BYTES)
     clusters = _join([find_clusters(_ones(w, m)) for w, m in slabs])
-    return Summary(
+    return UnitSummary(
         weights_UKQ=weights_UKQ,
         means_UKQ=means_UKQ,
         clusters=clusters,

@@ -1,4 +1,4 @@
-"""What a reader module sees: one layout for every kind of input, pooled to a grid.
+"""The input of a reader: one layout for every kind of module, pooled to a grid.
 
 Shapes: N samples, C channels, P positions of a pooled map, D = C * P features (channel-major:
 feature d belongs to channel d // P), R = rows (samples times unpooled positions).
@@ -20,6 +20,9 @@ MOMENT_SHARE = 1 / 9
 """Share of a reader's own multiply-adds that its channel moments may cost."""
 MIN_VALUES = 8192
 """Values (positions times channels) of each sample that the channel moments take all the same."""
+ROUNDING = 1e-9
+"""Far above the rounding of a quotient that is a whole number, far below 1: where a stride of 1 is
+affordable it must not become 2."""
 
 
 def as_map(x: Tensor, reader: Reader) -> Tensor:
@@ -29,7 +32,7 @@ def as_map(x: Tensor, reader: Reader) -> Tensor:
     |-------------------------------------------|-------------------------------------------|
     | convolution (N, C, H, W), also unbatched  | unchanged                                 |
     | convolution (N, C, L) or (N, C, T, H, W)  | (N, C, 1, L), (N, C, T, H * W)            |
-    | linear behind a flatten (N, C * P)        | (N, C, s, s) if P = s * s, else (N, C, 1, P) |
+    | linear after a flatten (N, C * P)        | (N, C, s, s) if P = s * s, else (N, C, 1, P) |
     | linear on tokens (N, L, C)                | (N, C, s, s) if L = s * s, else (N, C, 1, L) |
     | linear on a map (N, H, W, C)              | (N, C, H, W)                              |
 
@@ -44,8 +47,8 @@ def as_map(x: Tensor, reader: Reader) -> Tensor:
         x = x.flatten(3)
     if x.ndim != 4 or x.shape[1] != channels:
         raise InputError(
-            f"layer {reader.layer} got an input of shape {tuple(x.shape)}, expected {channels} "
-            "channels: trace the network with an input like the ones it is measured on"
+            f"layer {reader.layer} got an input of shape {tuple(x.shape)}; expected {channels} "
+            "channels; trace the network with an input like the ones it is measured on"
         )
     return x
 
@@ -106,13 +109,14 @@ def position_stride(map_NCHW: Tensor, macs_per_position: float) -> int:
     """
     _, channels, height, width = map_NCHW.shape
     affordable = MOMENT_SHARE * macs_per_position / channels**2
-    stride = min(math.ceil(1 / affordable - 1e-9), max(1, height * width * channels // MIN_VALUES))
+    wanted = math.ceil(1 / affordable - ROUNDING)
+    stride = min(wanted, max(1, height * width * channels // MIN_VALUES))
     while math.gcd(stride, width) > 1 and stride > 1:
         stride += 1
     return stride
 
 
-def rows(map_NCHW: Tensor, stride: int = 1) -> Tensor:
+def position_rows(map_NCHW: Tensor, stride: int = 1) -> Tensor:
     """Channels of every sample at every `stride`-th position: (R, C) float32."""
     lines_NPC = map_NCHW.permute(0, 2, 3, 1).flatten(1, 2)
     return lines_NPC[:, stride // 2 :: stride].float().flatten(0, 1)
@@ -123,7 +127,7 @@ def repeat_labels(labels_N: Tensor, x: Tensor) -> Tensor:
     repeats, rest = divmod(len(x), len(labels_N))
     if rest:
         raise InputError(
-            f"a layer got {len(x)} inputs for {len(labels_N)} images: expected a whole number for "
-            "each image; the mechanism cannot tell which image they belong to"
+            f"a layer got {len(x)} inputs for {len(labels_N)} images; expected a whole number for "
+            "each image, which tells their labels; this network cannot be measured"
         )
     return labels_N if repeats == 1 else labels_N.repeat_interleave(repeats)

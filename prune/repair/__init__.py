@@ -1,1 +1,1 @@
-"""How the filters that stay make up for those that went: repair, refit, batch-norm statistics."""
+"""How the remaining filters make up for removed ones: repair, refit, batch-norm statistics."""

@@ -1,4 +1,4 @@
-"""One least-squares problem as running sums: what a layer's weights could still explain.
+"""One least-squares problem as running sums: how far a change of weights can lower the error.
 
 Shapes: R rows, F inputs, O outputs.
 """

@@ -1,4 +1,4 @@
-"""Batch norms of a smaller network: which one reads which layer, and their statistics again."""
+"""Batch norms of a network: which one reads which layer, and new statistics for them."""
 
 import copy
 from collections.abc import Iterable
@@ -15,8 +15,8 @@ from ..forward import Arguments, call, evaluating, input_of, watching
 def find_norm_behind(model: nn.Module, example: Any) -> dict[str, str]:
     """Layer -> the batch norm whose input is that layer's very output, in one forward pass.
 
-    Layers whose output meets anything else first (a sum, a concatenation) are not in it, nor
-    norms that keep no running mean. Mode and hooks are restored.
+    Layers whose output meets anything else first (a sum, a concatenation) are left out, and
+    so are norms without a running mean. The network is left as it was.
     """
     writers: dict[int, str] = {}
     alive: list[Tensor] = []
@@ -69,5 +69,7 @@ def reestimate_norms(
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     if norms and not seen:
-        raise InputError("batch norms cannot be estimated again from no images")
+        raise InputError(
+            "no images given; expected at least one batch to estimate batch norms from; give some"
+        )
     return fresh

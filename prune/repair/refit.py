@@ -1,14 +1,14 @@
-"""Sequential refit: the weights that stay are solved again, layer by layer, on what they now see.
+"""Sequential refit: the weights that stay are solved again, layer by layer, on their new inputs.
 
-Repair knows the inputs of the original network alone. Behind a thinned layer the inputs are others,
-and errors add up with depth. Here each layer in turn is given the inputs X that the smaller network
-really has, all earlier layers being refitted already, and the responses T of the original:
+Repair knows the inputs of the original network alone. After a thinned layer the inputs are others,
+and errors add up with depth. Here each layer in turn is given the inputs X that it has in the
+smaller network, all earlier layers being refitted already, and the responses T of the original:
 
     W' = argmin ||T - X W' - b'||^2 + penalty ||W' - W||^2
 
-with W the weights after repair. Closed form, no gradient, no labels; each layer corrects what the
-earlier ones got wrong, as far as it can be known from its inputs. A layer that answers held-out
-images worse than before keeps its weights.
+with W the weights after repair. Closed form, no gradient, no labels; each layer corrects the errors
+of the earlier ones, as far as its inputs allow. A layer whose error on held-out images would be
+larger than before keeps its weights.
 
 Source: the asymmetric reconstruction of Zhang, Zou, He and Sun, arXiv 1505.06798, in the form that
 He, Zhang and Sun use after removing channels, ICCV 2017.
@@ -19,7 +19,7 @@ O outputs of one convolution group.
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -31,10 +31,37 @@ from ..structure.units import Reader
 from .least_squares import Residuals
 from .repair import place_of_constant, reason_to_leave
 from .samples import input_rows
-from .visits import Kept, Layer, keep, parts, sort_out, targets_of, visit
+from .visits import Kept, Layer, parts, refittable, take_kept, targets_of, visit
 
 PENALTY = 3e-3
-"""Pull towards the weights that were there, as a share of the mean variance of an input."""
+"""Pull towards the weights that were there, as a share of the mean variance of an input.
+
+With four rows for each input at worst (`visits.ROWS`), weights along directions that hardly vary
+would follow the noise of the sample. A share of 0.003 holds directions of less variance than that
+near their old weights, and leaves the others free. Every row of `docs/contest.md` that is refitted
+was made with it; other shares were not compared there.
+"""
+
+
+@dataclass(frozen=True)
+class RefitImages:
+    """What layers are solved and checked on; all on the networks' device.
+
+    Attributes:
+        fitted: batches (N, ...); a few thousand images are enough.
+        held_out: other images (N, ...), on which no layer may be further from the original than
+            before. None for no check.
+        seed: of the sampled positions.
+    """
+
+    fitted: Sequence[Tensor]
+    held_out: Tensor | None = None
+    seed: int = 0
+
+    @property
+    def batches(self) -> list[Tensor]:
+        """All of them, the held-out ones last."""
+        return [*self.fitted, *([] if self.held_out is None else [self.held_out])]
 
 
 @dataclass(frozen=True)
@@ -55,30 +82,27 @@ def refit(
     smaller: nn.Module,
     model: nn.Module,
     cut: Cut,
-    images: Sequence[Tensor],
+    images: RefitImages,
     *,
     norm_behind: Mapping[str, str] | None = None,
-    held_out: Tensor | None = None,
-    seed: int = 0,
 ) -> tuple[nn.Module, RefitNotes]:
     """A copy of `smaller` whose layers answer its own inputs as the original's answer theirs.
 
     Args:
         smaller: what `remove` and `repair` made of `model`.
-        images: batches (N, ...) on the networks' device; a few thousand images are enough.
         norm_behind: layer -> batch norm that takes its constant (`norms.find_norm_behind`).
-        held_out: other images (N, ...), which no layer may answer worse than before.
-        seed: of the sampled positions.
     """
     fresh = copy.deepcopy(smaller)
-    batches = [*images, *([] if held_out is None else [held_out])]
     with evaluating(model, fresh), unfused_attention():
-        layers, left = sort_out(model, fresh, cut.structure, images)
-        work = _Refit(fresh, model, cut, norm_behind or {}, len(images), seed, left)
+        layers, left = refittable(model, fresh, cut.structure, images.fitted)
+        work = _Refit(fresh, model, cut, norm_behind or {}, images)
+        done: dict[str, _Refitted] = {}
         for part in parts(layers, fresh):
-            targets = targets_of(model, part, batches, cut.kept, seed)
-            visit(fresh, part, batches, partial(work.do, targets=targets))
-    return fresh, RefitNotes(work.errors, left)
+            targets = targets_of(model, part, images.batches, cut.kept, images.seed)
+            done |= visit(fresh, part, images.batches, partial(work.solve, targets=targets))
+    errors = {name: (layer.before, layer.after) for name, layer in done.items()}
+    worse = {name: layer.worse for name, layer in done.items() if layer.worse}
+    return fresh, RefitNotes(errors, {**left, **worse})
 
 
 @dataclass(frozen=True)
@@ -105,47 +129,53 @@ def _constant(
     tensor = _tensors(fresh)[name]
     if sign > 0:
         return _Constant(tensor, sign, tensor.float().clone())
-    return _Constant(tensor, sign, (keep(_tensors(model)[name], name, kept) - tensor).float())
+    return _Constant(tensor, sign, (take_kept(_tensors(model)[name], name, kept) - tensor).float())
 
 
-@dataclass
+@dataclass(frozen=True)
+class _Refitted:
+    """One layer: relative squared error before and after, and why it was left; empty if not."""
+
+    before: float
+    after: float
+    worse: str
+
+
+@dataclass(frozen=True)
 class _Refit:
-    """One refit under way: batches from `num_fitted` on are held out."""
+    """One refit under way: `fresh` is the copy whose layers are solved."""
 
     fresh: nn.Module
     model: nn.Module
     cut: Cut
     norm_behind: Mapping[str, str]
-    num_fitted: int
-    seed: int
-    left: dict[str, str]
-    errors: dict[str, tuple[float, float]] = field(default_factory=dict)
+    images: RefitImages
 
-    def do(self, layer: Layer, inputs: Iterable[Tensor], targets: dict[str, list[Tensor]]) -> None:
+    def solve(
+        self, layer: Layer, inputs: Iterable[Tensor], targets: Mapping[str, list[Tensor]]
+    ) -> _Refitted:
         """Refit one layer in place, unless held-out images are against it."""
         reader, norm = self.cut.structure.readers[layer.name], self.norm_behind.get(layer.name)
         constant = _constant(self.fresh, self.model, reader, norm, self.cut.kept)
-        own = targets.pop(layer.name)
+        own, num_fitted = targets[layer.name], len(self.images.fitted)
         problem = _Layerwise.of(self.fresh.get_submodule(layer.name))
         checked: list[tuple[Tensor, Tensor]] = []
         for batch, x in enumerate(inputs):
             rest_RO = own[batch] - constant.now_O.to(x.device)
-            rows = input_rows(problem.module, x, layer.positions(batch, self.seed))
+            rows = input_rows(problem.module, x, layer.positions(batch, self.images.seed))
             for x_RF, t_RO in _side_by_side(rows, rest_RO):
-                if batch < self.num_fitted:
+                if batch < num_fitted:
                     problem.add(x_RF, t_RO)
                 else:
                     checked.append((x_RF, t_RO))
         changes = problem.solve(with_constant=constant.tensor is not None)
-        variance = _variance(own[: self.num_fitted])
+        variance = _variance(own[:num_fitted])
         before, after = problem.energies(changes)
-        worse = _worse(problem, checked, changes, own[self.num_fitted :])
+        worse = _worse(problem, checked, changes, own[num_fitted:])
         if worse:
-            self.left[layer.name] = worse
-            after = before
-        else:
-            _apply(problem.module, changes, constant)
-        self.errors[layer.name] = before / variance, after / variance
+            return _Refitted(before / variance, before / variance, worse)
+        _apply(problem.module, changes, constant)
+        return _Refitted(before / variance, after / variance, "")
 
 
 @dataclass(frozen=True)
@@ -210,9 +240,9 @@ def _apply(module: nn.Module, changes: Sequence[Tensor], constant: _Constant) ->
         constant.tensor.add_(constant.sign * shift_O.to(constant.tensor))
 
 
-def _side_by_side(parts: Iterator[Tensor], rest_RO: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+def _side_by_side(rows: Iterator[Tensor], rest_RO: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     start = 0
-    for rows_RF in parts:
+    for rows_RF in rows:
         yield rows_RF, rest_RO[start : start + len(rows_RF)]
         start += len(rows_RF)
 

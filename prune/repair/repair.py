@@ -1,4 +1,4 @@
-"""Closed-form repair: the filters that stay take over the work of those that went.
+"""Closed-form repair: the filters that stay make up for those that went.
 
 Removed channels r of a reader are predicted from the kept ones k by least squares on the channel
 moments, x_r = A x_k + b with A = Cov_rk (Cov_kk)^-1, and A and b are folded into the remaining
@@ -10,7 +10,8 @@ norm either, the prediction is made without a constant. A transposed convolution
 without: a constant input would not give a constant output.
 
 With moments of held-out images at hand, a reader whose response there would be further from the
-original's than without the prediction is left as it was cut: few images, many channels.
+original's than without the prediction is left as it was cut. That happens where a prediction from
+many channels was fitted to few images.
 
 Shapes: G convolution groups, n channels of one group (k of them kept), T targets.
 """
@@ -24,13 +25,13 @@ import torch
 from torch import Tensor, nn
 
 from ..mechanism.statistics import Statistics
-from ..selection.readers import FloatArray, by_channel, damped, from_channels, weight_of
-from ..selection.response import BoolArray
+from ..selection.readers import by_channel, damped, from_channels, weight_of
 from ..structure.cut import Cut
-from ..structure.units import AxisKey, IntArray, Reader
+from ..structure.units import AxisKey, BoolArray, FloatArray, IntArray, Reader
 
 NOISE = 1e-6
-"""Share of a response's energy by which held-out images must be worse to count as worse."""
+"""Share of a response's energy by which held-out images must be worse to count as worse: the
+rounding of float32 sums (6e-8 a step) must not decide where nothing changed."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,8 @@ def repair(
         held_out: reader -> moments of other images, which no reader may answer worse than before.
     """
     repaired = copy.deepcopy(smaller)
-    left: dict[str, str] = {}
     done, without = [], []
+    left: dict[str, str] = {}
     for name, reader in cut.structure.readers.items():
         gone_C = np.isin(reader.unit_C, cut.removed)
         if not gone_C.any():
@@ -75,18 +76,14 @@ def repair(
         if name not in statistics.moments:
             left[name] = "it never ran while the moments were measured"
             continue
+        moments = statistics.moments[name].numpy()
         place = place_of_constant(repaired, reader, (norm_behind or {}).get(name))
         own = weight_of(model, reader)
-        folded = fold(
-            own,
-            statistics.moments[name].numpy(),
-            gone_C,
-            reader,
-            with_constant=place is not None,
-        )
+        folded = fold(own, moments, gone_C, reader, with_constant=place is not None)
         if held_out and name in held_out:
-            left[name] = _worse(by_channel(own, reader), folded, gone_C, held_out[name])
-            if left[name]:
+            worse = _worse(by_channel(own, reader), folded, gone_C, held_out[name])
+            if worse:
+                left[name] = worse
                 continue
         weight, shift_O = _as_weight(folded, own, reader)
         tensors = dict(repaired.named_parameters()) | dict(repaired.named_buffers())
@@ -94,17 +91,14 @@ def repair(
             tensors[f"{name}.weight"].copy_(_cut(weight, f"{name}.weight", cut.kept))
             if place is not None:
                 target, sign = place
-                shift = sign * _cut(shift_O, target, cut.kept)
-                tensors[target] += shift.to(tensors[target])
+                tensors[target] += (sign * _cut(shift_O, target, cut.kept)).to(tensors[target])
         done.append(name)
         if place is None:
             without.append(name)
-    return repaired, RepairNotes(
-        tuple(done), tuple(without), {k: why for k, why in left.items() if why}
-    )
+    return repaired, RepairNotes(tuple(done), tuple(without), left)
 
 
-def predict(
+def predict_channels(
     moments: FloatArray, kept: IntArray, gone: IntArray, *, with_constant: bool = True
 ) -> tuple[FloatArray, FloatArray]:
     """Least-squares prediction of channels from others: A (gone, kept) and b (gone,).
@@ -156,7 +150,7 @@ def fold(
         index = np.append(part, len(gone_C))
         own = moments[np.ix_(index, index)]
         kept, gone = np.flatnonzero(~gone_C[part]), np.flatnonzero(gone_C[part])
-        slope, offset = predict(own, kept, gone, with_constant=with_constant)
+        slope, offset = predict_channels(own, kept, gone, with_constant=with_constant)
         matrix_nT[kept] += torch.from_numpy(slope.T).to(weight) @ matrix_nT[gone]
         shift_T += torch.from_numpy(offset).to(weight) @ matrix_nT[gone]
         matrix_nT[gone] = 0

@@ -1,4 +1,4 @@
-"""What a layer is given and what it answers at sampled positions, as rows of two matrices.
+"""Inputs and outputs of a layer at sampled positions, as rows of two matrices.
 
 Shapes: N images of a batch, P positions of a layer's output, S of them sampled, R = N * S rows,
 F inputs of one output (channels of all convolution groups times kernel taps), O outputs.
@@ -15,13 +15,15 @@ from torch.nn import functional
 from ..forward import Arguments, input_of, watching
 
 PATCH_BYTES = 64 * 2**20
-"""Patches that are written out at once."""
+"""Patches that are written out at once. Memory only."""
+SEED_FACTOR = 1_000_003
+"""Keeps the positions of two seeds apart: a prime above any number of batches."""
 
 OnCall = Callable[[str, Tensor, Tensor], None]
 
 
 class _Reached(Exception):
-    """The layer that was asked for has been reached: the rest of the network is not needed."""
+    """The layer has been reached; the rest of the network is not needed."""
 
 
 def can_sample(module: nn.Module) -> str:
@@ -36,7 +38,7 @@ def can_sample(module: nn.Module) -> str:
 
 
 def count_positions(module: nn.Module, outputs: Tensor) -> int:
-    """P: positions of one image at which the layer answers."""
+    """P: positions of the layer's output, in one image."""
     if isinstance(module, nn.Conv2d):
         return outputs.shape[-1] * outputs.shape[-2]
     return max(1, outputs[0].numel() // outputs.shape[-1])
@@ -46,7 +48,7 @@ def choose_positions(num_positions: int, num_sampled: int, seed: tuple[int, int]
     """Positions (S,) that one batch is sampled at, ascending, drawn from the seed."""
     if num_sampled >= num_positions:
         return torch.arange(num_positions)
-    randomness = torch.Generator().manual_seed(seed[0] * 1_000_003 + seed[1])
+    randomness = torch.Generator().manual_seed(seed[0] * SEED_FACTOR + seed[1])
     return torch.randperm(num_positions, generator=randomness)[:num_sampled].sort().values
 
 
@@ -90,7 +92,7 @@ def output_rows(module: nn.Module, y: Tensor, positions_S: Tensor) -> Tensor:
 
 
 def inputs_of(model: nn.Module, layer: str, images: Sequence[Tensor]) -> Iterator[Tensor]:
-    """What a layer is given for each batch; the network runs no further than it."""
+    """Inputs of a layer for each batch; the network runs no further than it."""
     found: list[Tensor] = []
 
     def stop(_: str, arguments: Arguments, named: dict[str, Any]) -> None:
@@ -109,7 +111,7 @@ def halting(
 ) -> Iterator[None]:
     """Call `on_input(layer, inputs)` whenever one of the layers is about to run.
 
-    It may change the layer: the network goes on with what it left.
+    It may change the layer, which then runs as changed.
     """
     with watching(
         model, layers, before=lambda layer, args, named: on_input(layer, input_of(args, named))

@@ -1,5 +1,5 @@
-"""The layers of two networks in execution order: what the smaller one is given there, and what the
-original answers, at sampled positions.
+"""The layers of two networks in execution order: inputs in the smaller one and outputs of the
+original, at sampled positions.
 
 Shapes: N images of a batch, R rows (sampled positions of images), O outputs.
 """
@@ -7,6 +7,7 @@ Shapes: N images of a batch, R rows (sampled positions of images), O outputs.
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,15 +24,20 @@ from .samples import (
 )
 
 Kept = Mapping[AxisKey, IntArray]
+Solution = TypeVar("Solution")
 
-ROWS = 24576
-"""Positions that one layer is solved on, where the images have so many."""
 MAX_INPUTS = 6144
-"""Layers with more inputs to an output are left alone: their Gram matrix would not be small."""
+"""Layers with more inputs to an output are left alone: the Gram matrix of 6,144 takes 302 MB in
+float64, and solving it costs the third power. 3x3 convolutions of up to 682 channels come through,
+so all of VGG-16."""
+ROWS = 4 * MAX_INPUTS
+"""Positions that one layer is solved on, where the images have so many: four for each input of the
+largest layer, so that its least squares are well determined."""
 ONE_BATCH_BYTES = 640 * 2**20
-"""A layer's inputs, all images together, up to which they go through the network at once."""
+"""A layer's inputs, all images together, up to which they go through the network at once. Memory
+against time only: above it the network runs up to every layer again."""
 TARGET_BYTES = 512 * 2**20
-"""Responses of the original that are held at once; more layers are done in parts."""
+"""Responses of the original that are held at once; more layers are done in parts. Memory only."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +55,11 @@ class Layer:
     bytes_per_image: int
 
     def positions(self, batch: int, seed: int) -> Tensor:
+        """Positions (S,) of one batch."""
         return choose_positions(self.num_positions, self.num_sampled, (seed, batch))
 
 
-Solve = Callable[[Layer, Iterable[Tensor]], None]
-
-
-def sort_out(
+def refittable(
     model: nn.Module, smaller: nn.Module, structure: Structure, images: Sequence[Tensor]
 ) -> tuple[list[Layer], dict[str, str]]:
     """Layers that can be refitted, in execution order, and why the others cannot."""
@@ -104,21 +108,30 @@ def parts(layers: Sequence[Layer], smaller: nn.Module) -> Iterator[list[Layer]]:
 
 
 def visit(
-    fresh: nn.Module, layers: Sequence[Layer], images: Sequence[Tensor], solve: Solve
-) -> None:
+    fresh: nn.Module,
+    layers: Sequence[Layer],
+    images: Sequence[Tensor],
+    solve: Callable[[Layer, Iterable[Tensor]], Solution],
+) -> dict[str, Solution]:
     """Call `solve(layer, inputs of each batch)` in execution order; it changes the layer.
 
     Where the images fit through the network as one batch, it runs once and halts at every layer
     until that is solved; else it runs up to every layer again.
+
+    Returns what `solve` returned, by layer.
     """
     sizes = [len(batch) for batch in images]
     if sum(sizes) * max(layer.bytes_per_image for layer in layers) > ONE_BATCH_BYTES:
-        for layer in layers:
-            solve(layer, inputs_of(fresh, layer.name, images))
-        return
+        return {layer.name: solve(layer, inputs_of(fresh, layer.name, images)) for layer in layers}
     by_name = {layer.name: layer for layer in layers}
-    with halting(fresh, list(by_name), lambda name, x: solve(by_name[name], torch.split(x, sizes))):
+    done: dict[str, Solution] = {}
+
+    def halt(name: str, x: Tensor) -> None:
+        done[name] = solve(by_name[name], torch.split(x, sizes))
+
+    with halting(fresh, list(by_name), halt):
         fresh(torch.cat(list(images)))
+    return done
 
 
 def targets_of(
@@ -135,7 +148,7 @@ def targets_of(
     def note(name: str, _: Tensor, y: Tensor) -> None:
         positions_S = by_name[name].positions(len(found[name]), seed)
         rows_RO = output_rows(model.get_submodule(name), y, positions_S)
-        found[name].append(keep(rows_RO.T, f"{name}.weight", kept).T)
+        found[name].append(take_kept(rows_RO.T, f"{name}.weight", kept).T)
 
     with answering(model, list(by_name), note):
         for batch in images:
@@ -143,7 +156,8 @@ def targets_of(
     return found
 
 
-def keep(tensor: Tensor, name: str, kept: Kept) -> Tensor:
+def take_kept(tensor: Tensor, name: str, kept: Kept) -> Tensor:
+    """The rows of a tensor of the original that are kept, by the tensor's name."""
     positions = kept.get((name, 0))
     if positions is None:
         return tensor

@@ -21,9 +21,8 @@ from ..errors import GateError, UsageError
 from ..mechanism.spectrum import Spectrum
 from ..structure.cost import CostModel
 from ..structure.plan import LayerPlan, Plan
-from ..structure.units import Group, IntArray, Structure
+from ..structure.units import FloatArray, Group, IntArray, Structure
 from .criteria import Ranking
-from .readers import FloatArray
 
 METHODS = ("sr", "error", "uniform")
 BUDGET_TOLERANCE = 0.02

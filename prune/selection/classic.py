@@ -1,4 +1,4 @@
-"""The field's usual criteria: control arms that look at one filter at a time.
+"""The field's usual criteria, which look at one filter at a time.
 
 Every function returns one score per unit of a group, (U,) float64, higher is better. Where a unit
 is made of several filters (residual streams), their scores add up.
@@ -16,10 +16,8 @@ from torch.nn import functional
 
 from ..errors import InputError
 from ..forward import call, evaluating
-from ..structure.units import AxisKey, Group, IntArray, Structure
-from .readers import FloatArray
-
-Batches = Iterable[tuple[Tensor, Tensor]]
+from ..inputs.split import Batches
+from ..structure.units import AxisKey, FloatArray, Group, IntArray, Structure
 
 
 def filters(model: nn.Module, structure: Structure, group: Group) -> Iterable[tuple[str, Tensor]]:
@@ -82,9 +80,10 @@ def _lamp(rows: Tensor) -> Tensor:
 
 
 def bn_scale(model: nn.Module, structure: Structure, group: Group) -> FloatArray:
-    """Magnitude of the batch-norm scale behind a filter.
+    """Magnitude of the batch-norm scale after a filter.
 
-    Raises InputError for a group without batch norm.
+    Raises:
+        InputError: no batch norm follows the group.
     """
     scores = np.zeros(len(group.units))
     found = False
@@ -98,7 +97,8 @@ def bn_scale(model: nn.Module, structure: Structure, group: Group) -> FloatArray
         found = found or bool(np.isin(units, group.units).any())
     if not found:
         raise InputError(
-            f"bn-scale cannot rank {group.name}: no batch norm behind it; choose another --rank"
+            f"bn-scale cannot rank {group.name}: expected a batch norm after it, found none; "
+            "choose another `rank`, such as `rank=l2`"
         )
     return scores
 

@@ -1,4 +1,4 @@
-"""A criterion of the user's own: `--rank package.module:callable`.
+"""A criterion of the user's own: `rank=package.module:callable`.
 
 The callable is asked once for every group and names what it wants to see among
 
@@ -21,24 +21,15 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from ..errors import InputError, PruneError, UsageError
 from ..inputs.callables import call_with, import_callable, is_callable_name
-from ..mechanism.spectrum import Spectrum
-from ..mechanism.statistics import Statistics
-from ..structure.units import Group, Structure
+from ..structure.units import FloatArray, Group
 from .classic import filters
-from .readers import FloatArray
+from .evidence import Evidence
 
 
-def import_scorer(
-    spec: str,
-    model: nn.Module,
-    structure: Structure,
-    statistics: Statistics | None,
-    spectrum: Spectrum | None,
-) -> Callable[[Group, int], FloatArray]:
+def import_scorer(spec: str, evidence: Evidence) -> Callable[[Group, int], FloatArray]:
     """The user's callable as a function of (group, its index).
 
     Raises:
@@ -50,36 +41,37 @@ def import_scorer(
     def score(group: Group, index: int) -> FloatArray:
         offered: dict[str, Any] = {
             "group": group,
-            "filters": next(iter(filters(model, structure, group)))[1],
-            "fields": spectrum.groups[index] if spectrum else None,
-            "model": model,
-            "structure": structure,
-            "statistics": statistics,
+            "filters": next(iter(filters(evidence.model, evidence.structure, group)))[1],
+            "fields": evidence.spectrum.groups[index] if evidence.spectrum else None,
+            "model": evidence.model,
+            "structure": evidence.structure,
+            "statistics": evidence.statistics,
         }
         try:
-            return np.asarray(call_with(function, offered, f"--rank {spec}"), dtype=np.float64)
+            return np.asarray(call_with(function, offered, f"`rank={spec}`"), dtype=np.float64)
         except PruneError:
             raise
         except Exception as error:  # whatever a user's code raises
             raise InputError(
-                f"--rank {spec} failed on {group.name} ({type(error).__name__}: {error}); "
-                "it has to give one number per unit"
+                f"`rank={spec}` failed on {group.name} ({type(error).__name__}: {error}); "
+                "expected one number per unit; mend the callable"
             ) from error
 
     return score
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    """How `--rank` would name a function: package.module:callable.
+    """How the option `rank` names a function: package.module:callable.
 
     Raises:
-        UsageError: it cannot be had by that name: a lambda, a method, or one inside a function.
+        UsageError: it cannot be imported by that name, as a lambda, a method, or one inside a
+            function.
     """
     module = getattr(function, "__module__", None) or "?"
     spec = f"{module}:{getattr(function, '__qualname__', type(function).__name__)}"
     if not is_callable_name(spec) or import_callable(spec) is not function:
         raise UsageError(
-            f"rank={spec} given; expected a function from the top level of a module, "
-            "so that it has a name in the report"
+            f"`rank={spec}` given; expected a function from the top level of a module, which has a "
+            "name for the report; move it there"
         )
     return spec

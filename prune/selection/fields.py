@@ -1,4 +1,4 @@
-"""What a group's filters are worth to the labels: problems whose targets are a label probe's.
+"""Least-squares problems whose targets are those of a label probe.
 
 The probe is the ridge classifier that the mechanism reads off a layer's pooled features; its
 outputs are the sums of the filters' label fields.
@@ -19,8 +19,8 @@ from .readers import Problem, covariance, gram
 def probe_problem(structure: Structure, group: Group, statistics: Statistics) -> Problem | None:
     """The probe's outputs as targets over pooled features, at the group's last reader.
 
-    The loss is the probe's own, its ridge penalty included: with fewer samples than features
-    nothing would be missed otherwise.
+    The loss is the probe's own, its ridge penalty included. Without the penalty no removal would
+    cost anything where there are fewer samples than features.
 
     None where the reader never ran.
     """
@@ -38,7 +38,7 @@ def probe_problem(structure: Structure, group: Group, statistics: Statistics) ->
     return Problem(cov.numpy(), gram(weights_KD.T), np.repeat(unit_C, cells))
 
 
-def field_targets(
+def field_problem(
     structure: Structure, group: Group, statistics: Statistics, fields: GroupSpectrum, share: float
 ) -> Problem | None:
     """The label evidence that clean filters carry, as targets of energy `share`.

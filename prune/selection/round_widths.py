@@ -8,9 +8,11 @@ widths cost no accuracy; a narrow one gets finer steps, or it would have no choi
 from ..structure.units import Structure
 
 COARSEST = (16, 8, 4, 2)
-"""Largest steps to try in turn, until the budget can be met."""
+"""Largest steps to try in turn, until the budget can be met. Processors with AVX-512 take float32
+channels in blocks of 16: 8 filters cost what 16 cost, 24 what 32 cost (`docs/latency.md`)."""
 STEPS = 4
-"""A layer has at least so many widths to choose from."""
+"""A layer has at least so many widths to choose from: steps of 16 only from 64 filters on. The
+widths that `docs/latency.md` measures by default follow it; other numbers were not compared."""
 
 
 def round_widths(structure: Structure, coarsest: int) -> dict[str, tuple[int, ...]]:

@@ -13,9 +13,13 @@ from ..structure.plan import Plan
 from .criteria import Ranking
 
 AUTO = ("mechanism", "response", "l2")
-"""Candidates of `--rank auto`, the default first: it wins a tie."""
-SMALLEST = 0.02
-"""Share below which `thinnest` does not look."""
+"""Candidates of `rank=auto`, the default first: it wins a tie.
+
+One of each kind: response and label fields, the response alone, weights alone. On VGG-16 at 40 % of
+the multiply-adds they have 86.93, 86.76 and 86.39 % without a step (`docs/contest.md`).
+"""
+SMALLEST_SHARE = 0.02
+"""Share below which `thinnest` does not look: about the precision of its six halvings, 1/64."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def thinnest(
     Returns:
         the share and its plan, measured and found good; 1.0 where nothing smaller is.
     """
-    low, high = SMALLEST, 1.0
+    low, high = SMALLEST_SHARE, 1.0
     best = plan_for(high)
     for _ in range(steps):
         middle = (low + high) / 2

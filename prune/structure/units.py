@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
 AxisKey = tuple[str, int]
 """A tensor of the network (qualified parameter or buffer name) and one of its axes."""
 

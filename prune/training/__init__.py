@@ -1,1 +1,1 @@
-"""Training and retraining: the best success rate that a network can reach on its data."""
+"""Training and retraining: the best accuracy that a network can reach on its data."""

@@ -1,4 +1,4 @@
-"""Which device computes, and in which precision. Nothing falls back without a word."""
+"""Which device computes, and in which precision. A device that is missing is an error."""
 
 import contextlib
 from typing import Any
@@ -8,7 +8,7 @@ from torch import nn
 
 from ..errors import UsageError
 
-NAMES = ("auto", "cpu", "cuda", "mps")
+DEVICE_NAMES = ("auto", "cpu", "cuda", "mps")
 
 
 def pick_device(name: str) -> torch.device:
@@ -18,12 +18,15 @@ def pick_device(name: str) -> torch.device:
         UsageError: the name is unknown, or the machine has no such device.
     """
     kind = name.partition(":")[0]
-    if kind not in NAMES:
-        raise UsageError(f"--device {name}: expected {', '.join(NAMES)} (or cuda:1, ...)")
+    if kind not in DEVICE_NAMES:
+        expected = ", ".join(DEVICE_NAMES)
+        raise UsageError(f"`device={name}` given; expected one of {expected}, or cuda:1, ...")
     if name == "auto":
         kind = name = next(k for k in ("cuda", "mps", "cpu") if _num_devices(k))
     if _device_number(name) >= _num_devices(kind):
-        raise UsageError(f"--device {name}: torch finds no such device here; use --device auto")
+        raise UsageError(
+            f"`device={name}` given; torch finds no such device on this machine; use `device=auto`"
+        )
     return torch.device(name)
 
 
@@ -67,5 +70,5 @@ def _num_devices(kind: str) -> int:
 def _device_number(name: str) -> int:
     number = name.partition(":")[2] or "0"
     if not number.isdigit():
-        raise UsageError(f"--device {name}: expected a number behind the colon, as in cuda:1")
+        raise UsageError(f"`device={name}` given; expected a number after the colon, as in cuda:1")
     return int(number)

@@ -1,4 +1,4 @@
-"""What training minimises: labels, and the original network's answers.
+"""Losses of training: against labels, and against the original network's outputs.
 
 Shapes: B images, K labels.
 """

@@ -19,8 +19,10 @@ from prune_dl.evaluate.measure.latency import compare
 from prune_dl.export.graph import export_onnx
 from prune_dl.prune.budget import Budget
 from prune_dl.prune.inputs import zoo
+from prune_dl.prune.options import BenchOptions
 from prune_dl.prune.selection.allocate import Layout, allocate
-from prune_dl.prune.selection.criteria import rank
+from prune_dl.prune.selection.criteria import rank_units
+from prune_dl.prune.selection.evidence import Evidence
 from prune_dl.prune.structure.cost import CostModel
 from prune_dl.prune.structure.cut import Cut
 from prune_dl.prune.structure.surgery import remove
@@ -37,7 +39,7 @@ def prune_and_export(arch: str, keep: float, multiple: int, folder: Path) -> tup
     model = zoo.build(arch, NUM_LABELS.get(arch, 1000)).eval()
     structure = trace(model, torch.zeros(2, *size))
     cost = CostModel.of(model, structure)
-    ranking = rank("random", model, structure, seed=0)
+    ranking = rank_units("random", Evidence(model, structure, seed=0))
     plan = allocate(
         ranking, structure, cost, Budget("keep", keep), Layout("uniform", multiple=multiple)
     )
@@ -72,9 +74,8 @@ def main() -> None:
         with TemporaryDirectory() as folder:
             macs, files = prune_and_export(arch, options.keep, options.multiple, Path(folder))
             for batch in options.batches:
-                result = compare(
-                    files, batch_size=batch, seconds=options.seconds, min_runs=options.runs
-                )
+                bench = BenchOptions(latency_batch=batch, bench_seconds=options.seconds)
+                result = compare(files, bench, min_runs=options.runs)
                 times = " -> ".join(f"{row.p50_ms:.2f}" for row in result.rows)
                 print(
                     f"| {arch} | {batch} | {macs:.2f} | {result.ratio:.2f} "

@@ -25,14 +25,14 @@ import tyro
 from prune_dl.prune.errors import InputError
 from prune_dl.prune.inputs.zoo import build
 from prune_dl.prune.mechanism.held_out import evaluate_probes
+from prune_dl.prune.mechanism.network import TracedNetwork
 from prune_dl.prune.mechanism.paper import Sgd, frozen, train_probes
 from prune_dl.prune.mechanism.probe import Probe, solve
 from prune_dl.prune.mechanism.sample import LayerSample
-from prune_dl.prune.mechanism.softmax import EPOCHS, fit_probes
+from prune_dl.prune.mechanism.softmax import SOFTMAX_EPOCHS, fit_probes
 from prune_dl.prune.mechanism.spectrum import spectrum_of
 from prune_dl.prune.mechanism.statistics import Statistics, collect
 from prune_dl.prune.structure.tracing.trace import trace
-from prune_dl.prune.structure.units import Structure
 from torch import Tensor, nn
 
 CPU = torch.device("cpu")
@@ -65,11 +65,11 @@ def main(options: Options) -> None:
     model = build_network(options).eval()
     held = [random_batch(options, seed) for seed in range(4)]
     batches = list(islice(cycle(held), max(1, options.images // options.batch_size)))
-    structure = trace(model, held[0][0][:2])
+    network = TracedNetwork(model, trace(model, held[0][0][:2]), options.labels, CPU)
     bare(model, held[:1], now)
     before = peak_bytes()
-    bare_s, one_pass_s, statistics = take_turns(model, structure, batches, options, now)
-    solve_s, spectrum_s = time_fixed(model, structure, statistics, held[:1], options, now)
+    bare_s, one_pass_s, statistics = take_turns(network, batches, options, now)
+    solve_s, spectrum_s = time_fixed(network, statistics, held[:1], options, now)
     print(
         f"{options.arch}, {options.size} px, {options.labels} labels, {options.images} images, "
         f"{options.probe}"
@@ -83,7 +83,7 @@ def main(options: Options) -> None:
         print(f"samples                  {describe(samples_of(statistics))}")
     print(f"peak memory above bare   {(peak_bytes() - before) / 1e6:8.0f} MB")
     if options.literal_batches:
-        print(f"published procedure      {literal(model, structure, batches, options, now)}")
+        print(f"published procedure      {literal(network, batches, options, now)}")
 
 
 def build_network(options: Options) -> nn.Module:
@@ -115,8 +115,7 @@ def bare(model: nn.Module, batches: list[Batch], now: Clock) -> float:
 
 
 def take_turns(
-    model: nn.Module,
-    structure: Structure,
+    network: TracedNetwork,
     batches: list[Batch],
     options: Options,
     now: Clock,
@@ -124,23 +123,15 @@ def take_turns(
     """Total seconds of the bare and of the measuring passes, in turns, over `turns` turns."""
     totals = [0.0, 0.0]
     for _ in range(options.turns):
-        totals[0] += bare(model, batches, now)
+        totals[0] += bare(network.model, batches, now)
         start = now()
-        statistics = collect(
-            model,
-            structure.readers,
-            batches,
-            options.labels,
-            device=CPU,
-            sampled=options.probe == "softmax",
-        )
+        statistics = collect(network, batches, sampled=options.probe == "softmax")
         totals[1] += now() - start
     return totals[0] / options.turns, totals[1] / options.turns, statistics
 
 
 def time_fixed(
-    model: nn.Module,
-    structure: Structure,
+    network: TracedNetwork,
     statistics: Statistics,
     held_out: list[Batch],
     options: Options,
@@ -152,15 +143,13 @@ def time_fixed(
     solve_s = now() - start
     if options.probe == "softmax":
         solve_s /= fullness(samples_of(statistics))
-    sums = evaluate_probes(
-        model, structure.readers, probes, held_out, statistics.num_labels, device=CPU
-    )
+    sums = evaluate_probes(network, probes, held_out)
 
     def means(name: str) -> Tensor:
         return sums[name].means_KD()
 
     start = now()
-    spectrum_of(structure, probes, sums, means, title=options.probe)
+    spectrum_of(network.structure, probes, sums, means, title=options.probe)
     return solve_s, now() - start
 
 
@@ -169,7 +158,7 @@ def probes_of(statistics: Statistics, options: Options) -> dict[str, Probe]:
     if options.probe == "ridge":
         return {name: solve(layer) for name, layer in statistics.layers.items()}
     samples = samples_of(statistics)
-    return fit_probes(samples, options.labels, Sgd.of(EPOCHS), device=CPU)
+    return fit_probes(samples, options.labels, Sgd.of(SOFTMAX_EPOCHS), device=CPU)
 
 
 def samples_of(statistics: Statistics) -> dict[str, LayerSample]:
@@ -191,15 +180,14 @@ def describe(samples: Mapping[str, LayerSample]) -> str:
 
 
 def literal(
-    model: nn.Module,
-    structure: Structure,
+    network: TracedNetwork,
     batches: list[Batch],
     options: Options,
     now: Clock,
 ) -> str:
     """What the published probes over 200 epochs of all images cost, from a few batches."""
     few = batches[: options.literal_batches]
-    source = frozen(model, structure.readers, lambda epoch: few, options.labels, device=CPU)
+    source = frozen(network, lambda epoch: few)
     start = now()
     try:
         train_probes(source, options.labels, Sgd.of(1))

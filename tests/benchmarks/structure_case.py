@@ -169,15 +169,15 @@ def _status_mib(key: str) -> float:
 def _reload(name: str, smaller: Any, kept: Any, images: Any) -> None:
     """Save, build again from the name alone, and compare bit for bit."""
     import torch
-    from prune_dl.prune.inputs import pruned_file as recipe
+    from prune_dl.prune.inputs import pruned_file
     from prune_dl.prune.inputs.origin import Origin
 
     # The file names the architecture with the auxiliary heads, as it was pruned.
     heads = ":aux_logits=true" if name in ("googlenet", "inception_v3") else ""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.safetensors"
-        recipe.save(path, smaller, Origin(f"torchvision:{name}{heads}", 1000), kept, {})
-        again = recipe.load(path)
+        pruned_file.save_pruned(path, smaller, Origin(f"torchvision:{name}{heads}", 1000), kept, {})
+        again = pruned_file.load_pruned(path)
     with torch.no_grad():
         assert torch.equal(again(images), smaller.eval()(images)), "the reloaded network differs"
 

@@ -17,7 +17,8 @@ from prune_dl.prune.inputs import zoo
 from prune_dl.prune.inputs.data import open_data
 from prune_dl.prune.inputs.split import DataSet
 from prune_dl.prune.training.device import autocast, pick_device
-from prune_dl.prune.training.train import Training, fit
+from prune_dl.prune.training.recipe import Training
+from prune_dl.prune.training.train import TrainingData, train_network
 from torch import nn
 
 
@@ -41,7 +42,7 @@ def train_by_hand(model: nn.Module, data: DataSet, steps: int, device: torch.dev
 def train_with_fit(model: nn.Module, data: DataSet, steps: int, device: torch.device) -> None:
     """The product's loop."""
     recipe = Training(epochs=1, lr=0.01, label_smoothing=0.0, max_batches=steps)
-    fit(model, data.train, recipe, device=device)
+    train_network(model, TrainingData(data.train), recipe, device=device)
 
 
 def measure(train: Callable[..., None], arch: str, data: DataSet, steps: int, device: str) -> float:

@@ -203,7 +203,7 @@ def test_bench_shows_what_a_file_needs_and_takes_sizes_that_it_leaves_open(
     onnx.save(model, tmp_path / "open.onnx")
     argv = ["bench", str(tmp_path / "open.onnx"), "--bench-seconds", "0.05"]
     assert cli.run(argv) == 2
-    assert "--input-size 3 224 224" in capsys.readouterr().err
+    assert "give --input-size, such as 3 224 224" in capsys.readouterr().err
     assert cli.run([*argv, "--input-size", "3", "8", "8", "--latency-batch", "2"]) == 0
     shown = capsys.readouterr().out
     for words in (

@@ -82,7 +82,7 @@ def test_a_file_that_fails_its_check_is_removed_with_exit_code_4(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(variants, "TOLERANCE", -1.0)
+    monkeypatch.setattr(variants, "PARITY_TOLERANCE", -1.0)
     assert export(weights, tmp_path / "a.onnx", "--embed-preprocess") == 4
     assert "was removed" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
@@ -154,7 +154,7 @@ def test_a_run_becomes_a_folder_for_the_hub_during_the_job_or_later(
 @pytest.mark.parametrize(
     ("changes", "code", "said"),
     [
-        ({"--hub-folder": "full"}, 2, "not empty"),
+        ({"--hub-folder": "full"}, 2, "expected no such folder, or an empty one"),
         ({"--int8": ""}, 2, "--hub-folder copies the files of a run as they are"),
         ({"--model": "full"}, 3, "finished run"),
     ],

@@ -14,7 +14,7 @@ from prune_dl.prune.command import cli
 from prune_dl.prune.folder import output_folder
 from prune_dl.prune.inputs.data import open_data
 from prune_dl.prune.inputs.zoo import build
-from prune_dl.prune.training import resume
+from prune_dl.prune.training import train
 from safetensors.torch import load_file
 from scenes.jobs import FinishedRun, job
 
@@ -194,7 +194,7 @@ def test_a_failure_leaves_none_of_the_folders_made_for_it(tmp_path: Path) -> Non
 def test_an_interrupted_retraining_is_resumed_to_the_same_network(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save = resume.save
+    save = train.save_state
 
     def save_and_interrupt(path: Path, *rest: object) -> None:
         save(path, *rest)  # type: ignore[arg-type]
@@ -202,7 +202,7 @@ def test_an_interrupted_retraining_is_resumed_to_the_same_network(
 
     flags = ("--keep", "0.6", "--epochs", "2")
     with monkeypatch.context() as patch:
-        patch.setattr(resume, "save", save_and_interrupt)
+        patch.setattr(train, "save_state", save_and_interrupt)
         assert job(home, "halted", *flags) == 130
     assert not (home / "halted").exists()
     assert (home / ".halted.partial" / "retraining.pt").exists()

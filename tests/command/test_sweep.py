@@ -191,8 +191,8 @@ def test_a_bug_in_one_point_is_a_row_and_resume_makes_it_again(tmp_path, monkeyp
 def test_points_by_latency_and_by_hardware_widths(tmp_path, monkeypatch):
     asked = []
 
-    def measured(model, structure, example, *, provider, **_):
-        asked.append(provider)
+    def measured(model, structure, example, bench, **_):
+        asked.append(bench.provider)
         return {g.name: (*range(3, len(g.units), 3), len(g.units)) for g in structure.groups}
 
     monkeypatch.setattr(planning, "efficient_widths", measured)

@@ -1,12 +1,14 @@
-"""Accuracy: the interval against SciPy's, the count against a hand count, the modes restored."""
+"""Accuracy: the interval against its definition, the count against a hand count, modes restored."""
+
+from math import sqrt
+from statistics import NormalDist
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prune_dl.evaluate.measure.accuracy import Accuracy, measure_accuracy, wilson_interval
 from prune_dl.prune.errors import InputError
-from scipy.stats import binomtest
 from torch import nn
 
 CPU = torch.device("cpu")
@@ -24,13 +26,23 @@ class FixedSplit:
         yield from zip(images.split(batch_size), labels_N.split(batch_size), strict=True)
 
 
+@settings(deadline=None)  # the first call imports SciPy
 @given(st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_interval_is_scipys(counts):
+def test_ends_of_the_interval_are_where_the_score_test_just_rejects(counts):
     correct, total = counts
-    expected = binomtest(correct, total).proportion_ci(0.95, method="wilson")
-    assert wilson_interval(correct, total) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    z = NormalDist().inv_cdf(0.975)
+    for end in wilson_interval(correct, total):
+        distance = abs(correct / total - end)
+        assert distance == pytest.approx(z * sqrt(end * (1 - end) / total), abs=1e-9)
 
 
+def test_nothing_and_everything_correct_end_exactly():
+    assert wilson_interval(0, 7)[0] == 0.0
+    assert wilson_interval(7, 7)[1] == 1.0
+    assert wilson_interval(90, 100) == pytest.approx((0.82563, 0.94477), abs=1e-5)
+
+
+@settings(deadline=None)  # the first call imports SciPy
 @given(st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_interval_holds_the_accuracy_and_stays_in_the_unit_interval(counts):
     accuracy = Accuracy(*counts)
@@ -70,6 +82,15 @@ def test_evaluates_in_evaluation_mode_and_restores_every_mode(split):
     model[1].eval()
     assert measure_accuracy(model, split, device=CPU) == Accuracy(480, 600)
     assert [module.training for module in model.modules()] == [True, True, False]
+
+
+def test_a_frozen_batch_norm_stays_frozen_and_the_other_keeps_its_statistics(split):
+    model = nn.Sequential(nn.BatchNorm1d(4), nn.BatchNorm1d(4)).train()
+    model[0].eval()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    measure_accuracy(model, split, device=CPU)
+    assert [module.training for module in model] == [False, True]
+    assert all(torch.equal(before[name], x) for name, x in model.state_dict().items())
 
 
 def test_outputs_that_are_not_numbers_are_an_error_and_modes_still_come_back(split):

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from prune_dl.evaluate.report.filters import filter_layers, write_filters_page
+from prune_dl.evaluate.report.filters import FilterColumns, filter_layers, write_filters_page
 from scenes.spectrum_samples import sample_columns, sample_spectrum
 
 
@@ -59,8 +59,7 @@ def test_page_holds_all_layers_and_its_bytes_decode(tmp_path):
     path = write_filters_page(
         tmp_path / "filters.html",
         spectrum,
-        norms,
-        scores=sample_columns(spectrum, seed=2),
+        FilterColumns(norms, sample_columns(spectrum, seed=2)),
         labels=[f"<b>{i}" for i in range(10)],
         title="a <model>",
         command="prune-dl rank",
@@ -82,5 +81,5 @@ def test_scores_for_too_few_groups_are_refused(tmp_path):
     norms = sample_columns(spectrum)
     with pytest.raises(ValueError, match="shorter"):
         write_filters_page(
-            tmp_path / "page.html", spectrum, norms, scores=norms[:2], title="", command=""
+            tmp_path / "page.html", spectrum, FilterColumns(norms, norms[:2]), title="", command=""
         )

@@ -1,6 +1,7 @@
 """Timing: the statistics against known answers, the protocol against a fake clock."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +16,21 @@ from prune_dl.evaluate.measure import latency
 from prune_dl.evaluate.measure.environment import available_cores, describe_environment
 from prune_dl.evaluate.measure.feeds import make_feed
 from prune_dl.evaluate.measure.latency import compare, time_interleaved
-from prune_dl.evaluate.measure.latency_stats import ratio_of_medians, summarise
+from prune_dl.evaluate.measure.latency_stats import ratio_of_medians, summarise_times
 from prune_dl.evaluate.measure.memory import peak_memory
 from prune_dl.evaluate.measure.subjects import bind, file_bytes
 from prune_dl.export import session as sessions
 from prune_dl.export.session import nodes_by_provider, open_session, require_provider, require_use
 from prune_dl.prune.errors import InputError, UsageError
+from prune_dl.prune.options import BenchOptions
 
 POSITIVE = st.floats(0.01, 1e4)
 FLOAT = TensorProto.FLOAT
+BRIEF = BenchOptions(bench_seconds=0.0)
 
 
 def write_graph(path: Path, shape: list[object], dtype: int = FLOAT, repeats: int = 1) -> Path:
-    """A foreign file: a chain of `repeats` sines behind a cast, written without our exporter."""
+    """A foreign file: a chain of `repeats` sines after a cast, written without our exporter."""
     nodes = [helper.make_node("Cast", ["x"], ["y0"], to=FLOAT)]
     nodes += [helper.make_node("Sin", [f"y{i}"], [f"y{i + 1}"]) for i in range(repeats)]
     x = helper.make_tensor_value_info("x", dtype, shape)
@@ -39,7 +42,7 @@ def write_graph(path: Path, shape: list[object], dtype: int = FLOAT, repeats: in
 
 
 def test_summary_of_known_times() -> None:
-    summary = summarise(np.arange(1.0, 101.0).reshape(20, 5))
+    summary = summarise_times(np.arange(1.0, 101.0).reshape(20, 5))
     assert summary.p50_ms == 50.5
     assert summary.p90_ms == pytest.approx(90.1)
     assert summary.p99_ms == pytest.approx(99.01)
@@ -51,7 +54,7 @@ def test_summary_of_known_times() -> None:
 
 @given(arrays(float, (6, 5), elements=POSITIVE), st.floats(0.1, 10))
 def test_percentiles_are_ordered_and_scale_with_the_unit(times: np.ndarray, scale: float) -> None:
-    one, other = summarise(times), summarise(times * scale)
+    one, other = summarise_times(times), summarise_times(times * scale)
     assert one.p50_ms <= one.p90_ms <= one.p99_ms <= times.max()
     assert other.p90_ms == pytest.approx(one.p90_ms * scale)
     assert other.variation == pytest.approx(one.variation, abs=1e-9)
@@ -126,7 +129,7 @@ def test_compare_foreign_files(tmp_path: Path) -> None:
         "long": write_graph(tmp_path / "a.onnx", ["n", 3, 64, 64], repeats=24),
         "short": write_graph(tmp_path / "b.onnx", ["n", 3, 64, 64], repeats=2),
     }
-    result = compare(files, threads=1, seconds=0.0, min_runs=20, batch_size=2)
+    result = compare(files, replace(BRIEF, threads=1, latency_batch=2), min_runs=20)
     long, short = result.rows
     assert (long.name, short.name) == ("long", "short")
     assert (long.ratio, long.ratio_low, long.ratio_high) == (1.0, 1.0, 1.0)
@@ -144,7 +147,7 @@ def test_compare_foreign_files(tmp_path: Path) -> None:
 
 def test_threads_default_to_every_core(tmp_path: Path) -> None:
     files = {"a": write_graph(tmp_path / "a.onnx", [1, 4])}
-    assert compare(files, seconds=0.0, min_runs=5).rows[0].threads == available_cores()
+    assert compare(files, BRIEF, min_runs=5).rows[0].threads == available_cores()
 
 
 def test_side_files_count_too(tmp_path: Path) -> None:
@@ -159,7 +162,7 @@ def test_side_files_count_too(tmp_path: Path) -> None:
     onnx.save(model, path, save_as_external_data=True, location="a.data", size_threshold=0)
     assert path.stat().st_size < 1000
     assert file_bytes(path) == path.stat().st_size + 16_000
-    assert compare({"a": path}, seconds=0.0, min_runs=5).rows[0].size_bytes == file_bytes(path)
+    assert compare({"a": path}, BRIEF, min_runs=5).rows[0].size_bytes == file_bytes(path)
 
 
 def test_a_provider_that_runs_no_node_is_an_error(
@@ -172,7 +175,9 @@ def test_a_provider_that_runs_no_node_is_an_error(
     assert 3 <= found["CPUExecutionProvider"] <= 4  # a cast to its own type is optimised away
     require_use(path, "cpu", feed)
     monkeypatch.setattr(sessions, "nodes_by_provider", lambda *_: found)
-    with pytest.raises(UsageError, match=r"--provider cuda: not one node of a\.onnx runs on it"):
+    with pytest.raises(
+        UsageError, match=r"`provider=cuda` given; not one node of a\.onnx runs on it"
+    ):
         require_use(path, "cuda", feed)
 
 
@@ -182,23 +187,25 @@ def test_a_provider_that_cannot_be_used_is_found_out_before_any_work(provider: s
     require_provider("cpu")
     if provider != "coreml" and torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
-    with pytest.raises(UsageError, match=f"--provider {provider}"):
+    with pytest.raises(UsageError, match=f"`provider={provider}` given"):
         require_provider(provider)
-    with pytest.raises(UsageError, match=f"--hardware-widths {provider}"):
-        require_provider(provider, "--hardware-widths")
+    with pytest.raises(UsageError, match=f"`hardware_widths={provider}` given"):
+        require_provider(provider, "hardware_widths")
 
 
 def test_errors_name_the_file(tmp_path: Path) -> None:
     fixed = write_graph(tmp_path / "a.onnx", [4, 3, 8, 8])
     loose = write_graph(tmp_path / "b.onnx", ["n", 3, "h", "w"])
-    with pytest.raises(UsageError, match="no file to time"):
-        compare({})
-    with pytest.raises(InputError, match=r"gone: .*gone\.onnx: no such file"):
-        compare({"gone": tmp_path / "gone.onnx"})
-    with pytest.raises(UsageError, match=r"fixed: input x .* give --latency-batch 4"):
-        compare({"fixed": fixed}, batch_size=1)
-    with pytest.raises(UsageError, match=r"loose: input x leaves sizes open .* --input-size"):
-        compare({"loose": loose})
+    with pytest.raises(UsageError, match="no file given"):
+        compare({}, BRIEF)
+    with pytest.raises(InputError, match=r"gone: .*gone\.onnx given; there is no such file"):
+        compare({"gone": tmp_path / "gone.onnx"}, BRIEF)
+    with pytest.raises(
+        UsageError, match=r"fixed: `latency_batch=1` given; .* give `latency_batch=4`"
+    ):
+        compare({"fixed": fixed}, BRIEF)
+    with pytest.raises(UsageError, match=r"loose: input x leaves sizes open .* give `input_size`"):
+        compare({"loose": loose}, BRIEF)
 
 
 @pytest.mark.parametrize(

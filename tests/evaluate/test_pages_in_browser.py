@@ -12,7 +12,7 @@ from html import unescape
 import numpy as np
 import pytest
 from prune_dl.evaluate.measure.accuracy import Accuracy
-from prune_dl.evaluate.report.filters import filter_layers, write_filters_page
+from prune_dl.evaluate.report.filters import FilterColumns, filter_layers, write_filters_page
 from prune_dl.evaluate.report.page import render_page
 from prune_dl.evaluate.report.tradeoff import Tradeoff, TradeoffPoint
 from prune_dl.evaluate.report.tradeoff_page import render_tradeoff
@@ -117,8 +117,7 @@ def page(spectrum, tmp_path):
     path = write_filters_page(
         tmp_path / "filters.html",
         spectrum,
-        sample_columns(spectrum),
-        kept=[(0,), (1, 2), (0, 3, 5)],
+        FilterColumns(sample_columns(spectrum), kept=[(0,), (1, 2), (0, 3, 5)]),
         labels=[f"label{i}" for i in range(10)],
         title="model.pt",
         command="prune-dl rank",
@@ -203,7 +202,11 @@ def test_an_address_names_its_filter(page, tmp_path):
 
 def test_without_a_plan_there_is_nothing_to_show_or_hide(spectrum, tmp_path):
     path = write_filters_page(
-        tmp_path / "filters.html", spectrum, sample_columns(spectrum), title="m", command="c"
+        tmp_path / "filters.html",
+        spectrum,
+        FilterColumns(sample_columns(spectrum)),
+        title="m",
+        command="c",
     )
     action = "return [element('show-label').offsetWidth, element('head').textContent];"
     found = browse(path.read_text(), tmp_path, action)

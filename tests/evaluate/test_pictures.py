@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prune_dl.evaluate.report.pictures import (
     MAX_LABELS_SHOWN,
+    MeasuredFilter,
     draw_filter,
     order_labels,
     strongest_and_weakest,
@@ -15,7 +16,7 @@ from prune_dl.prune.structure.plan import LayerPlan, Plan
 
 
 def draw(field_KK, clusters, labels):
-    return draw_filter("conv", 3, field_KK, clusters, labels, sharpness=0.5, snr=2.0, kept=True)
+    return draw_filter(MeasuredFilter("conv", 3, field_KK, clusters, 0.5, 2.0, True), labels)
 
 
 def test_clusters_become_blocks_larger_first_then_the_rest_in_order():

@@ -8,11 +8,12 @@ from html.parser import HTMLParser
 import plotly.graph_objects as go
 import pytest
 from prune_dl.evaluate.measure.accuracy import Accuracy
+from prune_dl.evaluate.measure.latency_stats import Ratio
 from prune_dl.evaluate.report import charts, words
 from prune_dl.evaluate.report.accuracy_chart import accuracy_against_cost
 from prune_dl.evaluate.report.matrix_chart import label_matrix
-from prune_dl.evaluate.report.page import figures, layer_rows, render_page, stage_rows, tiles
-from prune_dl.evaluate.report.report import Benchmark, CertificateLine, Change, Ratio, Stages
+from prune_dl.evaluate.report.page import figures, layer_table, render_page, stage_rows, tiles
+from prune_dl.evaluate.report.report import Benchmark, CertificateLine, Change, Stages
 from scenes.report_samples import sample_picture, sample_report, without_latency
 
 
@@ -118,7 +119,7 @@ def test_tables_hold_the_figures_of_the_report():
         "86.90 %",
     ]
     assert stage_rows(report)[1]["held_out"] == "–"
-    row = layer_rows(report)[1]
+    row = layer_table(report)[1]
     assert (row["num_filters"], row["num_kept"], row["share"]) == (64, 54, 84)
     assert [tile["name"] for tile in tiles(report)][:2] == ["Top-1", "MACs"]
 

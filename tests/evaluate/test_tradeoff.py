@@ -16,10 +16,10 @@ from prune_dl.evaluate.report.tradeoff import (
     Tradeoff,
     TradeoffPoint,
     pareto_front,
-    rows,
     to_csv,
+    tradeoff_rows,
 )
-from prune_dl.evaluate.report.tradeoff_page import _scatter, headline, write_tradeoff
+from prune_dl.evaluate.report.tradeoff_page import tradeoff_headline, write_tradeoff
 
 small_costs = st.tuples(st.integers(0, 12), st.integers(1, 3)).flatmap(
     lambda shape: arrays(np.float64, shape, elements=st.integers(0, 4).map(float))
@@ -76,9 +76,9 @@ def sweep():
 
 def test_failures_and_unmeasured_points_are_rows_and_never_on_the_front(sweep):
     assert sweep.on_front == (True, True, False, True, False, False, False)
-    assert len(rows(sweep)) == 7
-    assert headline(sweep).startswith("3 of 7 networks")
-    assert headline(sweep).endswith("2 failed.")
+    assert len(tradeoff_rows(sweep)) == 7
+    assert tradeoff_headline(sweep).startswith("3 of 7 networks")
+    assert tradeoff_headline(sweep).endswith("2 failed.")
 
 
 def test_csv_holds_every_row_with_empty_cells_where_nothing_was_measured(sweep):
@@ -92,7 +92,7 @@ def test_csv_holds_every_row_with_empty_cells_where_nothing_was_measured(sweep):
 def test_files_agree_and_the_page_shows_every_point(sweep, tmp_path):
     json_file, csv_file, page_file = write_tradeoff(sweep, tmp_path)
     document = json.loads(json_file.read_text())
-    assert document["points"] == rows(sweep)
+    assert document["points"] == tradeoff_rows(sweep)
     assert csv_file.read_text() == to_csv(sweep)
     page = page_file.read_text()
     assert "failed: layer features.0 would be empty" in page
@@ -102,13 +102,18 @@ def test_files_agree_and_the_page_shows_every_point(sweep, tmp_path):
 
 
 @pytest.mark.parametrize("cost", ["latency_ms", "size_bytes"])
-def test_figures_are_valid_plotly_and_fill_the_front_only(sweep, cost):
-    figure = _scatter(sweep, cost, "cost", 1.0)
-    resolved = json.loads(re.sub(r"var\(--\w+\)", "#123456", json.dumps(figure)))
+def test_figures_are_valid_plotly_and_fill_the_front_only(sweep, cost, tmp_path):
+    page = write_tradeoff(sweep, tmp_path)[2].read_text()
+    name = cost.split("_")[0]
+    (text,) = re.findall(
+        rf'<script type="application/json" id="figure-{name}">(.*?)</script>', page
+    )
+    figure = json.loads(text)
+    resolved = json.loads(re.sub(r"var\(--\w+\)", "#123456", text))
     go.Figure(data=resolved["data"], layout=resolved["layout"])
     right = figure["layout"]["xaxis"]["range"][1]
     for point in sweep.points[:4]:
-        end = point.latency_p90_ms if cost == "latency_ms" else point.size_bytes
+        end = point.latency_p90_ms if cost == "latency_ms" else point.size_bytes / 1e6
         assert end < right, "no bar is cut off"
     float32 = figure["data"][0]
     assert float32["text"] == ["original", "keep 0.6", ""]

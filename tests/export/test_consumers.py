@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from prune_dl.export.session import open_session, predict
-from prune_dl.export.variants import Variant, export_variant, to_pixels
+from prune_dl.export.session import open_session, run_session
+from prune_dl.export.variants import PixelScale, Variant, export_variant, to_pixels
 from prune_dl.prune.command import cli
 from prune_dl.prune.inputs.data import open_data
 from torch import nn
@@ -49,7 +49,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory, shared_convolutions: nn.Seq
     for name, variant in (("plain", Variant()), ("raw", Variant(embed_preprocess=True))):
         export_variant(
             shared_convolutions, images, folder / f"{name}.onnx", variant,
-            mean=data.mean, std=data.std, metadata={"labels": json.dumps(data.labels)},
+            scale=PixelScale(data.mean, data.std), metadata={"labels": json.dumps(data.labels)},
         )  # fmt: skip
     np.save(folder / "plain.npy", images.numpy())
     np.save(folder / "raw.npy", pixels.numpy())
@@ -62,7 +62,7 @@ def test_a_process_without_torch_gives_the_same_labels(digits: Path, name: str) 
     command = [sys.executable, "-c", CONSUMER, digits / f"{name}.onnx", digits / f"{name}.npy"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     answer = json.loads(done.stdout)
-    expected = predict(open_session(digits / "plain.onnx"), np.load(digits / "plain.npy"))
+    expected = run_session(open_session(digits / "plain.onnx"), np.load(digits / "plain.npy"))
     assert answer["labels"] == expected.argmax(1).tolist()
     right = np.mean(np.array(answer["labels"]) == np.load(digits / "labels.npy"))
     assert right > 0.8
@@ -109,7 +109,7 @@ def test_the_example_page_gives_the_labels_of_python(site: str, tmp_path: Path) 
     digits = json.loads((tmp_path / "digits.json").read_text())
     shape = (NUM_DIGITS, digits["height"], digits["width"], 1)
     pixels = np.array(digits["pixels"], np.uint8).reshape(shape)
-    probabilities = predict(open_session(tmp_path / "model.onnx"), pixels)
+    probabilities = run_session(open_session(tmp_path / "model.onnx"), pixels)
     assert found == probabilities.argmax(1).tolist()
     right = sum(label == truth for label, truth in zip(found, digits["labels"], strict=True))
     assert right > 0.8 * NUM_DIGITS

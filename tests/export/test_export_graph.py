@@ -10,7 +10,7 @@ import torch
 from prune_dl.export import graph
 from prune_dl.export.graph import export_onnx, opset_of, write_checked
 from prune_dl.export.parity import Parity, check_parity, compare_outputs
-from prune_dl.export.session import count_correct, fixed_batch, open_session, predict
+from prune_dl.export.session import count_correct, fixed_batch, open_session, run_session
 from prune_dl.prune.errors import GateError, InputError, UsageError
 from torch import nn
 
@@ -76,11 +76,16 @@ def test_file_equals_network_at_any_batch_size(exported: Path, num_images: int) 
     assert parity.top1_agreement == 1.0
 
 
-def test_parity_puts_the_mode_of_every_module_back(exported: Path) -> None:
+@pytest.mark.parametrize("frozen", [True, False])
+def test_parity_leaves_modes_and_running_statistics_as_they_were(
+    exported: Path, frozen: bool
+) -> None:
     network = small_network()
-    network[1].eval()
+    network[1].train(not frozen)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     check_parity(exported, network, torch.randn(2, *INPUT_SIZE))
-    assert [module.training for module in network] == [True, False, True, True, True, True]
+    assert [module.training for module in network] == [True, not frozen, True, True, True, True]
+    assert all(torch.equal(before[name], x) for name, x in network.state_dict().items())
 
 
 def test_static_batch_is_written_and_filled_up(tmp_path: Path) -> None:
@@ -88,7 +93,7 @@ def test_static_batch_is_written_and_filled_up(tmp_path: Path) -> None:
     session = open_session(path)
     images = torch.randn(6, *INPUT_SIZE)
     assert fixed_batch(session) == 4
-    assert predict(session, images.numpy()).shape == (6, 5)
+    assert run_session(session, images.numpy()).shape == (6, 5)
     assert check_parity(path, small_network(), images).ok
 
 
@@ -97,13 +102,13 @@ def test_a_wrong_file_is_removed_and_named(tmp_path: Path, exported: Path) -> No
     network = small_network()
     with torch.no_grad():
         network[5].bias += 0.5
-    with pytest.raises(GateError, match=r"a\.onnx: differs from the network .* was removed"):
+    with pytest.raises(GateError, match=r"a\.onnx differs from the network .* was removed"):
         check_parity(path, network, torch.randn(4, *INPUT_SIZE))
     assert not path.exists()
 
 
 def test_parity_needs_images(exported: Path) -> None:
-    with pytest.raises(InputError, match="no image"):
+    with pytest.raises(InputError, match="no held-out image given"):
         check_parity(exported, small_network(), torch.zeros(0, *INPUT_SIZE))
 
 
@@ -115,7 +120,7 @@ def test_outputs_that_are_not_finite_never_pass(value: float) -> None:
 
 
 def test_an_operator_set_that_cannot_be_written_is_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"--opset 99: .* operator set"):
+    with pytest.raises(UsageError, match=r"`opset=99` given; .* operator set"):
         export_onnx(small_network(), INPUT_SIZE, tmp_path / "a.onnx", metadata={}, opset=99)
     assert list(tmp_path.iterdir()) == []
 
@@ -130,7 +135,7 @@ def test_a_network_too_large_for_one_file_is_refused(
     monkeypatch.setattr(graph, "MAX_BYTES", num_bytes)
     export_onnx(network, INPUT_SIZE, tmp_path / "a.onnx", metadata={})
     monkeypatch.setattr(graph, "MAX_BYTES", num_bytes - 1)
-    with pytest.raises(InputError, match="one ONNX file at most 2 GiB; prune it further"):
+    with pytest.raises(InputError, match="one ONNX file holds at most 2 GiB; prune it further"):
         export_onnx(network, INPUT_SIZE, tmp_path / "b.onnx", metadata={})
     assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
 
@@ -176,11 +181,13 @@ def test_files_and_providers_that_cannot_be_used(tmp_path: Path, exported: Path)
     with pytest.raises(InputError, match="no such file"):
         open_session(tmp_path / "none.onnx")
     (tmp_path / "text.onnx").write_text("not a graph")
-    with pytest.raises(InputError, match=r"text\.onnx: ONNX Runtime cannot open it"):
+    with pytest.raises(InputError, match=r"text\.onnx given; ONNX Runtime cannot open it"):
         open_session(tmp_path / "text.onnx")
-    with pytest.raises(UsageError, match="--provider quick: expected one of cpu, cuda"):
+    with pytest.raises(UsageError, match="`provider=quick` given; expected one of cpu, cuda"):
         open_session(exported, "quick")
-    with pytest.raises(UsageError, match="--provider coreml: not part of"):
+    with pytest.raises(
+        UsageError, match="`provider=coreml` given; expected one of the installed ONNX Runtime"
+    ):
         open_session(exported, "coreml")
 
 
@@ -189,6 +196,6 @@ def test_a_provider_that_is_not_really_used_is_an_error(
 ) -> None:
     if torch.cuda.is_available():
         pytest.skip("CUDA works here, so it would really be used")
-    with pytest.raises(UsageError, match="--provider cuda: "):
+    with pytest.raises(UsageError, match="`provider=cuda` given"):
         open_session(exported, "cuda")
     assert capfd.readouterr() == ("", "")

@@ -9,12 +9,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from prune_dl.export.session import fixed_batch, open_session, predict
-from prune_dl.export.variants import Preprocessed, Variant, export_variant, to_pixels
+from prune_dl.export.session import fixed_batch, open_session, run_session
+from prune_dl.export.variants import PixelScale, Preprocessed, Variant, export_variant, to_pixels
 from prune_dl.prune.errors import GateError
 from torch import nn
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
+SCALE = PixelScale(MEAN, STD)
 
 
 def small_network() -> nn.Sequential:
@@ -39,11 +40,11 @@ def normalise(pixels: torch.Tensor) -> torch.Tensor:
 def write(path: Path, variant: Variant) -> np.ndarray:
     images = normalise(some_pixels())
     parity = export_variant(
-        small_network(), images, path, variant, mean=MEAN, std=STD, metadata={"a": "b"}
+        small_network(), images, path, variant, scale=SCALE, metadata={"a": "b"}
     )
     assert parity.ok
     pixels = some_pixels().numpy() if variant.embed_preprocess else images.numpy()
-    return predict(open_session(path), pixels)
+    return run_session(open_session(path), pixels)
 
 
 @given(st.integers(0, 2**31))
@@ -94,7 +95,7 @@ def test_the_network_is_left_as_it_was(tmp_path: Path) -> None:
     before = [p.dtype for p in network.parameters()]
     images = normalise(some_pixels(4))
     variant = Variant(half=True, embed_preprocess=True)
-    export_variant(network, images, tmp_path / "a.onnx", variant, mean=MEAN, std=STD, metadata={})
+    export_variant(network, images, tmp_path / "a.onnx", variant, scale=SCALE, metadata={})
     assert [p.dtype for p in network.parameters()] == before
 
 
@@ -107,6 +108,6 @@ def test_half_precision_that_overflows_is_removed(tmp_path: Path) -> None:
     with pytest.raises(GateError, match="was removed"):
         export_variant(
             network, normalise(some_pixels(4)), tmp_path / "a.onnx", Variant(half=True),
-            mean=MEAN, std=STD, metadata={},
+            scale=SCALE, metadata={},
         )  # fmt: skip
     assert not (tmp_path / "a.onnx").exists()

@@ -1,6 +1,7 @@
 """The Hub folder: complete or absent, and every figure on the card is one of the report."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,9 @@ def test_card_is_valid_for_the_hub_and_shows_the_measured_figures(
     card = ModelCard.load(folder / "README.md")
     assert card.data.library_name == "prune-dl"
     assert card.data.pipeline_tag == "image-classification"
+    assert card.data.tags == ["pruning", "filter-pruning", "onnx", "image-classification"]
     (result,) = card.data.eval_results
+    assert (result.dataset_name, result.dataset_split) == ("cifar10/", "test")
     assert result.metric_type == "accuracy"
     assert result.metric_value == round(report["accuracy"]["final"]["top1"], 4)
     assert f"{report['accuracy']['original']['top1']:.2%}" in card.text
@@ -59,16 +62,24 @@ def test_what_was_not_measured_is_not_on_the_card(run: Path, tmp_path: Path) -> 
     text = (write_hub_folder(run, tmp_path / "hub") / "README.md").read_text()
     assert "latency p50" not in text
     assert "Latency on" not in text
+    assert "model-index" in text
+    report = sample_report()
+    write_report(replace(report, accuracy=replace(report.accuracy, final=None)), run)
+    text = (write_hub_folder(run, tmp_path / "other") / "README.md").read_text()
+    assert "model-index" not in text
+    assert ModelCard(text).data.pipeline_tag == "image-classification"
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="not empty; name a new folder"):
+    with pytest.raises(
+        UsageError, match=r"`hub_folder=.*run` given; expected no such folder, or an empty one"
+    ):
         write_hub_folder(run, run)
     (run / "model.onnx").unlink()
-    with pytest.raises(InputError, match=r"no model\.onnx there"):
+    with pytest.raises(InputError, match=r"run given; expected .* model\.onnx is not in it"):
         write_hub_folder(run, tmp_path / "hub")
     (run / "model.onnx").write_bytes(b"")
     (run / "report.json").write_text("{}")
-    with pytest.raises(InputError, match="not a report"):
+    with pytest.raises(InputError, match="no report of this tool"):
         write_hub_folder(run, tmp_path / "hub")
     assert not (tmp_path / "hub").exists()

@@ -5,6 +5,7 @@
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from prune_dl.export.graph import export_onnx
-from prune_dl.export.qdq import Recipe, Workbench, layer_names
-from prune_dl.export.quantise import layer_damage, quantise
+from prune_dl.export.qdq import QuantRecipe, Workbench, layer_names
+from prune_dl.export.quantise import Quantisation, layer_damage, quantise_file
 from prune_dl.export.session import count_correct, open_session
 from prune_dl.prune.errors import GateError
 from sklearn.datasets import load_digits
@@ -30,6 +31,7 @@ def digits() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 IMAGES, LABELS = digits()
 CALIBRATION = IMAGES[1000:1100]
 HELD_OUT = [(IMAGES[1100:1400], LABELS[1100:1400])]
+SEVEN_BITS = Quantisation(recipes=[QuantRecipe("minmax", 7)])
 TEST = [(IMAGES[1400:], LABELS[1400:])]
 
 
@@ -77,7 +79,7 @@ def test_int8_file_keeps_the_accuracy_and_says_what_was_tried(
     source: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     handlers = list(logging.root.handlers)
-    result = quantise(source, tmp_path / "int8.onnx", CALIBRATION, HELD_OUT)
+    result = quantise_file(source, tmp_path / "int8.onnx", CALIBRATION, HELD_OUT, Quantisation())
     assert result.float_top1 > 0.9
     assert result.int8_top1 >= result.float_top1 - 0.01
     assert result.kept_float == {}
@@ -93,7 +95,7 @@ def test_int8_file_keeps_the_accuracy_and_says_what_was_tried(
 
 
 def test_weights_are_int8_per_channel_and_metadata_survives(source: Path, tmp_path: Path) -> None:
-    quantise(source, tmp_path / "int8.onnx", CALIBRATION, HELD_OUT, recipes=[Recipe("minmax", 7)])
+    quantise_file(source, tmp_path / "int8.onnx", CALIBRATION, HELD_OUT, SEVEN_BITS)
     proto = onnx.load(tmp_path / "int8.onnx")
     tensors = {t.name: t for t in proto.graph.initializer}
     weight = next(t for name, t in tensors.items() if name.startswith("0.weight_quant"))
@@ -109,9 +111,8 @@ def test_weights_are_int8_per_channel_and_metadata_survives(source: Path, tmp_pa
 
 
 def test_a_layer_that_costs_too_much_stays_in_float(fragile: Path, tmp_path: Path) -> None:
-    recipes = [Recipe("minmax", 7)]
     path = tmp_path / "int8.onnx"
-    result = quantise(fragile, path, CALIBRATION, HELD_OUT, recipes=recipes)
+    result = quantise_file(fragile, path, CALIBRATION, HELD_OUT, SEVEN_BITS)
     assert result.tried["minmax, 7-bit weights"] < result.float_top1 - 0.01
     assert next(iter(result.kept_float)) == "3"
     assert "7" not in result.kept_float
@@ -128,21 +129,22 @@ def test_a_layer_that_costs_too_much_stays_in_float(fragile: Path, tmp_path: Pat
 def test_damage_is_largest_where_it_was_made(fragile: Path, tmp_path: Path) -> None:
     bench = Workbench(fragile, CALIBRATION, tmp_path)
     names = layer_names(bench.proto)
-    damage = {names[node]: d for node, d in layer_damage(bench, Recipe("minmax", 7)).items()}
+    damage = {names[node]: d for node, d in layer_damage(bench, QuantRecipe("minmax", 7)).items()}
     assert list(damage) == ["0", "3", "7"]
     assert damage["3"] > damage["0"] > 10 * damage["7"] > 0
 
 
 def test_a_drop_that_cannot_be_avoided_leaves_no_file(fragile: Path, tmp_path: Path) -> None:
-    with pytest.raises(GateError, match="INT8 reaches"):
-        quantise(
+    with pytest.raises(GateError, match=r"^digits\.onnx: INT8 reaches .* give a larger `max_drop`"):
+        quantise_file(
             fragile, tmp_path / "int8.onnx", CALIBRATION, HELD_OUT,
-            max_drop=-0.05, recipes=[Recipe("minmax", 7)],
+            replace(SEVEN_BITS, max_drop=-0.05),
         )  # fmt: skip
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_same_input_gives_the_same_file(source: Path, tmp_path: Path) -> None:
+    entropy = Quantisation(recipes=[QuantRecipe("entropy", 7)])
     for name in ("a.onnx", "b.onnx"):
-        quantise(source, tmp_path / name, CALIBRATION, HELD_OUT, recipes=[Recipe("entropy", 7)])
+        quantise_file(source, tmp_path / name, CALIBRATION, HELD_OUT, entropy)
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()

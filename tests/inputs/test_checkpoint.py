@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 from prune_dl.prune.errors import InputError, UsageError
-from prune_dl.prune.inputs import infer, zoo
-from prune_dl.prune.inputs import pruned_file as recipe
+from prune_dl.prune.inputs import infer, pruned_file, zoo
 from prune_dl.prune.inputs.checkpoint import load_checkpoint, save_checkpoint
 from prune_dl.prune.inputs.origin import Origin
 from prune_dl.prune.structure import surgery
@@ -66,7 +65,7 @@ def test_a_pruned_network_is_opened_by_its_file_or_its_folder(tmp_path: Path) ->
     cut |= {("layer1.0.bn1.running_var", 0): np.arange(9)}
     cut |= {("layer1.0.conv2.weight", 1): np.arange(9)}
     surgery.keep_positions(network, cut)
-    recipe.save(tmp_path / "model.safetensors", network, origin, cut, {})
+    pruned_file.save_pruned(tmp_path / "model.safetensors", network, origin, cut, {})
     for spec in (tmp_path, tmp_path / "model.safetensors"):
         found = load_checkpoint(str(spec))
         assert found.origin == origin
@@ -124,8 +123,9 @@ def test_arch_decides_and_says_what_does_not_fit(
 def test_several_architectures_that_fit_are_named(
     resnet_state: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(infer, "_candidates", lambda shapes: ["resnet20", "resnet20:width=1.0"])
-    with pytest.raises(UsageError, match=r"\(resnet20, resnet20:width=1.0\); choose with --arch"):
+    monkeypatch.setattr(zoo, "ZOO_NAMES", ("resnet20", "resnet20:width=1.0"))
+    monkeypatch.setattr(zoo, "torchvision_names", lambda: ())
+    with pytest.raises(UsageError, match=r"\(resnet20, resnet20:width=1.0\); choose one"):
         infer.infer(resnet_state, "r.pt", None)
 
 
@@ -139,7 +139,7 @@ def test_a_near_miss_names_candidates_and_differences(
 
 def test_a_pickled_network_needs_trust(tmp_path: Path) -> None:
     torch.save(random_network("resnet20", 4), tmp_path / "whole.pt")
-    with pytest.raises(InputError, match="--trust-pickle"):
+    with pytest.raises(InputError, match="add `trust_pickle`"):
         load_checkpoint(str(tmp_path / "whole.pt"))
     found = load_checkpoint(str(tmp_path / "whole.pt"), trust_pickle=True)
     assert found.origin.num_labels == 4
@@ -148,7 +148,7 @@ def test_a_pickled_network_needs_trust(tmp_path: Path) -> None:
 
 def test_a_bare_pickle_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "bare.pt").write_bytes(pickle.dumps(Path("x"), protocol=4))
-    with pytest.raises(InputError, match="--trust-pickle"):
+    with pytest.raises(InputError, match="add `trust_pickle`"):
         load_checkpoint(str(tmp_path / "bare.pt"))
 
 
@@ -221,7 +221,7 @@ def test_a_file_that_cannot_be_used_is_one_clear_line(
 
 
 def test_a_zoo_name_is_no_model() -> None:
-    with pytest.raises(UsageError, match="prune-dl train --arch vgg16"):
+    with pytest.raises(UsageError, match="train `arch=vgg16`"):
         load_checkpoint("vgg16")
 
 
@@ -247,7 +247,7 @@ def test_labels_of_a_file_cannot_be_changed(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", [*zoo.NAMES, *(f"torchvision:{name}" for name in zoo.torchvision_names())]
+    "name", [*zoo.ZOO_NAMES, *(f"torchvision:{name}" for name in zoo.torchvision_names())]
 )
 def test_every_classifier_is_recognised_by_its_shapes(name: str) -> None:
     match = infer.infer(zoo.build_empty(name, 23).state_dict(), "file", None)

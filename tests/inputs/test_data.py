@@ -1,4 +1,4 @@
-"""Data sets: what the splits hold, how batches come, and what is said about bad folders."""
+"""Data sets: what the splits hold, how batches come, and the errors of bad folders."""
 
 from pathlib import Path
 
@@ -8,11 +8,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from platformdirs import user_cache_path
 from prune_dl.prune.errors import InputError, UsageError
 from prune_dl.prune.inputs import folders
 from prune_dl.prune.inputs.arrays import Augmentation, shift_and_flip
 from prune_dl.prune.inputs.data import open_data
 from prune_dl.prune.inputs.datasets import wrap_datasets
+from prune_dl.prune.inputs.known import default_root
+from prune_dl.prune.inputs.preprocessing import Preprocessing
 from prune_dl.prune.inputs.split import choose_order, generator, hold_out
 from torch.utils.data import TensorDataset
 
@@ -179,7 +182,10 @@ def test_augmentation_reaches_every_place(flip: bool, num_outcomes: int) -> None
 def test_own_data_sets_are_taken_as_they_are() -> None:
     images, labels = torch.rand(30, 3, 8, 8), torch.arange(30) % 3
     data = wrap_datasets(
-        "mine", TensorDataset(images, labels), TensorDataset(images[:6], labels[:6])
+        "mine",
+        TensorDataset(images, labels),
+        TensorDataset(images[:6], labels[:6]),
+        Preprocessing(),
     )
     got, got_labels = next(iter(data.test.batches(6, device="cpu", augment=True)))
     assert torch.equal(got, images[:6])
@@ -234,20 +240,32 @@ def test_a_set_that_cannot_be_downloaded(tmp_path: Path, monkeypatch: pytest.Mon
         raise OSError("no route to host")
 
     monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", unreachable)
+    monkeypatch.setenv("PRUNE_DL_DATA", str(tmp_path))
     with pytest.raises(InputError, match=r"could not be downloaded \(no route to host\)"):
-        open_data("cifar10", root=tmp_path)
+        open_data("cifar10")
+
+
+def test_downloads_go_to_the_users_cache_unless_told_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PRUNE_DL_DATA", raising=False)
+    assert default_root() == user_cache_path("prune-dl", appauthor=False) / "data"
+    monkeypatch.setenv("PRUNE_DL_DATA", str(tmp_path))
+    assert default_root() == tmp_path
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "words"),
     [
-        {"held_out": 1.0},
-        {"held_out": -0.1},
-        {"std": (0.0,)},
-        {"mean": (0.1, 0.2)},
-        {"input_size": 0},
+        ({"held_out": 1.0}, r"`held_out=1\.0` given; expected a share"),
+        ({"held_out": -0.1}, r"`held_out=-0\.1` given"),
+        ({"std": (0.0,)}, r"`std=0\.0` given; expected values above 0"),
+        ({"mean": (0.1, 0.2)}, "`mean` of 2 values given; expected 1 or 3, one for every channel"),
+        ({"input_size": (3, 8, 8), "std": (0.1,)}, "`std` of 1 values given; expected 3"),
+        ({"input_size": 0}, "`input_size=0` given; expected 1 pixel or more"),
+        ({"input_size": (2, 8, 8)}, "`input_size` of 2 channels given; expected 1 or 3"),
     ],
 )
-def test_flags_that_do_not_fit(arguments: dict[str, object]) -> None:
-    with pytest.raises(UsageError, match="--"):
+def test_options_that_do_not_fit(arguments: dict[str, object], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
         open_data("digits", **arguments)  # type: ignore[arg-type]

@@ -103,6 +103,19 @@ def test_a_callable_may_ask_for_the_number_of_labels(
     assert zoo.build("my_networks:small:width=9", 7)(torch.rand(1, 3, 8, 8)).shape == (1, 7)
 
 
+@pytest.mark.parametrize("arch", ["vgg6:width=0.1", "torchvision:squeezenet1_1"])
+def test_a_seed_decides_the_weights_and_leaves_the_global_generator_as_it_was(arch: str) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first, other = zoo.build(arch, 10, seed=0), zoo.build(arch, 10, seed=1)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(3)  # whatever was drawn in between
+    again = zoo.build(arch, 10, seed=0)
+    weights = [torch.cat([p.flatten() for p in net.parameters()]) for net in (first, again, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
 def test_an_empty_build_has_the_shapes_of_a_real_one() -> None:
     empty = zoo.build_empty("torchvision:regnet_y_400mf", 10).state_dict()
     real = zoo.build("torchvision:regnet_y_400mf", 10).state_dict()

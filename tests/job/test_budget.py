@@ -15,7 +15,8 @@ from prune_dl.prune.job.latency_budget import Timed, Yardstick
 from prune_dl.prune.mechanism.spectrum import Spectrum
 from prune_dl.prune.mechanism.statistics import Statistics
 from prune_dl.prune.options import SelectOptions, Settings
-from prune_dl.prune.selection.criteria import rank
+from prune_dl.prune.selection.criteria import rank_units
+from prune_dl.prune.selection.evidence import Evidence
 from prune_dl.prune.structure.cost import CostModel
 from prune_dl.prune.structure.tracing.trace import trace
 from torch import nn
@@ -92,7 +93,7 @@ def test_any_widths_of_a_latency_budget_are_not_only_round_ones(
     monkeypatch.setattr(Yardstick, "measure", measure)
     monkeypatch.setattr(job_budget, "top1_after_repair", lambda *_, **__: 1.0)
     select = SelectOptions(latency_ms=1.82, allocate="error")
-    ranking = rank("l1", case.model, measured.structure)
+    ranking = rank_units("l1", Evidence(case.model, measured.structure))
     fitted = plan_within(case, measured, ranking, select.budget, Settings(select))
     assert len(fitted.plan.layers[0].kept) == 58
     assert "`latency_ms=1.82` led to" in fitted.note
@@ -112,7 +113,7 @@ def test_a_drop_leads_to_the_thinnest_network_that_keeps_to_it(
 
     monkeypatch.setattr(job_budget, "top1_after_repair", top1)
     select = SelectOptions(max_drop=10.0, allocate="error", multiple=1)
-    ranking = rank("l1", case.model, measured.structure)
+    ranking = rank_units("l1", Evidence(case.model, measured.structure))
     fitted = plan_within(case, measured, ranking, select.budget, Settings(select))
     assert 90 <= len(fitted.plan.layers[0].kept) <= 91
     assert "`max_drop=10.0` led to" in fitted.note

@@ -8,7 +8,8 @@ from prune_dl.prune import compress
 from prune_dl.prune.errors import UsageError
 from prune_dl.prune.job import stages as pipeline
 from prune_dl.prune.job.judge import Zoomed
-from prune_dl.prune.training.train import Training
+from prune_dl.prune.training.recipe import Training
+from prune_dl.prune.training.train import TrainingData
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -51,7 +52,7 @@ def test_the_recipe_reaches_the_training(trained: Trained, monkeypatch: pytest.M
         recipes.append(recipe)
         return network.eval()
 
-    monkeypatch.setattr(pipeline, "fit", note)
+    monkeypatch.setattr(pipeline, "train_network", note)
     given = {"lr": 0.01, "mixup": 0.3, "averaging": 0.9, "patience": 2, "temperature": 2.0}
     compress(*trained, 10, keep=0.5, epochs=3, distill=False, **given)
     (recipe,) = recipes
@@ -66,11 +67,13 @@ def test_early_stopping_looks_at_images_that_the_original_does_not_know(
     model, loader = trained
     watched: list[object] = []
 
-    def note(network: nn.Module, *args: object, **options: object) -> nn.Module:
-        watched.append(options["held_out"])
+    def note(
+        network: nn.Module, given: TrainingData, *args: object, **options: object
+    ) -> nn.Module:
+        watched.append(given.held_out)
         return network.eval()
 
-    monkeypatch.setattr(pipeline, "fit", note)
+    monkeypatch.setattr(pipeline, "train_network", note)
     images, labels_N = loader.dataset.tensors  # type: ignore[attr-defined]
     others = loader if known else DataLoader(TensorDataset(images.flip(2), labels_N))
     result = compress(model, loader, 10, keep=0.5, epochs=2, patience=1, held_out=others)
@@ -87,7 +90,7 @@ def test_a_retraining_that_harms_is_dropped_and_one_that_pays_is_kept(
         return network.eval()
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "fit", harm)
+        patch.setattr(pipeline, "train_network", harm)
         harmed = compress(*trained, 10, keep=0.5, epochs=1)
     assert harmed.model is harmed.outcome.repaired
     assert any(line.startswith("retraining was dropped: held-out") for line in harmed.warnings)

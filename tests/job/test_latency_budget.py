@@ -1,4 +1,4 @@
-"""The search for `--latency-ms`, on a machine that is made up and on a real one."""
+"""The search for the budget `latency_ms`, on a machine that is made up and on a real one."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from prune_dl.evaluate.measure.latency import Comparison, LatencyRow
 from prune_dl.prune.errors import GateError
 from prune_dl.prune.job import latency_budget
-from prune_dl.prune.job.latency_budget import Timed, Yardstick, mood_notes, search
+from prune_dl.prune.job.latency_budget import Timed, Yardstick, drift_notes, search
 from prune_dl.prune.options import BenchOptions
 from torch import nn
 
@@ -49,7 +49,7 @@ def test_the_budget_is_hit_within_two_percent_on_a_noisy_machine(
     found = search(machine.plan_for, machine.measure, 20.0, most)
     assert 0.97 * most < machine.latency(found.plan) < 1.005 * most
     assert (found.plan, True) in machine.asked
-    assert len(machine.asked) <= 2 * latency_budget.MAX_TRIALS
+    assert len(machine.asked) <= 2 * latency_budget.MAX_TIMED_PLANS
 
 
 @pytest.mark.parametrize("most", [6.0, 11.0, 17.0])
@@ -63,7 +63,7 @@ def test_a_fast_network_stays_whole_and_an_impossible_budget_names_the_fastest()
     machine = Machine(fixed=5.0, noise=0.0)
     assert search(machine.plan_for, machine.measure, 20.0, 20.0).plan == 1000
     assert machine.asked == []
-    with pytest.raises(GateError, match=r"--latency-ms 4 .* takes 20 ms, the fastest .* 5\.\d* ms"):
+    with pytest.raises(GateError, match=r"`latency_ms=4` .* takes 20 ms, the fastest .* 5\.\d* ms"):
         search(machine.plan_for, machine.measure, 20.0, 4.0)
 
 
@@ -91,8 +91,8 @@ def comparison(original_ms: float, ratio: float) -> Comparison:
 
 
 def test_a_change_of_the_machine_is_told() -> None:
-    assert mood_notes(None, comparison(12.0, 2.0)) == []
-    assert mood_notes(10.0, comparison(10.1, 2.0)) == []
-    (note,) = mood_notes(10.0, comparison(12.0, 2.0))
+    assert drift_notes(None, comparison(12.0, 2.0)) == []
+    assert drift_notes(10.0, comparison(10.1, 2.0)) == []
+    (note,) = drift_notes(10.0, comparison(12.0, 2.0))
     assert "took 10 ms" in note
     assert "12 ms in the final benchmark: 6 ms there are 5 ms as the budget counts" in note

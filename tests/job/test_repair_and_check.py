@@ -13,9 +13,11 @@ from prune_dl.prune.inputs.data import open_data
 from prune_dl.prune.job import repair_and_check as mending
 from prune_dl.prune.job.known import Case, Measured
 from prune_dl.prune.job.repair_and_check import Repaired, repair_and_check, top1_after_repair
+from prune_dl.prune.mechanism.network import TracedNetwork
 from prune_dl.prune.mechanism.spectrum import measure
 from prune_dl.prune.selection.allocate import Layout, allocate
-from prune_dl.prune.selection.criteria import rank
+from prune_dl.prune.selection.criteria import rank_units
+from prune_dl.prune.selection.evidence import Evidence
 from prune_dl.prune.structure.cost import CostModel
 from prune_dl.prune.structure.cut import Cut
 from prune_dl.prune.structure.plan import Plan
@@ -34,9 +36,9 @@ def scene(trained_file: Path) -> Scene:
     model = load_checkpoint(str(trained_file)).model
     structure = trace(model, torch.zeros(2, *data.input_size))
     parts = [split.batches(250, device=CPU) for split in (data.train, data.held_out)]
-    measured = measure(model, structure, *parts, 10, device=CPU)
+    measured = measure(TracedNetwork(model, structure, 10, CPU), *parts)
     base = Measured(structure, CostModel.of(model, structure), *measured)
-    ranking = rank("response", model, structure, statistics=base.statistics)
+    ranking = rank_units("response", Evidence(model, structure, base.statistics))
     plan = allocate(ranking, structure, base.cost, Budget("macs", 0.3), Layout("error"))
     return Case(model, data, CPU), base, plan
 

@@ -45,7 +45,7 @@ def test_steps_are_trained_in_between(
         teachers.append(options["teacher"])
         return network.eval()
 
-    monkeypatch.setattr(pipeline, "fit", note)
+    monkeypatch.setattr(pipeline, "train_network", note)
     compress(model, loader, 10, keep=0.5, epochs=3, steps=3)
     assert epochs == [1, 1, 3]
     assert all(teacher is model for teacher in teachers)

@@ -7,6 +7,7 @@ import torch
 from prune_dl.prune.errors import InputError
 from prune_dl.prune.mechanism.files import filter_norms, load_spectrum, save_spectrum, write_filters
 from prune_dl.prune.structure.units import Structure
+from safetensors.torch import save_file
 from scenes.bright_quarter import Net, run, structure
 from torch import Tensor
 
@@ -46,7 +47,10 @@ def test_a_spectrum_survives_its_file_bit_for_bit(model: Net, tmp_path: Path) ->
 
 def test_another_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"not one")
-    with pytest.raises(InputError, match="not readable as a spectrum"):
+    with pytest.raises(InputError, match=r"x is not a whole safetensors file"):
+        load_spectrum(tmp_path / "x")
+    save_file({"x": torch.zeros(1)}, tmp_path / "x")
+    with pytest.raises(InputError, match=r"x holds no spectrum; give the spectrum\.safetensors"):
         load_spectrum(tmp_path / "x")
 
 

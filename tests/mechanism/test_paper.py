@@ -3,10 +3,11 @@ import pytest
 import torch
 from prune_dl.prune.errors import InputError, UsageError
 from prune_dl.prune.mechanism import paper
+from prune_dl.prune.mechanism.network import TracedNetwork
 from prune_dl.prune.mechanism.paper import Maps, Sgd, cached, frozen, measure_by_sgd, train_probes
 from prune_dl.prune.mechanism.spectrum import GroupSpectrum, measure
 from prune_dl.prune.structure.units import Group, Reader, Structure
-from scenes.bright_quarter import CPU, K, Net, images, structure
+from scenes.bright_quarter import CPU, K, Net, images, network
 from scenes.one_layer import OneLayer
 from scipy.stats import spearmanr
 from sklearn.datasets import load_digits
@@ -15,12 +16,8 @@ from torch import Tensor, nn
 
 
 def literal(model: Net, epochs: int = 20) -> GroupSpectrum:
-    readers = structure().readers
-    source = cached(model, readers, images(400, 0), K, device=CPU)
-    held_out = images(200, 1)
-    spectrum = measure_by_sgd(
-        model, structure(), source, held_out, K, device=CPU, sgd=Sgd.of(epochs)
-    )
+    source = cached(network(model), images(400, 0))
+    spectrum = measure_by_sgd(network(model), source, images(200, 1), sgd=Sgd.of(epochs))
     assert spectrum.groups[0] is not None
     return spectrum.groups[0]
 
@@ -44,7 +41,7 @@ def test_the_schedule_ends_where_the_published_one_does() -> None:
         sgd = Sgd.of(epochs)
         assert sgd.lr * sgd.decay**sgd.epochs == pytest.approx(0.01 * 0.975**200)
     assert Sgd.of(200) == Sgd()
-    with pytest.raises(UsageError, match="at least 1"):
+    with pytest.raises(UsageError, match=r"`probe_epochs=0` given; expected 1 or more"):
         Sgd.of(0)
 
 
@@ -81,11 +78,10 @@ def test_the_fast_way_agrees_with_the_literal_one() -> None:
     held_out = [(x[1200:], y[1200:])]
     units, features = np.arange(16), np.repeat(np.arange(16), 64)
     head = Reader("head", units, features, "linear")
-    network = Structure({}, (Group("conv", ("conv",), ("head",), units),), {"head": head})
-    model = OneLayer()
-    source = cached(model, network.readers, train, 10, device=CPU)
-    slow = measure_by_sgd(model, network, source, held_out, 10, device=CPU, sgd=Sgd.of(30))
-    _, fast = measure(model, network, train, held_out, 10, device=CPU)
+    one_group = Structure({}, (Group("conv", ("conv",), ("head",), units),), {"head": head})
+    network = TracedNetwork(OneLayer(), one_group, 10, CPU)
+    slow = measure_by_sgd(network, cached(network, train), held_out, sgd=Sgd.of(30))
+    _, fast = measure(network, train, held_out)
     assert slow.groups[0] is not None
     assert fast.groups[0] is not None
     assert fast.groups[0].success_rate > slow.groups[0].success_rate - 0.03
@@ -94,9 +90,9 @@ def test_the_fast_way_agrees_with_the_literal_one() -> None:
 
 def test_frozen_and_cached_maps_train_the_same_probe() -> None:
     torch.manual_seed(2)
-    model, readers, batch = Net(), structure().readers, images(32, 0)[0]
-    whole = cached(model, readers, [batch], K, device=CPU, batch_size=32)
-    anew = frozen(model, readers, lambda epoch: [batch], K, device=CPU)
+    measured, batch = network(Net()), images(32, 0)[0]
+    whole = cached(measured, [batch], batch_size=32)
+    anew = frozen(measured, lambda epoch: [batch])
     first, second = (train_probes(source, K, Sgd.of(3)) for source in (whole, anew))
     for name, probe in first.items():
         torch.testing.assert_close(probe.weights_KD, second[name].weights_KD, rtol=1e-3, atol=1e-4)
@@ -104,13 +100,10 @@ def test_frozen_and_cached_maps_train_the_same_probe() -> None:
 
 def test_the_spectrum_says_how_it_was_measured_and_the_seed_starts_the_probes() -> None:
     torch.manual_seed(3)
-    model, network = Net(), structure()
-    source = cached(model, network.readers, images(64, 0), K, device=CPU)
+    measured = network(Net())
+    source = cached(measured, images(64, 0))
     spectra = [
-        measure_by_sgd(
-            model, network, source, images(64, 1), K, device=CPU, sgd=Sgd.of(1), seed=seed
-        )
-        for seed in (0, 0, 1)
+        measure_by_sgd(measured, source, images(64, 1), sgd=Sgd.of(1, seed)) for seed in (0, 0, 1)
     ]
     first, same, other = (spectrum.groups[0] for spectrum in spectra)
     assert spectra[0].probe == "sgd (epochs: 1)"
@@ -122,22 +115,22 @@ def test_the_spectrum_says_how_it_was_measured_and_the_seed_starts_the_probes() 
 
 
 def test_images_of_several_sizes_have_no_whole_map() -> None:
-    model, readers = Net(), structure().readers
+    measured = network(Net())
     parts = [*images(8, 0), (torch.randn(8, 1, 10, 10), torch.arange(8) % K)]
-    anew = frozen(model, readers, lambda epoch: parts, K, device=CPU)
-    with pytest.raises(InputError, match=r"images of several sizes.*--probe ridge"):
+    anew = frozen(measured, lambda epoch: parts)
+    with pytest.raises(InputError, match=r"images of several sizes.*`probe=ridge`.*`input_size`"):
         train_probes(anew, K, Sgd.of(1))
     with pytest.raises(InputError, match="images of several sizes"):
-        cached(model, readers, parts, K, device=CPU)
+        cached(measured, parts)
 
 
 def test_probes_that_the_memory_cannot_hold_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    source = cached(Net(), structure().readers, images(8, 0), K, device=CPU)
+    source = cached(network(Net()), images(8, 0))
     needed = 12 * K * (6 * 64 + 12)  # weight, gradient and momentum of both readers
     monkeypatch.setattr(paper, "memory_bytes", lambda device: needed)
     train_probes(source, K, Sgd.of(1))
     monkeypatch.setattr(paper, "memory_bytes", lambda device: needed - 1)
-    with pytest.raises(InputError, match="whole maps; use --probe ridge"):
+    with pytest.raises(InputError, match=r"`probe=sgd` needs 0 GB .* use `probe=ridge`"):
         train_probes(source, K, Sgd.of(1))
 
 

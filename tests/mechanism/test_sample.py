@@ -6,13 +6,24 @@ import numpy as np
 import pytest
 import torch
 from prune_dl.prune.errors import InputError
-from prune_dl.prune.mechanism import budget
-from prune_dl.prune.mechanism.budget import SAMPLE_BYTES, sample_grids
-from prune_dl.prune.mechanism.sample import TENSORS, LayerSample, image_keys, quantise
-from prune_dl.prune.mechanism.statistics import Statistics, collect, load, merge, save
+from prune_dl.prune.mechanism import memory
+from prune_dl.prune.mechanism.memory import SAMPLE_BYTES, sample_grids
+from prune_dl.prune.mechanism.sample import (
+    SAMPLE_TENSORS,
+    LayerSample,
+    image_keys,
+    quantise_features,
+)
+from prune_dl.prune.mechanism.statistics import (
+    Statistics,
+    collect,
+    load_statistics,
+    merge,
+    save_statistics,
+)
 from prune_dl.prune.mechanism.taps import even_grids
 from prune_dl.prune.structure.units import Reader
-from scenes.shared_module import CPU, NUM_LABELS, READERS, Net, Twice, channels, images, in_batches
+from scenes.shared_module import READERS, Net, Twice, channels, images, in_batches, network
 from torch import Tensor, nn
 
 LIMIT = 7
@@ -20,13 +31,12 @@ LIMIT = 7
 
 @pytest.fixture(autouse=True)
 def few_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(budget, "SAMPLES", LIMIT)
-    monkeypatch.setattr(budget, "SAMPLES_PER_LABEL", 1)
+    monkeypatch.setattr(memory, "SAMPLES", LIMIT)
+    monkeypatch.setattr(memory, "SAMPLES_PER_LABEL", 1)
 
 
 def sampled(model: nn.Module, x: Tensor, y: Tensor, size: int = 4, **readers: Reader) -> Statistics:
-    batches = in_batches(x, y, size)
-    return collect(model, readers or READERS, batches, NUM_LABELS, device=CPU, sampled=True)
+    return collect(network(model, **readers), in_batches(x, y, size), sampled=True)
 
 
 def sample_of(statistics: Statistics, layer: str) -> LayerSample:
@@ -73,8 +83,8 @@ def same_sample(a: LayerSample, b: LayerSample) -> None:
 @pytest.mark.parametrize("cut", [2, 12, 20])
 def test_two_halves_merge_into_the_sample_of_the_whole(cut: int, tmp_path: Path) -> None:
     model, (x, y) = Net(), images(23)
-    save(sampled(model, x[:cut], y[:cut]), tmp_path / "a")
-    both = merge(load(tmp_path / "a"), sampled(model, x[cut:], y[cut:]))
+    save_statistics(sampled(model, x[:cut], y[:cut]), tmp_path / "a")
+    both = merge(load_statistics(tmp_path / "a"), sampled(model, x[cut:], y[cut:]))
     whole = sampled(model, x, y)
     for name in READERS:
         assert len(sample_of(both, name).keys_S) == LIMIT
@@ -83,17 +93,17 @@ def test_two_halves_merge_into_the_sample_of_the_whole(cut: int, tmp_path: Path)
 
 def test_a_file_keeps_every_bit_of_the_sample(tmp_path: Path) -> None:
     before = sampled(Net(), *images(9))
-    save(before, tmp_path / "s.safetensors")
-    after = load(tmp_path / "s.safetensors")
+    save_statistics(before, tmp_path / "s.safetensors")
+    after = load_statistics(tmp_path / "s.safetensors")
     for name in READERS:
         a, b = sample_of(before, name), sample_of(after, name)
         assert (a.grid, a.cell_area, a.limit) == (b.grid, b.cell_area, b.limit)
-        assert all(torch.equal(getattr(a, tensor), getattr(b, tensor)) for tensor in TENSORS)
+        assert all(torch.equal(getattr(a, tensor), getattr(b, tensor)) for tensor in SAMPLE_TENSORS)
 
 
 def test_with_and_without_a_sample_do_not_merge() -> None:
     model, (x, y) = Net(), images(5)
-    plain = collect(model, READERS, [(x, y)], NUM_LABELS, device=CPU)
+    plain = collect(network(model), [(x, y)])
     with pytest.raises(InputError, match="with and without samples"):
         merge(plain, sampled(model, x, y))
 
@@ -112,8 +122,8 @@ def test_samples_of_two_input_sizes_do_not_merge() -> None:
 def test_the_sums_are_the_same_and_a_stream_is_read_once() -> None:
     model, (x, y) = Net(), images(23)
     stream = iter(in_batches(x, y))
-    with_sample = collect(model, READERS, stream, NUM_LABELS, device=CPU, sampled=True)
-    without = collect(model, READERS, in_batches(x, y), NUM_LABELS, device=CPU)
+    with_sample = collect(network(model), stream, sampled=True)
+    without = collect(network(model), in_batches(x, y))
     assert with_sample.num_images == 23
     for name in READERS:
         assert torch.equal(with_sample.layers[name].gram_DD, without.layers[name].gram_DD)
@@ -122,7 +132,7 @@ def test_the_sums_are_the_same_and_a_stream_is_read_once() -> None:
 
 def test_no_images_is_an_error_with_samples_too() -> None:
     with pytest.raises(InputError, match="no images"):
-        collect(Net(), READERS, [], NUM_LABELS, device=CPU, sampled=True)
+        collect(network(Net()), [], sampled=True)
 
 
 def test_windows_of_an_image_are_samples_of_their_own() -> None:
@@ -151,7 +161,7 @@ def test_a_module_that_runs_twice_gives_two_samples() -> None:
 
 
 def test_a_map_of_zeros_stays_zero() -> None:
-    levels, steps = quantise(torch.zeros(2, 5))
+    levels, steps = quantise_features(torch.zeros(2, 5))
     assert not levels.any()
     assert not steps.any()
 
@@ -181,10 +191,10 @@ def test_the_coarsest_layer_is_refined_first_and_all_stay_within_the_room(
         10**6: {"early": (32, 32), "middle": (8, 8), "late": (2, 2)},
     }
     equals = {"wide": (512, 2, 2), "narrow": (64, 2, 2)}
-    monkeypatch.setattr(budget, "SAMPLE_BYTES", (LIMIT + 4 * 3) * (512 + 4 * 64))
+    monkeypatch.setattr(memory, "SAMPLE_BYTES", (LIMIT + 4 * 3) * (512 + 4 * 64))
     assert sample_grids(equals, 3) == (LIMIT, {"wide": (1, 1), "narrow": (2, 2)})
     for features, grids in expected.items():
-        monkeypatch.setattr(budget, "SAMPLE_BYTES", (LIMIT + 4 * 3) * features)
+        monkeypatch.setattr(memory, "SAMPLE_BYTES", (LIMIT + 4 * 3) * features)
         assert sample_grids(sizes, num_labels=3) == (LIMIT, grids)
 
 

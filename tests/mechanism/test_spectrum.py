@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from prune_dl.prune.mechanism import summary
+from prune_dl.prune.mechanism.network import TracedNetwork
 from prune_dl.prune.mechanism.spectrum import measure
 from prune_dl.prune.structure.units import Group, Reader, Structure
 from scenes.bright_quarter import CPU, K, Net, images, run
@@ -112,9 +113,8 @@ def test_a_rare_label_is_still_read_and_selected() -> None:
     torch.manual_seed(6)
     often, rarely = images(1900, 0, (0, 1)), images(100, 2, (2, 3))
     held_out = images(400, 1)
-    statistics, spectrum = measure(
-        Flat(K), flat_structure(), often + rarely, held_out, K, device=CPU
-    )
+    network = TracedNetwork(Flat(K), flat_structure(), K, CPU)
+    statistics, spectrum = measure(network, often + rarely, held_out)
     counts_K = statistics.layers["head"].counts_K
     assert counts_K[2:].max() < 0.06 * counts_K[:2].min()
     group = spectrum.groups[0]
@@ -131,11 +131,11 @@ def test_many_labels_are_measured_in_slabs(monkeypatch: pytest.MonkeyPatch) -> N
     x = torch.randn(1500, 1, 8, 8, generator=generator)
     y = torch.randint(num_labels, (1500,), generator=generator)
     batches = list(zip(x.split(500), y.split(500), strict=True))
-    model, network = Flat(num_labels), flat_structure()
-    _, whole = measure(model, network, batches, batches, num_labels, device=CPU)
+    network = TracedNetwork(Flat(num_labels), flat_structure(), num_labels, CPU)
+    _, whole = measure(network, batches, batches)
     monkeypatch.setattr(summary, "SLAB_BYTES", 2 * num_labels**2)
     monkeypatch.setattr(summary, "FIELD_BYTES", 1)
-    _, slabs = measure(model, network, batches, batches, num_labels, device=CPU)
+    _, slabs = measure(network, batches, batches)
     first, second = whole.groups[0], slabs.groups[0]
     assert first is not None
     assert second is not None

@@ -8,25 +8,25 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prune_dl.prune.errors import InputError
-from prune_dl.prune.mechanism.accumulate import FLUSH_AT
-from prune_dl.prune.mechanism.budget import layer_bytes, max_features
-from prune_dl.prune.mechanism.forward import observe
+from prune_dl.prune.mechanism.accumulate import GRAM_SAMPLES
+from prune_dl.prune.mechanism.memory import layer_bytes, max_features
+from prune_dl.prune.mechanism.observe import observe
 from prune_dl.prune.mechanism.statistics import (
     LayerStatistics,
     Statistics,
     collect,
-    load,
+    load_statistics,
     merge,
-    save,
+    save_statistics,
 )
 from prune_dl.prune.mechanism.taps import position_stride
 from prune_dl.prune.structure.units import Reader
-from scenes.shared_module import CPU, NUM_LABELS, READERS, Net, Twice, channels, images, in_batches
+from scenes.shared_module import NUM_LABELS, Net, Twice, channels, images, in_batches, network
 from torch import Tensor, nn
 
 
 def run(model: nn.Module, x: Tensor, y: Tensor, **readers: Reader) -> Statistics:
-    return collect(model, readers or READERS, in_batches(x, y), NUM_LABELS, device=CPU)
+    return collect(network(model, **readers), in_batches(x, y))
 
 
 def close(actual: Tensor, expected: Tensor) -> None:
@@ -54,7 +54,7 @@ def test_sums_of_a_grouped_convolution_are_the_definition() -> None:
     check_sums(layer, seen.flatten(2), seen.movedim(1, 3).reshape(-1, 4), y)
 
 
-def test_sums_of_a_linear_layer_behind_a_flatten_are_the_definition() -> None:
+def test_sums_of_a_linear_layer_after_a_flatten_are_the_definition() -> None:
     model, (x, y) = Net(), images(11)
     layer = run(model, x, y).layers["last"]
     seen = nn.functional.adaptive_avg_pool2d(model.second(model.first(x).relu()).relu(), 2)
@@ -117,7 +117,7 @@ def test_two_halves_add_up_to_the_whole(cut: int, seed: int) -> None:
 
 
 def test_more_samples_than_wait_in_the_buffer_are_all_counted() -> None:
-    x, y = images(FLUSH_AT + 90)
+    x, y = images(GRAM_SAMPLES + 90)
     layer = run(Net(), x, y).layers["last"]
     assert torch.equal(layer.counts_K, torch.bincount(y).double())
 
@@ -125,15 +125,15 @@ def test_more_samples_than_wait_in_the_buffer_are_all_counted() -> None:
 def test_size_does_not_depend_on_the_number_of_images(tmp_path: Path) -> None:
     model = Net()
     for count in (5, 50):
-        save(run(model, *images(count)), tmp_path / f"{count}.safetensors")
+        save_statistics(run(model, *images(count)), tmp_path / f"{count}.safetensors")
     few, many = sorted(tmp_path.iterdir(), key=lambda file: file.name)
     assert abs(few.stat().st_size - many.stat().st_size) < 32
 
 
 def test_a_file_keeps_every_bit(tmp_path: Path) -> None:
     before = run(Net(), *images(9))
-    save(before, tmp_path / "s.safetensors")
-    after = load(tmp_path / "s.safetensors")
+    save_statistics(before, tmp_path / "s.safetensors")
+    after = load_statistics(tmp_path / "s.safetensors")
     assert (after.num_labels, after.num_images) == (NUM_LABELS, 9)
     assert list(after.layers) == list(before.layers)
     for name, layer in before.layers.items():
@@ -148,7 +148,7 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(InputError, match=r"x\.safetensors"):
-        load(path)
+        load_statistics(path)
 
 
 def test_statistics_of_two_networks_do_not_merge() -> None:
@@ -178,7 +178,7 @@ def test_the_network_is_left_as_it_was_after_an_error() -> None:
 
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(OSError, match="the disk is gone"):
-        collect(model, READERS, broken(), NUM_LABELS, device=CPU)
+        collect(network(model), broken())
     check_untouched(model, before)
 
 
@@ -199,11 +199,11 @@ def test_labels_outside_the_network_are_named() -> None:
 
 def test_no_images_is_an_error() -> None:
     with pytest.raises(InputError, match="no images"):
-        collect(Net(), READERS, [], NUM_LABELS, device=CPU)
+        collect(network(Net()), [])
 
 
 def test_an_input_that_does_not_fit_the_structure_is_named() -> None:
-    with pytest.raises(InputError, match=r"second got an input of shape .*, expected 5 channels"):
+    with pytest.raises(InputError, match=r"second got an input of shape .*; expected 5 channels"):
         run(Net(), *images(5), second=channels("second", 5))
 
 
@@ -211,12 +211,10 @@ def test_progress_counts_batches() -> None:
     seen: list[tuple[int, int]] = []
     batches = in_batches(*images(10))
     observe(
-        Net(),
+        network(Net()),
         [],
         batches,
-        NUM_LABELS,
         lambda *_: None,
-        device=CPU,
         progress=lambda done, total: seen.append((done, total)),
     )
     assert seen == [(1, 3), (2, 3), (3, 3)]

@@ -7,6 +7,7 @@ import pytest
 import torch
 from prune_dl.prune.inputs.zoo import build
 from prune_dl.prune.mechanism.fields import features_of_units
+from prune_dl.prune.mechanism.network import TracedNetwork
 from prune_dl.prune.mechanism.paper import Sgd
 from prune_dl.prune.mechanism.softmax import spectrum_by_softmax
 from prune_dl.prune.mechanism.spectrum import Spectrum, measure
@@ -37,13 +38,14 @@ def check_every_unit_has_a_field(model: nn.Module, size: int) -> None:
     ]
     structure = trace(model, batches[0][0][:2])
     assert structure.groups
-    statistics, ridge = measure(model, structure, batches, batches, K, device=CPU)
+    network = TracedNetwork(model, structure, K, CPU)
+    statistics, ridge = measure(network, batches, batches)
     assert set(statistics.layers) == set(structure.readers)
     check_every_layer_is_accounted_for(model, structure)
     check_fields(structure, ridge)
-    sampled = collect(model, structure.readers, batches, K, device=CPU, sampled=True)
+    sampled = collect(network, batches, sampled=True)
     assert all(layer.sample is not None for layer in sampled.layers.values())
-    softmax = spectrum_by_softmax(model, structure, sampled, batches, device=CPU, sgd=Sgd.of(1))
+    softmax = spectrum_by_softmax(network, sampled, batches, sgd=Sgd.of(1))
     check_fields(structure, softmax)
 
 
@@ -90,10 +92,11 @@ def test_images_of_several_sizes_are_measured_together() -> None:
     small, large = torch.randn(4, 3, 24, 24), torch.randn(4, 3, 40, 40)
     structure = trace(model, small)
     batches = [(small, labels), (large, labels)]
-    statistics, spectrum = measure(model, structure, batches, batches, K, device=CPU)
-    sampled = collect(model, structure.readers, batches, K, device=CPU, sampled=True)
-    softmax = spectrum_by_softmax(model, structure, sampled, batches, device=CPU, sgd=Sgd.of(1))
-    alone = [collect(model, structure.readers, [batch], K, device=CPU) for batch in batches]
+    network = TracedNetwork(model, structure, K, CPU)
+    statistics, spectrum = measure(network, batches, batches)
+    sampled = collect(network, batches, sampled=True)
+    softmax = spectrum_by_softmax(network, sampled, batches, sgd=Sgd.of(1))
+    alone = [collect(network, [batch]) for batch in batches]
     for name, layer in statistics.layers.items():
         assert layer.counts_K.tolist() == [4, 2, 2]
         positions = sum(part.layers[name].num_positions for part in alone)

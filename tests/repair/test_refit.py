@@ -5,11 +5,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prune_dl.prune.mechanism.network import TracedNetwork
 from prune_dl.prune.mechanism.statistics import collect
 from prune_dl.prune.repair import visits
 from prune_dl.prune.repair.least_squares import Residuals
 from prune_dl.prune.repair.norms import find_norm_behind
-from prune_dl.prune.repair.refit import RefitNotes, refit
+from prune_dl.prune.repair.refit import RefitImages, RefitNotes, refit
 from prune_dl.prune.repair.repair import repair
 from prune_dl.prune.repair.samples import input_rows, output_rows
 from prune_dl.prune.structure.cut import Cut
@@ -52,11 +53,13 @@ def refitted(
     structure = trace(model, IMAGES[:2])
     plan = without(structure, gone)
     labelled = [(batch, torch.arange(len(batch)) % 4) for batch in BATCHES]
-    statistics = collect(model, structure.readers, labelled, 4, device=CPU)
+    statistics = collect(TracedNetwork(model, structure, 4, CPU), labelled)
     norms = find_norm_behind(model, IMAGES[:2])
     removed = remove(model, Cut(structure, plan))
     repaired, _ = repair(removed, model, Cut(structure, plan), statistics, norm_behind=norms)
-    fresh, notes = refit(repaired, model, Cut(structure, plan), BATCHES, norm_behind=norms)
+    fresh, notes = refit(
+        repaired, model, Cut(structure, plan), RefitImages(BATCHES), norm_behind=norms
+    )
     return removed, repaired, fresh, notes
 
 
@@ -101,7 +104,7 @@ def test_a_network_of_copied_filters_is_restored_without_any_repair() -> None:
     structure = trace(model, IMAGES[:2])
     plan = without(structure, (5,))
     removed = remove(model, Cut(structure, plan))
-    fresh, _ = refit(removed, model, Cut(structure, plan), BATCHES)
+    fresh, _ = refit(removed, model, Cut(structure, plan), RefitImages(BATCHES))
     assert squared_error(model, removed) > 1e-4
     assert squared_error(model, fresh) < 1e-3 * squared_error(model, removed)
 
@@ -112,7 +115,7 @@ def test_the_networks_that_came_in_are_untouched_and_an_exact_one_stays() -> Non
     structure = trace(model, IMAGES[:2])
     plan = keep_everything(structure)
     model.train()
-    fresh, notes = refit(model, model, Cut(structure, plan), BATCHES)
+    fresh, notes = refit(model, model, Cut(structure, plan), RefitImages(BATCHES))
     assert model.training
     assert fresh is not model
     assert all(map(torch.equal, before, model.state_dict().values()))
@@ -145,14 +148,15 @@ def test_a_layer_that_answers_held_out_images_worse_keeps_its_weights() -> None:
     plan = without(structure, (0, 5))
     removed = remove(model, Cut(structure, plan))
     few, others = [IMAGES[:4]], IMAGES[64:192]
-    blind, _ = refit(removed, model, Cut(structure, plan), few)
-    fresh, notes = refit(removed, model, Cut(structure, plan), few, held_out=others)
+    blind, _ = refit(removed, model, Cut(structure, plan), RefitImages(few))
+    fresh, notes = refit(removed, model, Cut(structure, plan), RefitImages(few, others))
     assert not torch.equal(blind[7].weight, removed[7].weight)
     assert "held-out images would miss" in notes.left["7"]
     assert torch.equal(fresh[7].weight, removed[7].weight)
     assert torch.equal(fresh[7].bias, removed[7].bias)
     assert notes.error["7"][0] == notes.error["7"][1]
-    _, good = refit(removed, model, Cut(structure, plan), BATCHES[1:], held_out=BATCHES[0])
+    confirmed = RefitImages(BATCHES[1:], held_out=BATCHES[0])
+    _, good = refit(removed, model, Cut(structure, plan), confirmed)
     assert "3" not in good.left  # many positions an image
     assert good.error["3"][1] < good.error["3"][0]
 

@@ -6,9 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prune_dl.prune.errors import InputError
+from prune_dl.prune.mechanism.network import TracedNetwork
 from prune_dl.prune.mechanism.statistics import collect
 from prune_dl.prune.repair.norms import find_norm_behind, reestimate_norms
-from prune_dl.prune.repair.repair import predict, repair
+from prune_dl.prune.repair.repair import predict_channels, repair
 from prune_dl.prune.structure.cut import Cut
 from prune_dl.prune.structure.plan import LayerPlan, Plan, keep_everything
 from prune_dl.prune.structure.surgery import remove
@@ -60,7 +61,7 @@ def repaired_by(model: nn.Module, gone: tuple[int, ...]) -> tuple[nn.Module, nn.
     """The network after removal, and after repair."""
     structure = trace(model, IMAGES[:2])
     plan = without(structure, gone)
-    statistics = collect(model, structure.readers, BATCHES, 4, device=CPU)
+    statistics = collect(TracedNetwork(model, structure, 4, CPU), BATCHES)
     removed = remove(model, Cut(structure, plan))
     fixed, notes = repair(
         removed,
@@ -105,7 +106,7 @@ def test_nothing_removed_means_nothing_changed() -> None:
     model = plain()
     structure = trace(model, IMAGES[:2])
     plan = keep_everything(structure)
-    statistics = collect(model, structure.readers, BATCHES, 4, device=CPU)
+    statistics = collect(TracedNetwork(model, structure, 4, CPU), BATCHES)
     fixed, notes = repair(
         remove(model, Cut(structure, plan)), model, Cut(structure, plan), statistics
     )
@@ -121,7 +122,7 @@ def test_the_networks_that_came_in_are_untouched() -> None:
     plan = without(structure, (0, 2))
     removed = remove(model, Cut(structure, plan))
     cut = [tensor.clone() for tensor in removed.state_dict().values()]
-    statistics = collect(model, structure.readers, BATCHES, 4, device=CPU)
+    statistics = collect(TracedNetwork(model, structure, 4, CPU), BATCHES)
     repair(removed, model, Cut(structure, plan), statistics)
     assert all(map(torch.equal, before, model.state_dict().values()))
     assert all(map(torch.equal, cut, removed.state_dict().values()))
@@ -142,7 +143,7 @@ def test_prediction_never_raises_the_least_squares_error(
     samples = rng.normal(size=(40, rank)) @ rng.normal(size=(rank, 6)) + rng.normal(size=6)
     rows = np.column_stack([samples, np.ones(40)])
     kept, gone = np.arange(split), np.arange(split, 6)
-    slope, offset = predict(rows.T @ rows, kept, gone, with_constant=constant)
+    slope, offset = predict_channels(rows.T @ rows, kept, gone, with_constant=constant)
     left = samples[:, gone] - samples[:, kept] @ slope.T - offset
     assert np.isfinite(left).all()
     assert np.square(left).sum() <= np.square(samples[:, gone]).sum() * (1 + 1e-9)
@@ -151,7 +152,7 @@ def test_prediction_never_raises_the_least_squares_error(
 def test_prediction_is_the_least_squares_solution() -> None:
     rng = np.random.default_rng(1)
     rows = np.column_stack([rng.normal(size=(100, 5)) + 1, np.ones(100)])
-    slope, offset = predict(rows.T @ rows, np.array([0, 2, 4]), np.array([1, 3]))
+    slope, offset = predict_channels(rows.T @ rows, np.array([0, 2, 4]), np.array([1, 3]))
     expected, *_ = np.linalg.lstsq(rows[:, [0, 2, 4, 5]], rows[:, [1, 3]], rcond=None)
     np.testing.assert_allclose(np.column_stack([slope, offset]), expected.T, atol=1e-5)
 
@@ -170,8 +171,8 @@ def test_a_reader_that_held_out_images_are_worse_off_with_stays_as_it_was_cut() 
     layers[0] = without(structure, gone, 0).layers[0]
     layers[1] = without(structure, (0,), 1).layers[1]
     plan = Plan(tuple(layers))
-    few = collect(model, structure.readers, [(IMAGES[:1], torch.tensor([0]))], 4, device=CPU)
-    many = collect(model, structure.readers, BATCHES, 4, device=CPU)
+    few = collect(TracedNetwork(model, structure, 4, CPU), [(IMAGES[:1], torch.tensor([0]))])
+    many = collect(TracedNetwork(model, structure, 4, CPU), BATCHES)
     removed = remove(model, Cut(structure, plan))
     fixed, notes = repair(removed, model, Cut(structure, plan), few, held_out=many.moments)
     assert "held-out images would miss" in notes.left["2"]
@@ -212,7 +213,7 @@ def test_every_reader_of_a_stream_repairs_itself() -> None:
     structure = trace(model, IMAGES[:2])
     group = next(i for i, g in enumerate(structure.groups) if "stem" in g.writers)
     plan = without(structure, (0, 3), group)
-    statistics = collect(model, structure.readers, BATCHES, 4, device=CPU)
+    statistics = collect(TracedNetwork(model, structure, 4, CPU), BATCHES)
     removed = remove(model, Cut(structure, plan))
     fixed, notes = repair(removed, model, Cut(structure, plan), statistics)
     assert set(notes.repaired) == {"inner", "head"}
@@ -261,7 +262,7 @@ def test_every_kind_of_consumer_is_repaired() -> None:
     structure = trace(model, IMAGES[:2])
     assert [group.name for group in structure.groups] == ["left", "right", "up"]
     plan = Plan(tuple(without(structure, (1,), group).layers[group] for group in range(3)))
-    statistics = collect(model, structure.readers, BATCHES, 4, device=CPU)
+    statistics = collect(TracedNetwork(model, structure, 4, CPU), BATCHES)
     removed = remove(model, Cut(structure, plan))
     fixed, notes = repair(removed, model, Cut(structure, plan), statistics)
     assert set(notes.repaired) == {"gate", "up", "head"}

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from prune_dl.prune.mechanism.network import TracedNetwork
 from prune_dl.prune.mechanism.spectrum import Spectrum, measure
 from prune_dl.prune.mechanism.statistics import Statistics
 from prune_dl.prune.structure.units import Group, Reader, Structure
@@ -39,6 +40,10 @@ def structure() -> Structure:
     return Structure({}, (stream, unread), readers)
 
 
+def network(model: Net) -> TracedNetwork:
+    return TracedNetwork(model, structure(), K, CPU)
+
+
 def images(
     count: int, seed: int, labels: tuple[int, ...] = (0, 1, 2, 3)
 ) -> list[tuple[Tensor, Tensor]]:
@@ -55,4 +60,4 @@ def images(
 def run(model: Net, **kwargs: list[tuple[Tensor, Tensor]]) -> tuple[Statistics, Spectrum]:
     train = kwargs.get("train", images(400, 0))
     held_out = kwargs.get("held_out", images(200, 1))
-    return measure(model, structure(), train, held_out, K, device=CPU)
+    return measure(network(model), train, held_out)

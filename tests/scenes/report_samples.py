@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 from prune_dl.evaluate.measure.accuracy import Accuracy
-from prune_dl.evaluate.report.pictures import FilterPicture, draw_filter
+from prune_dl.evaluate.measure.latency_stats import Ratio
+from prune_dl.evaluate.report.pictures import FilterPicture, MeasuredFilter, draw_filter
 from prune_dl.evaluate.report.report import (
     Benchmark,
     CertificateLine,
@@ -14,7 +15,6 @@ from prune_dl.evaluate.report.report import (
     LayerLine,
     ModelLine,
     ParityLine,
-    Ratio,
     Report,
     Stages,
 )
@@ -84,9 +84,8 @@ def sample_picture(layer: str, seed: int, labels: tuple[str, ...]) -> FilterPict
     cluster = np.sort(rng.choice(len(labels), 2 + seed % 2, replace=False))
     field_KK[np.ix_(cluster, cluster)] = rng.uniform(0.6, 1.0, (len(cluster), len(cluster)))
     pair = [tuple(int(label) for label in cluster)]
-    return draw_filter(
-        layer, seed, field_KK, pair, labels, sharpness=0.8, snr=1.5 - seed / 8, kept=seed < 3
-    )
+    measured = MeasuredFilter(layer, seed, field_KK, pair, 0.8, 1.5 - seed / 8, kept=seed < 3)
+    return draw_filter(measured, labels)
 
 
 def _layer(index: int, num_filters: int) -> LayerLine:

@@ -2,7 +2,8 @@
 
 import numpy as np
 import torch
-from prune_dl.prune.structure.units import Reader
+from prune_dl.prune.mechanism.network import TracedNetwork
+from prune_dl.prune.structure.units import Reader, Structure
 from torch import Tensor, nn
 
 CPU = torch.device("cpu")
@@ -30,6 +31,11 @@ class Net(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.second(self.first(x).relu()).relu()
         return self.last(nn.functional.adaptive_avg_pool2d(x, 2).flatten(1))
+
+
+def network(model: nn.Module, **readers: Reader) -> TracedNetwork:
+    """With these readers, or those of `Net`."""
+    return TracedNetwork(model, Structure({}, (), readers or READERS), NUM_LABELS, CPU)
 
 
 class Twice(nn.Module):

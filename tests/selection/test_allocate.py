@@ -13,7 +13,8 @@ from prune_dl.prune.errors import GateError, UsageError
 from prune_dl.prune.inputs import zoo
 from prune_dl.prune.mechanism.spectrum import Spectrum
 from prune_dl.prune.selection.allocate import Layout, allocate, lower_hull
-from prune_dl.prune.selection.criteria import Ranking, rank
+from prune_dl.prune.selection.criteria import Ranking, rank_units
+from prune_dl.prune.selection.evidence import Evidence
 from prune_dl.prune.structure.cost import CostModel
 from prune_dl.prune.structure.tracing.trace import trace
 from prune_dl.prune.structure.units import Structure
@@ -31,7 +32,7 @@ def prepared(widths: list[int], seed: int = 0) -> tuple[Ranking, Structure, Cost
     torch.manual_seed(seed)
     model = network(widths)
     structure = trace(model, torch.randn(2, 3, 8, 8))
-    return rank("l1", model, structure), structure, CostModel.of(model, structure)
+    return rank_units("l1", Evidence(model, structure)), structure, CostModel.of(model, structure)
 
 
 def kept(plan: object) -> np.ndarray:
@@ -158,7 +159,7 @@ def test_a_stream_costs_what_every_layer_behind_it_loses(method: str) -> None:
     torch.manual_seed(0)
     model = zoo.build("resnet20", 10)
     structure = trace(model, torch.randn(2, 3, 32, 32))
-    ranking, cost = rank("l1", model, structure), CostModel.of(model, structure)
+    ranking, cost = rank_units("l1", Evidence(model, structure)), CostModel.of(model, structure)
     stream, inner = structure.groups[0], structure.groups[1]
     assert len(stream.readers) > 5
     assert len(inner.readers) == 1

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 from prune_dl.prune.errors import InputError, UsageError
+from prune_dl.prune.mechanism.network import TracedNetwork
 from prune_dl.prune.mechanism.spectrum import GroupSpectrum, Spectrum, measure
 from prune_dl.prune.mechanism.statistics import Statistics
 from prune_dl.prune.options import RANKS
-from prune_dl.prune.selection.criteria import CRITERIA, rank
+from prune_dl.prune.selection.criteria import CRITERIA, rank_units
+from prune_dl.prune.selection.evidence import Evidence
 from prune_dl.prune.structure.tracing.trace import trace
 from prune_dl.prune.structure.units import Group, Structure
 from torch import nn
@@ -39,7 +41,7 @@ def network(norm: bool = True) -> nn.Sequential:
 
 def measured(model: nn.Module) -> tuple[Structure, Statistics, Spectrum]:
     structure = trace(model, IMAGES[:2])
-    return (structure, *measure(model, structure, BATCHES, BATCHES, 4, device=CPU))
+    return (structure, *measure(TracedNetwork(model, structure, 4, CPU), BATCHES, BATCHES))
 
 
 def permuted(model: nn.Sequential, order: list[int]) -> nn.Sequential:
@@ -62,14 +64,7 @@ def test_permuting_filters_permutes_scores_and_nothing_else(criterion: str) -> N
     for model in (network(), permuted(network(), shuffle)):
         structure, statistics, spectrum = measured(model)
         rankings.append(
-            rank(
-                criterion,
-                model,
-                structure,
-                statistics=statistics,
-                spectrum=spectrum,
-                batches=BATCHES,
-            )
+            rank_units(criterion, Evidence(model, structure, statistics, spectrum, BATCHES))
         )
     first, second = rankings
     np.testing.assert_allclose(second.scores[0], first.scores[0][shuffle], rtol=1e-3, atol=1e-7)
@@ -82,18 +77,11 @@ def test_every_criterion_gives_a_whole_order_and_a_rising_error(criterion: str) 
     structure = trace(model, IMAGES[:2])
     if criterion == "bn-scale":
         with pytest.raises(InputError, match="bn-scale cannot rank 3"):
-            rank(criterion, model, structure)
+            rank_units(criterion, Evidence(model, structure))
         return
     structure, statistics, spectrum = measured(model)
     again = [
-        rank(
-            criterion,
-            model,
-            structure,
-            statistics=statistics,
-            spectrum=spectrum,
-            batches=BATCHES,
-        )
+        rank_units(criterion, Evidence(model, structure, statistics, spectrum, BATCHES))
         for _ in range(2)
     ]
     for group, order, errors in zip(structure.groups, again[0].order, again[0].error, strict=True):
@@ -116,24 +104,28 @@ def test_weight_criteria_by_hand() -> None:
         "fpgm": (rows[:, None] - rows[None]).norm(dim=2).sum(1),
     }
     for criterion, expected in by_hand.items():
-        np.testing.assert_allclose(rank(criterion, model, structure).scores[0], expected, rtol=1e-6)
+        np.testing.assert_allclose(
+            rank_units(criterion, Evidence(model, structure)).scores[0], expected, rtol=1e-6
+        )
     squares = rows.square().sum(1)
     lamp = [float(s / squares[squares >= s].sum()) for s in squares]
-    np.testing.assert_allclose(rank("lamp", model, structure).scores[0], lamp, rtol=1e-6)
+    np.testing.assert_allclose(
+        rank_units("lamp", Evidence(model, structure)).scores[0], lamp, rtol=1e-6
+    )
 
 
 def test_bn_scale_is_the_magnitude_of_the_scale() -> None:
     model = nn.Sequential(*list(network())[:3], nn.Flatten(), nn.Linear(512, 4))
     with torch.no_grad():
         model[1].weight.copy_(torch.tensor([0.1, -0.9, 0.2, 0.3, 0.4, 0.5, 0.6, -0.7]))
-    ranking = rank("bn-scale", model, trace(model, IMAGES[:2]))
+    ranking = rank_units("bn-scale", Evidence(model, trace(model, IMAGES[:2])))
     assert ranking.order[0].tolist() == [0, 2, 3, 4, 5, 6, 7, 1]
 
 
 def test_taylor_is_the_squared_slope_of_silencing_a_filter() -> None:
     model = network()
     structure = trace(model, IMAGES[:2])
-    scores = rank("taylor", model, structure, batches=BATCHES[:1]).scores[1]
+    scores = rank_units("taylor", Evidence(model, structure, batches=BATCHES[:1])).scores[1]
     images, labels = BATCHES[0]
     for unit in range(6):
         losses = []
@@ -147,12 +139,12 @@ def test_taylor_is_the_squared_slope_of_silencing_a_filter() -> None:
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_a_filter_that_nobody_hears_goes_first() -> None:
+def test_a_filter_without_outgoing_weights_goes_first() -> None:
     model = network()
     with torch.no_grad():
         model[3].weight[:, 5] = 0
     structure, statistics, _ = measured(model)
-    ranking = rank("response", model, structure, statistics=statistics)
+    ranking = rank_units("response", Evidence(model, structure, statistics=statistics))
     assert ranking.order[0][0] == 5
     assert ranking.error[0]["3"][1] < 1e-9
 
@@ -160,29 +152,33 @@ def test_a_filter_that_nobody_hears_goes_first() -> None:
 def test_a_callable_ranks_and_its_mistakes_are_told() -> None:
     model = network()
     structure = trace(model, IMAGES[:2])
-    ranking = rank(lambda group, index: np.arange(len(group.units))[::-1], model, structure)
+    ranking = rank_units(
+        lambda group, index: np.arange(len(group.units))[::-1], Evidence(model, structure)
+    )
     assert ranking.order[0].tolist() == [7, 6, 5, 4, 3, 2, 1, 0]
     with pytest.raises(InputError, match="expected 8 finite"):
-        rank(lambda group, index: np.zeros(3), model, structure)
+        rank_units(lambda group, index: np.zeros(3), Evidence(model, structure))
 
 
 @pytest.mark.parametrize("criterion", ["mechanism", "response", "label-loss", "snr", "taylor"])
 def test_what_is_missing_is_told(criterion: str) -> None:
     model = network()
-    with pytest.raises(UsageError, match=f"criterion {criterion} needs"):
-        rank(criterion, model, trace(model, IMAGES[:2]))
+    with pytest.raises(UsageError, match=f"`criterion={criterion}` given without"):
+        rank_units(criterion, Evidence(model, trace(model, IMAGES[:2])))
 
 
 def test_an_unknown_criterion_lists_the_known_ones() -> None:
     model = network()
     with pytest.raises(UsageError, match="expected one of mechanism, response"):
-        rank("magic", model, trace(model, IMAGES[:2]))
+        rank_units("magic", Evidence(model, trace(model, IMAGES[:2])))
 
 
 def test_random_follows_its_seed() -> None:
     model = network()
     structure = trace(model, IMAGES[:2])
-    one, same, other = (rank("random", model, structure, seed=seed) for seed in (1, 1, 2))
+    one, same, other = (
+        rank_units("random", Evidence(model, structure, seed=seed)) for seed in (1, 1, 2)
+    )
     assert one.order[0].tolist() == same.order[0].tolist() != other.order[0].tolist()
 
 
@@ -212,12 +208,14 @@ def test_a_users_callable_ranks_and_is_named_in_the_result() -> None:
     model = network()
     structure, statistics, spectrum = measured(model)
     spec = f"{__name__}:largest_weight"
-    ranking = rank(spec, model, structure, statistics=statistics, spectrum=spectrum)
+    ranking = rank_units(spec, Evidence(model, structure, statistics=statistics, spectrum=spectrum))
     assert ranking.criterion == spec
     expected = model[0].weight.detach().abs().flatten(1).amax(1).double().numpy()
     np.testing.assert_allclose(ranking.scores[0], expected)
     np.testing.assert_array_equal(ranking.order[0], np.argsort(expected, kind="stable"))
-    by_field = rank(f"{__name__}:field_and_group", model, structure, spectrum=spectrum)
+    by_field = rank_units(
+        f"{__name__}:field_and_group", Evidence(model, structure, spectrum=spectrum)
+    )
     np.testing.assert_allclose(by_field.scores[1], spectrum.groups[1].snr_F)
 
 
@@ -233,7 +231,7 @@ def test_a_users_callable_ranks_and_is_named_in_the_result() -> None:
 def test_a_users_mistake_is_one_error_of_ours(name: str, error: type[Exception], said: str) -> None:
     model = network()
     with pytest.raises(error, match=said):
-        rank(f"{__name__}:{name}", model, trace(model, IMAGES[:2]))
+        rank_units(f"{__name__}:{name}", Evidence(model, trace(model, IMAGES[:2])))
 
 
 def test_the_command_line_knows_every_criterion() -> None:

@@ -12,7 +12,8 @@ from prune_dl.prune.job.known import Measured
 from prune_dl.prune.mechanism.spectrum import Spectrum
 from prune_dl.prune.mechanism.statistics import Statistics
 from prune_dl.prune.options import SelectOptions
-from prune_dl.prune.selection.criteria import Ranking, rank
+from prune_dl.prune.selection.criteria import Ranking, rank_units
+from prune_dl.prune.selection.evidence import Evidence
 from prune_dl.prune.selection.round_widths import STEPS, round_widths, step_of
 from prune_dl.prune.structure.cost import CostModel
 from prune_dl.prune.structure.tracing.trace import trace
@@ -28,7 +29,7 @@ def measured(*widths: int) -> tuple[Measured, Ranking]:
     structure = trace(model, torch.randn(2, 3, 8, 8))
     nothing = cast(Statistics, None), cast(Spectrum, None)
     base = Measured(structure, CostModel.of(model, structure), *nothing)
-    return base, rank("l1", model, structure)
+    return base, rank_units("l1", Evidence(model, structure))
 
 
 def widths_at(base: Measured, ranking: Ranking, select: SelectOptions) -> list[int]:

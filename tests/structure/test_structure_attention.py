@@ -1,7 +1,7 @@
 """Whole attention heads go where the module allows it; the width of a head stays."""
 
 import torch
-from prune_dl.prune.inputs import pruned_file as recipe
+from prune_dl.prune.inputs import pruned_file
 from prune_dl.prune.inputs.origin import Origin
 from prune_dl.prune.structure.certificate import certify
 from prune_dl.prune.structure.cost import CostModel
@@ -43,9 +43,9 @@ def test_heads_are_counted_saved_and_pruned_again(tmp_path) -> None:  # type: ig
     assert layers_of(again)["attention.qkv"] == 3
     second = random_plan(again, 0.5)
     smallest = remove(smaller, Cut(again, second))
-    kept = recipe.compose(Cut(structure, plan).kept, Cut(again, second).kept)
-    recipe.save(tmp_path / "x.safetensors", smallest, Origin(None, 5), kept, {})
-    rebuilt = recipe.load(tmp_path / "x.safetensors", transformer(Attention(24, 4)))
+    kept = pruned_file.compose(Cut(structure, plan).kept, Cut(again, second).kept)
+    pruned_file.save_pruned(tmp_path / "x.safetensors", smallest, Origin(None, 5), kept, {})
+    rebuilt = pruned_file.load_pruned(tmp_path / "x.safetensors", transformer(Attention(24, 4)))
     with torch.no_grad():
         assert torch.equal(rebuilt(zoo.images()), smallest(zoo.images()))
 

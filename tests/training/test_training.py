@@ -10,10 +10,11 @@ import torch
 from prune_dl.prune.errors import GateError, InputError, UsageError
 from prune_dl.prune.inputs.arrays import ArraySplit, Images
 from prune_dl.prune.training import device as devices
+from prune_dl.prune.training.average import averaged_model
 from prune_dl.prune.training.device import autocast, pick_device
 from prune_dl.prune.training.loss import distillation_loss, mix
-from prune_dl.prune.training.resume import update_average
-from prune_dl.prune.training.train import Training, fit, measure_top1, retraining
+from prune_dl.prune.training.recipe import Training, retraining
+from prune_dl.prune.training.train import Journal, TrainingData, measure_top1, train_network
 from torch import nn
 
 CPU = torch.device("cpu")
@@ -25,6 +26,9 @@ def easy_split(num_images: int = 96) -> ArraySplit:
     noise = torch.randint(0, 80, (num_images, 1, 8, 8), generator=torch.Generator().manual_seed(1))
     pixels = (noise + 120 * labels.view(-1, 1, 1, 1)).to(torch.uint8)
     return ArraySplit(Images(pixels), torch.arange(num_images), labels, (0.5,), (0.25,))
+
+
+EASY = TrainingData(easy_split())
 
 
 def small_network(seed: int = 0) -> nn.Module:
@@ -44,14 +48,12 @@ def test_it_learns_and_logs() -> None:
     rows: list[dict[str, Any]] = []
     steps: list[tuple[int, int]] = []
     split = easy_split()
-    trained = fit(
+    trained = train_network(
         small_network(),
-        split,
+        TrainingData(split, held_out=split),
         Training(epochs=6, batch_size=16),
         device=CPU,
-        held_out=split,
-        progress=lambda done, total: steps.append((done, total)),
-        log=rows.append,
+        journal=Journal(lambda done, total: steps.append((done, total)), rows.append),
     )
     assert measure_top1(trained, split, CPU) == rows[-1]["held_out_top1"] == 1.0
     assert not trained.training
@@ -60,19 +62,29 @@ def test_it_learns_and_logs() -> None:
     assert steps[-1] == (36, 36)
 
 
+def test_measuring_gives_every_module_its_own_mode_back() -> None:
+    network = small_network().train()
+    network[1].eval()  # type: ignore[index]
+    modes = [module.training for module in network.modules()]
+    before = copy.deepcopy(network)
+    first = measure_top1(network, EASY.train, CPU)
+    assert [module.training for module in network.modules()] == modes
+    assert same_weights(network, before)
+    assert measure_top1(network.eval(), EASY.train, CPU) == first
+
+
 def test_no_epochs_change_nothing() -> None:
     network = small_network()
     before = copy.deepcopy(network)
-    assert same_weights(fit(network, easy_split(), Training(epochs=0), device=CPU), before)
+    trained = train_network(network, EASY, Training(epochs=0), device=CPU)
+    assert same_weights(trained, before)
 
 
 def test_max_batches_end_a_training_early() -> None:
     steps: list[tuple[int, int]] = []
     training = Training(epochs=5, batch_size=16, max_batches=8)
-    fit(
-        small_network(), easy_split(), training, device=CPU,
-        progress=lambda done, total: steps.append((done, total)),
-    )  # fmt: skip
+    journal = Journal(lambda done, total: steps.append((done, total)))
+    train_network(small_network(), EASY, training, device=CPU, journal=journal)
     assert steps[-1] == (8, 8)
     assert len(steps) == 8
 
@@ -81,12 +93,12 @@ def test_frozen_parameters_stay_frozen() -> None:
     network = small_network()
     network[0].requires_grad_(False)  # type: ignore[index]
     before = copy.deepcopy(network.state_dict())
-    fit(network, easy_split(), Training(epochs=1, batch_size=16), device=CPU)
+    train_network(network, EASY, Training(epochs=1, batch_size=16), device=CPU)
     after = network.state_dict()
     assert torch.equal(before["0.weight"], after["0.weight"])
     assert not torch.equal(before["6.weight"], after["6.weight"])
     with pytest.raises(UsageError, match="frozen"):
-        fit(network.requires_grad_(False), easy_split(), Training(epochs=1), device=CPU)
+        train_network(network.requires_grad_(False), EASY, Training(epochs=1), device=CPU)
 
 
 class _Stop(Exception):
@@ -102,20 +114,20 @@ def test_a_resumed_training_equals_an_uninterrupted_one(
     training = Training(epochs=4, batch_size=16, **changes)
     teacher = small_network(seed=5) if "distill" in changes else None
 
-    def run(network: nn.Module, **options: Any) -> nn.Module:
+    def run(network: nn.Module, journal: Journal) -> nn.Module:
         torch.manual_seed(7)
-        split = easy_split()
-        return fit(network, split, training, device=CPU, held_out=split, teacher=teacher, **options)
+        data = TrainingData(EASY.train, held_out=EASY.train)
+        return train_network(network, data, training, device=CPU, teacher=teacher, journal=journal)
 
     def stop_after_two(row: dict[str, Any]) -> None:
         if row["epoch"] == 3:
             raise _Stop
 
-    whole = run(small_network())
+    whole = run(small_network(), Journal())
     with pytest.raises(_Stop):
-        run(small_network(), resume=tmp_path / "r.pt", log=stop_after_two)
+        run(small_network(), Journal(log=stop_after_two, resume=tmp_path / "r.pt"))
     rows: list[dict[str, Any]] = []
-    resumed = run(small_network(seed=9), resume=tmp_path / "r.pt", log=rows.append)
+    resumed = run(small_network(seed=9), Journal(log=rows.append, resume=tmp_path / "r.pt"))
     assert [row["epoch"] for row in rows] == [3, 4]
     assert same_weights(whole, resumed)
 
@@ -123,12 +135,21 @@ def test_a_resumed_training_equals_an_uninterrupted_one(
 def test_a_resume_file_of_another_training_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "r.pt"
     training = Training(epochs=1, batch_size=16)
-    fit(small_network(), easy_split(), training, device=CPU, resume=path)
+
+    def run(recipe: Training) -> None:
+        train_network(small_network(), EASY, recipe, device=CPU, journal=Journal(resume=path))
+
+    run(training)
     with pytest.raises(InputError, match=r"other settings \(lr\)"):
-        fit(small_network(), easy_split(), replace(training, lr=0.3), device=CPU, resume=path)
+        run(replace(training, lr=0.3))
+    values = torch.load(path)
+    del values["randomness"]
+    torch.save(values, path)
+    with pytest.raises(InputError, match="remove it to start again"):
+        run(training)
     path.write_bytes(b"damaged")
     with pytest.raises(InputError, match="remove it to start again"):
-        fit(small_network(), easy_split(), training, device=CPU, resume=path)
+        run(training)
 
 
 def test_early_stopping_returns_the_best_epoch() -> None:
@@ -141,14 +162,15 @@ def test_early_stopping_returns_the_best_epoch() -> None:
         weights.append(copy.deepcopy(network.state_dict()))
 
     training = Training(epochs=40, batch_size=16, patience=3)
-    trained = fit(network, split, training, device=CPU, held_out=split, log=remember)
+    data = TrainingData(split, held_out=split)
+    trained = train_network(network, data, training, device=CPU, journal=Journal(log=remember))
     best = tops.index(max(tops))
     assert len(tops) == best + 1 + 3 < 40
     for name, value in trained.state_dict().items():
         assert torch.equal(value, weights[best][name])
     assert not torch.equal(weights[best]["0.weight"], weights[-1]["0.weight"])
-    with pytest.raises(UsageError, match="--patience needs held-out images"):
-        fit(small_network(), split, training, device=CPU)
+    with pytest.raises(UsageError, match="`patience=3` given without held-out images"):
+        train_network(small_network(), TrainingData(split), training, device=CPU)
 
 
 def test_a_pupil_approaches_its_teacher_and_leaves_it_alone() -> None:
@@ -156,7 +178,8 @@ def test_a_pupil_approaches_its_teacher_and_leaves_it_alone() -> None:
     before = copy.deepcopy(teacher)
     rows: list[dict[str, Any]] = []
     training = Training(epochs=6, batch_size=16, distill=1.0, lr=0.2)
-    fit(small_network(), easy_split(), training, device=CPU, teacher=teacher, log=rows.append)
+    journal = Journal(log=rows.append)
+    train_network(small_network(), EASY, training, device=CPU, teacher=teacher, journal=journal)
     assert rows[-1]["loss"] < 0.5 * rows[0]["loss"]
     assert same_weights(teacher, before)
 
@@ -176,11 +199,47 @@ def test_mixup_blends_images_with_their_partners() -> None:
     assert torch.allclose(mixed.flatten(), share * labels + (1 - share) * others)
 
 
-def test_an_average_lies_between_and_reaches_a_constant() -> None:
-    average, model = small_network(1), small_network(2)
-    for step in range(1, 400):
-        update_average(average, model, 0.9, step)
-    for a, b in zip(average.parameters(), model.parameters(), strict=True):
+class Buffers(nn.Module):
+    """A parameter with two names, and a buffer of each kind; the last is not in the state dict."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((3,), value))
+        self.tied = self.weight
+        self.register_buffer("mean", torch.full((2,), value, dtype=torch.float64))
+        self.register_buffer("count", torch.tensor(int(value)))
+        self.register_buffer("is_set", torch.tensor(value > 1))
+        self.register_buffer("hidden", torch.full((2,), value), persistent=False)
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.9, 0.999])
+def test_an_average_follows_its_recurrence_bit_for_bit(decay: float) -> None:
+    model = Buffers(1.0)
+    average = averaged_model(model, decay)
+    expected = {name: value.clone() for name, value in model.state_dict().items()}
+    randomness = torch.Generator().manual_seed(0)
+    for step in range(1, 41):
+        with torch.no_grad():
+            for value in (model.weight, model.mean, model.hidden):
+                value += torch.randn(value.shape, generator=randomness, dtype=value.dtype)
+            model.count += 1
+            model.is_set.logical_not_()
+        average.update_parameters(model)
+        share = 1 - min(decay, step / (step + 10))
+        for name in ("weight", "tied", "mean"):
+            expected[name] = expected[name].lerp(model.state_dict()[name], share)
+        for name, value in average.module.state_dict().items():
+            assert torch.equal(value, expected[name]), (step, name)
+    assert average.module.weight.requires_grad
+    assert not torch.equal(average.module.weight, model.weight)
+
+
+def test_an_average_reaches_a_constant() -> None:
+    model, other = small_network(1), small_network(2)
+    average = averaged_model(model, 0.9)
+    for _ in range(400):
+        average.update_parameters(other)
+    for a, b in zip(average.module.parameters(), other.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-4)
 
 
@@ -188,7 +247,9 @@ def test_the_average_is_returned_and_can_be_trained_on() -> None:
     network = small_network()
     network[1].requires_grad_(False)  # type: ignore[index]
     training = Training(epochs=2, batch_size=16, averaging=0.9)
-    averaged = fit(network, easy_split(), training, device=CPU)
+    averaged = train_network(network, EASY, training, device=CPU)
+    assert type(averaged) is nn.Sequential
+    assert averaged.state_dict().keys() == small_network().state_dict().keys()
     assert not same_weights(averaged, network)
     frozen = [p.requires_grad for p in averaged.parameters()]
     assert frozen == [p.requires_grad for p in network.parameters()]
@@ -197,16 +258,17 @@ def test_the_average_is_returned_and_can_be_trained_on() -> None:
 
 
 def test_a_loss_that_explodes_is_reported() -> None:
-    with pytest.raises(GateError, match="smaller --lr"):
-        fit(small_network(), easy_split(), Training(epochs=3, batch_size=16, lr=1e30), device=CPU)
+    training = Training(epochs=3, batch_size=16, lr=1e30)
+    with pytest.raises(GateError, match="smaller `lr`"):
+        train_network(small_network(), EASY, training, device=CPU)
 
 
 def test_a_last_batch_of_one_image_is_left_out() -> None:
     steps: list[tuple[int, int]] = []
-    fit(
-        small_network(), easy_split(33), Training(epochs=1, batch_size=16), device=CPU,
-        progress=lambda done, total: steps.append((done, total)),
-    )  # fmt: skip
+    journal = Journal(lambda done, total: steps.append((done, total)))
+    training = Training(epochs=1, batch_size=16)
+    data = TrainingData(easy_split(33))
+    train_network(small_network(), data, training, device=CPU, journal=journal)
     assert steps[-1] == (2, 2)
 
 
@@ -214,7 +276,7 @@ def test_a_last_batch_of_one_image_is_left_out() -> None:
     "settings", [{"lr": 0.0}, {"epochs": -1}, {"batch_size": 1}, {"distill": 1.5}, {"momentum": -1}]
 )
 def test_a_recipe_out_of_range_is_refused(settings: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="--"):
+    with pytest.raises(UsageError, match="given; expected"):
         Training(**settings)
 
 
@@ -227,7 +289,7 @@ def test_retraining_is_gentle_and_taught() -> None:
 
 @pytest.mark.parametrize("name", ["cuda:99", "tpu", "cpu:3", "cuda:x"])
 def test_a_device_that_is_not_there_is_an_error(name: str) -> None:
-    with pytest.raises(UsageError, match="--device"):
+    with pytest.raises(UsageError, match=f"`device={name}` given"):
         pick_device(name)
 
 

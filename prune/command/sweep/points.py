@@ -18,8 +18,9 @@ from torch import nn
 from ....evaluate.measure.accuracy import Accuracy
 from ....evaluate.report.tradeoff import Tradeoff, TradeoffPoint
 from ....evaluate.report.tradeoff_page import write_tradeoff
-from ....export.deliver import Exported, deliver
+from ....export.checked import Exported, export_checked
 from ....export.metadata import describe
+from ....export.quantise import Quantisation
 from ....export.session import require_provider
 from ....export.variants import Variant
 from ...budget import Budget
@@ -32,7 +33,7 @@ from ...job.plan import CONTEST_BUDGET, choose_ranking, measure_network
 from ...job.stages import Outcome, carry_out
 from ...progress import RunLog
 from ...structure.plan import keep_everything
-from ..delivery import save_pruned
+from ..delivery import save_result
 from ..distribute import ray_map
 from ..flags import in_flags, one_line
 from ..opening import default_out, open_case
@@ -177,7 +178,7 @@ def _prune(sent: _Sent, budget: Budget, opened: _Opened) -> tuple[Planned, Outco
     folder.mkdir(exist_ok=True)
     outcome = carry_out(planned, settings, case)
     write_text(folder / "plan.json", planned.plan.to_json())
-    save_pruned(folder, opened.checkpoint, case, planned, outcome.final)
+    save_result(folder, opened.checkpoint, case, planned, outcome.final)
     return planned, outcome
 
 
@@ -196,14 +197,15 @@ def _deliver(
         point = replace(empty, format=precision, file=str(path.relative_to(sent.out)))
         try:
             with opened.case.log.stage(f"export {name} {precision}") as progress:
-                exported = deliver(
+                exported = export_checked(
                     network,
                     data,
                     path,
                     Variant(half=precision == "float16"),
                     metadata=metadata,
-                    int8=precision == "int8",
-                    max_drop=sent.options.max_drop / 100,
+                    quantisation=(
+                        Quantisation(sent.options.max_drop / 100) if precision == "int8" else None
+                    ),
                     progress=progress,
                 )
         except PruneError as error:

@@ -32,14 +32,7 @@ def time_files(
         raise InputError(f"no file of this sweep passed its checks: {reasons}")
     bench = options.bench
     with log.stage("benchmark") as progress:
-        comparison = compare(
-            files,
-            provider=bench.provider,
-            batch_size=bench.latency_batch,
-            threads=bench.threads,
-            seconds=bench.bench_seconds,
-            progress=progress,
-        )
+        comparison = compare(files, bench, progress=progress)
     rows = {row.name: row for row in comparison.rows}
     return Tradeoff(
         command=command,

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from torch import nn
 
 from ..structure.units import Reader
-from .accumulate import FLUSH_AT
+from .accumulate import GRAM_SAMPLES
 from .taps import Grid, even_grids
 
 MAX_FEATURES = 2048
@@ -23,6 +23,7 @@ SAMPLES = 3000
 SAMPLES_PER_LABEL = 8
 """With many labels, rather this many for each."""
 _CANDIDATES = tuple(range(MAX_FEATURES, 0, -128))
+"""Numbers of features to try, largest first; finer steps hardly change the grid."""
 
 
 def max_features(readers: Iterable[Reader], num_labels: int) -> int:
@@ -40,7 +41,7 @@ def max_features(readers: Iterable[Reader], num_labels: int) -> int:
 def layer_bytes(channels: int, num_labels: int, features: int) -> int:
     """Bytes that one layer takes at most.
 
-    Sums and moments stay; beside them first the samples that wait for the Gram product, later
+    Sums and moments stay; next to them, first the samples that wait for the Gram product, later
     probe, held-out sums and spectrum.
     """
     side = max(1, math.isqrt(features // channels))
@@ -48,7 +49,7 @@ def layer_bytes(channels: int, num_labels: int, features: int) -> int:
     gram, moments = 8 * size**2, 8 * (channels + 1) ** 2
     sums, probe, held_out, spectrum = 8, 4, 4, 8
     later = (probe + held_out + spectrum) * num_labels * size
-    return gram + moments + sums * num_labels * size + max(4 * FLUSH_AT * size, later)
+    return gram + moments + sums * num_labels * size + max(4 * GRAM_SAMPLES * size, later)
 
 
 def macs_per_position(model: nn.Module, reader: Reader) -> float:

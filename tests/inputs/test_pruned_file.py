@@ -7,8 +7,14 @@ import numpy as np
 import pytest
 import torch
 from prune_dl.prune.forward import call, tensors_of
-from prune_dl.prune.inputs import pruned_file as recipe
 from prune_dl.prune.inputs.origin import Origin
+from prune_dl.prune.inputs.pruned_file import (
+    compose,
+    is_pruned_file,
+    load_pruned,
+    read_pruned_file,
+    save_pruned,
+)
 from prune_dl.prune.inputs.zoo import build
 from prune_dl.prune.structure.cut import Cut
 from prune_dl.prune.structure.plan import LayerPlan, Plan
@@ -39,13 +45,13 @@ def smaller_resnet() -> tuple[nn.Module, dict[tuple[str, int], np.ndarray], Tens
 def test_a_file_rebuilds_its_network_bit_for_bit(tmp_path: Path) -> None:
     smaller, kept, images = smaller_resnet()
     path = tmp_path / "model.safetensors"
-    recipe.save(path, smaller, ORIGIN, kept, {"plan": "0123"})
-    found = recipe.read(path)
-    assert recipe.is_recipe(path)
+    save_pruned(path, smaller, ORIGIN, kept, {"plan": "0123"})
+    found = read_pruned_file(path)
+    assert is_pruned_file(path)
     assert (found.origin, found.notes) == (ORIGIN, {"plan": "0123"})
     assert found.kept.keys() == kept.keys()
     with torch.no_grad():
-        assert torch.equal(recipe.load(path)(images), smaller(images))
+        assert torch.equal(load_pruned(path)(images), smaller(images))
     assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
 
 
@@ -57,10 +63,10 @@ def test_a_pruned_network_is_pruned_again(tmp_path: Path) -> None:
     assert sum(p.numel() for p in smallest.parameters()) < 0.5 * sum(
         p.numel() for p in smaller.parameters()
     )
-    both = recipe.compose(kept, Cut(structure, plan).kept)
-    recipe.save(tmp_path / "x.safetensors", smallest, ORIGIN, both, {})
+    both = compose(kept, Cut(structure, plan).kept)
+    save_pruned(tmp_path / "x.safetensors", smallest, ORIGIN, both, {})
     with torch.no_grad():
-        assert torch.equal(recipe.load(tmp_path / "x.safetensors")(images), smallest(images))
+        assert torch.equal(load_pruned(tmp_path / "x.safetensors")(images), smallest(images))
 
 
 @pytest.mark.parametrize("make", zoo.EXACT, ids=lambda make: make.__name__)
@@ -74,28 +80,39 @@ def test_a_nameless_network_is_rebuilt_in_a_fresh_one(
     plan = every_other(structure)
     smaller = remove(model, Cut(structure, plan))
     path = tmp_path / "x.safetensors"
-    recipe.save(path, smaller, Origin(None, 5), Cut(structure, plan).kept, {})
-    rebuilt = recipe.load(path, fresh)
+    save_pruned(path, smaller, Origin(None, 5), Cut(structure, plan).kept, {})
+    rebuilt = load_pruned(path, fresh)
     with torch.no_grad():
         outputs = [tensors_of(call(net, inputs)) for net in (rebuilt, smaller)]
     assert all(torch.equal(a, b) for a, b in zip(*outputs, strict=True))
-    with pytest.raises(ValueError, match="names no architecture; give the whole network"):
-        recipe.load(path)
+    with pytest.raises(ValueError, match="names no architecture; give its `arch`"):
+        load_pruned(path)
 
 
 def test_a_bias_from_repair_comes_back(tmp_path: Path) -> None:
     smaller, kept, images = smaller_resnet()
     layer = smaller.get_submodule("layer1.0.conv1")
     layer.register_parameter("bias", nn.Parameter(torch.rand(layer.weight.shape[0])))
-    recipe.save(tmp_path / "x.safetensors", smaller, ORIGIN, kept, {})
+    save_pruned(tmp_path / "x.safetensors", smaller, ORIGIN, kept, {})
     with torch.no_grad():
-        assert torch.equal(recipe.load(tmp_path / "x.safetensors")(images), smaller(images))
+        assert torch.equal(load_pruned(tmp_path / "x.safetensors")(images), smaller(images))
+
+
+def test_equal_networks_give_equal_files(tmp_path: Path) -> None:
+    smaller, kept, _ = smaller_resnet()
+    path, notes = tmp_path / "x.safetensors", {"plan": "0123", "words": "größer \u20ac"}
+    contents = set()
+    for _ in range(8):
+        save_pruned(path, smaller, ORIGIN, kept, notes)
+        contents.add(path.read_bytes())
+    assert len(contents) == 1
+    assert read_pruned_file(path).notes == notes
 
 
 def test_no_pickle_and_plain_names(tmp_path: Path) -> None:
     smaller, kept, _ = smaller_resnet()
     path = tmp_path / "x.safetensors"
-    recipe.save(path, smaller, ORIGIN, kept, {})
+    save_pruned(path, smaller, ORIGIN, kept, {})
     with safe_open(path, framework="pt") as file:
         names = set(file.keys())
         assert file.metadata()["version"] == "1"
@@ -106,18 +123,18 @@ def test_no_pickle_and_plain_names(tmp_path: Path) -> None:
 def test_files_that_cannot_be_used_are_refused_in_one_line(tmp_path: Path) -> None:
     smaller, kept, _ = smaller_resnet()
     path, other = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
-    recipe.save(path, smaller, ORIGIN, kept, {})
+    save_pruned(path, smaller, ORIGIN, kept, {})
     other.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(ValueError, match="not a readable safetensors file"):
-        recipe.load(other)
-    assert not recipe.is_recipe(other)
+    with pytest.raises(ValueError, match="not a whole safetensors file"):
+        load_pruned(other)
+    assert not is_pruned_file(other)
     save_file({"x": torch.zeros(1)}, other)
-    with pytest.raises(ValueError, match="no recipe of a smaller network"):
-        recipe.load(other)
+    with pytest.raises(ValueError, match="but not which filters of which architecture"):
+        load_pruned(other)
     save_file({"x": torch.zeros(1)}, other, {"format": "prune-dl", "version": "9"})
-    with pytest.raises(ValueError, match=r"version 9, this release reads 1; update prune-dl"):
-        recipe.load(other)
+    with pytest.raises(ValueError, match=r"version 9; this release reads 1; update prune-dl"):
+        load_pruned(other)
     with pytest.raises(ValueError, match="give the architecture that they were computed for"):
-        recipe.load(path, zoo.plain()[0])
+        load_pruned(path, zoo.plain()[0])
     with pytest.raises(ValueError, match="cannot be written"):
-        recipe.save(tmp_path / "none" / "x.safetensors", smaller, ORIGIN, kept, {})
+        save_pruned(path / "x.safetensors", smaller, ORIGIN, kept, {})

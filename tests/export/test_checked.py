@@ -9,8 +9,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from prune_dl.export.deliver import deliver
+from prune_dl.export.checked import export_checked
 from prune_dl.export.metadata import accuracy_entry, add_metadata, describe, read_metadata
+from prune_dl.export.quantise import Quantisation
 from prune_dl.export.session import open_session
 from prune_dl.export.variants import Variant
 from prune_dl.prune.errors import InputError, UsageError
@@ -24,7 +25,7 @@ def network(convolutions: nn.Sequential) -> nn.Sequential:
 
 
 def hits(network: nn.Module) -> tuple[int, int]:
-    """Of the network, on the held-out images that judge files: those behind the first fifth."""
+    """Of the network, on the held-out images that judge files: those after the first fifth."""
     held_out = open_data("digits").held_out
     images, labels = next(held_out.batches(10_000, device="cpu", shuffle_seed=0))
     cut = int(0.2 * len(labels))
@@ -40,7 +41,7 @@ def metadata_of(path: Path) -> dict[str, str]:
 
 def test_a_float_file_has_the_accuracy_of_the_network(network: nn.Module, tmp_path: Path) -> None:
     data = open_data("digits")
-    result = deliver(network, data, tmp_path / "a.onnx", Variant(), metadata={})
+    result = export_checked(network, data, tmp_path / "a.onnx", Variant(), metadata={})
     assert (result.correct, result.total) == hits(network)
     assert result.top1 > 0.8
     assert result.parity.num_images == min(256, data.held_out.num_images)
@@ -54,7 +55,10 @@ def test_a_file_says_what_a_program_needs_to_know(
 ) -> None:
     data, path = open_data("digits"), tmp_path / "a.onnx"
     metadata = describe(data, plan="abc", source="0" * 64)
-    result = deliver(network, data, path, Variant(), metadata=metadata, int8=int8, max_drop=0.05)
+    quantisation = Quantisation(0.05) if int8 else None
+    result = export_checked(
+        network, data, path, Variant(), metadata=metadata, quantisation=quantisation
+    )
     found = metadata_of(path)
     assert {key: json.loads(found[key]) for key in ("labels", "mean", "std", "input_size")} == {
         "labels": list(data.labels),
@@ -72,7 +76,7 @@ def test_a_file_says_what_a_program_needs_to_know(
 
 def test_metadata_is_added_without_touching_the_graph(network: nn.Module, tmp_path: Path) -> None:
     data, path = open_data("digits"), tmp_path / "a.onnx"
-    deliver(network, data, path, Variant(), metadata={"labels": "x"})
+    export_checked(network, data, path, Variant(), metadata={"labels": "x"})
     before = onnx.load(path).graph.SerializeToString()
     add_metadata(path, {"note": "y"} | accuracy_entry({"test": (9, 10)}))
     assert read_metadata(path) == metadata_of(path)
@@ -86,7 +90,9 @@ def test_metadata_is_added_without_touching_the_graph(network: nn.Module, tmp_pa
 def test_an_int8_file_from_raw_pixels(network: nn.Module, tmp_path: Path) -> None:
     data, path = open_data("digits"), tmp_path / "a.onnx"
     variant = Variant(embed_preprocess=True)
-    result = deliver(network, data, path, variant, metadata={}, int8=True, max_drop=0.03)
+    result = export_checked(
+        network, data, path, variant, metadata={}, quantisation=Quantisation(0.03)
+    )
     assert result.quantised is not None
     assert result.quantised.num_layers == 3
     assert result.total == data.held_out.num_images - int(0.2 * data.held_out.num_images)
@@ -101,10 +107,10 @@ def test_an_int8_file_from_raw_pixels(network: nn.Module, tmp_path: Path) -> Non
 
 
 def test_one_precision_at_a_time(network: nn.Module, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--fp16 and --int8"):
-        deliver(
+    with pytest.raises(UsageError, match="`fp16` and `int8` given"):
+        export_checked(
             network, open_data("digits"), tmp_path / "a.onnx", Variant(half=True),
-            metadata={}, int8=True,
+            metadata={}, quantisation=Quantisation(),
         )  # fmt: skip
 
 
@@ -123,8 +129,12 @@ def test_int8_needs_images_to_calibrate_on_and_a_float_file_does_not(
 ) -> None:
     data = open_data("digits")
     few = replace(data, held_out=Few(data.held_out, 6))
-    result = deliver(network, few, tmp_path / "a.onnx", Variant(), metadata={})
+    result = export_checked(network, few, tmp_path / "a.onnx", Variant(), metadata={})
     assert (result.total, result.parity.num_images) == (5, 6)
-    with pytest.raises(InputError, match="too few to calibrate"):
-        deliver(network, few, tmp_path / "b.onnx", Variant(), metadata={}, int8=True)
+    with pytest.raises(
+        InputError, match=r"6 held-out images of digits given; expected 10 .* `held_out`"
+    ):
+        export_checked(
+            network, few, tmp_path / "b.onnx", Variant(), metadata={}, quantisation=Quantisation()
+        )
     assert not (tmp_path / "b.onnx").exists()

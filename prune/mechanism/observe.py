@@ -1,0 +1,89 @@
+"""Run a network and look at what its layers are given, leaving no trace on it."""
+
+from collections.abc import Callable, Iterable
+from operator import length_hint
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..forward import Arguments, input_of, watching
+from ..inputs.split import Batches
+from ..progress import Progress, silent
+from .network import TracedNetwork
+from .taps import as_map
+
+OnInput = Callable[[str, Tensor, Tensor], None]
+"""Called with a layer's path, its input, and the label of each image of the batch, (N,)."""
+
+
+def observe(
+    network: TracedNetwork,
+    layers: Iterable[str],
+    batches: Batches,
+    on_input: OnInput,
+    *,
+    progress: Progress = silent,
+) -> int:
+    """Call `on_input` with every input of every named layer, in one pass; gives the image count.
+
+    The network runs in evaluation mode without gradients; mode and hooks are as they were
+    afterwards, also after an error.
+
+    Args:
+        layers: module paths.
+        batches: pairs of inputs (N, ...) and labels (N,) int64.
+        progress: called with (batches done, batches in all, as far as known).
+
+    Raises:
+        InputError: there are no images, or labels outside 0..K-1.
+    """
+    num_images = 0
+    total = length_hint(batches, 0)
+    current: list[Tensor] = []
+
+    def note(layer: str, arguments: Arguments, named: dict[str, Any]) -> None:
+        x = input_of(arguments, named)
+        with torch.autocast(x.device.type, enabled=False):
+            on_input(layer, x, current[0])
+
+    with watching(network.model, layers, before=note):
+        for done, (x, labels_N) in enumerate(batches, start=1):
+            _check_labels(labels_N, network.num_labels)
+            current[:] = [labels_N.to(network.device)]
+            x = x.to(network.device)
+            network.model(x.to(memory_format=torch.channels_last) if x.ndim == 4 else x)
+            num_images += len(labels_N)
+            progress(done, max(done, total))
+    if num_images == 0:
+        raise InputError(
+            "no images to measure the network on; expected one batch or more; give more data"
+        )
+    return num_images
+
+
+def map_sizes(network: TracedNetwork, x: Tensor) -> dict[str, tuple[int, int, int]]:
+    """(channels, height, width) of the input of each reader, for network inputs x.
+
+    Of its last run, where a reader runs several times; one that does not run is missing. Raises
+    InputError as `observe`.
+    """
+    sizes: dict[str, tuple[int, int, int]] = {}
+
+    def on_input(layer: str, seen: Tensor, labels_N: Tensor) -> None:
+        _, channels, height, width = as_map(seen, network.readers[layer]).shape
+        sizes[layer] = channels, height, width
+
+    no_labels = torch.zeros(len(x), dtype=torch.int64)
+    observe(network, network.readers, [(x, no_labels)], on_input)
+    return sizes
+
+
+def _check_labels(labels_N: Tensor, num_labels: int) -> None:
+    if len(labels_N) and not 0 <= int(labels_N.min()) <= int(labels_N.max()) < num_labels:
+        raise InputError(
+            f"labels run from {int(labels_N.min())} to {int(labels_N.max())}, but the network has "
+            f"{num_labels} outputs; expected labels 0 to {num_labels - 1}; "
+            "give the data that it was trained on"
+        )
