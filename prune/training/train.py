@@ -82,7 +82,8 @@ def train_network(
         model: frozen parameters stay frozen.
         training: the recipe.
         device: see `pick_device`.
-        teacher: the original network, for distillation; its weights are not changed.
+        teacher: the original network, for distillation; its weights and modes are
+            not changed.
 
     Raises:
         UsageError: early stopping without held-out images, or nothing to train.
@@ -101,7 +102,7 @@ def train_network(
     if journal.resume is not None:
         load_state(journal.resume, state)
     if teacher is not None and training.distill > 0:
-        teacher = _place(teacher, device).eval()
+        teacher = _place(teacher, device)
     while not state.is_over:
         row = _train_epoch(state, data.train, teacher, journal.progress)
         if data.measured is not None:
@@ -201,7 +202,7 @@ def _loss(
     if share < 1:
         loss = loss + (1 - share) * label_loss(logits_BK, others_B, training.label_smoothing)
     if teacher is not None and training.distill > 0:
-        with torch.no_grad(), autocast(device, teacher):
+        with evaluating(teacher), autocast(device, teacher):
             answers_BK = teacher(images)
         imitation = distillation_loss(logits_BK, answers_BK, training.temperature)
         loss = (1 - training.distill) * loss + training.distill * imitation

@@ -112,8 +112,10 @@ def test_numbers_out_of_range_are_refused_before_any_work(
 
 
 def test_two_budgets_or_none_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert fails(capsys, "--model", "missing.pt")[0] == 2
-    assert fails(capsys, "--model", "missing.pt", "--keep", "0.5", "--macs", "0.5")[0] == 2
+    code, line = fails(capsys, "--model", "missing.pt")
+    assert (code, "no budget given" in line) == (2, True)
+    code, line = fails(capsys, "--model", "missing.pt", "--keep", "0.5", "--macs", "0.5")
+    assert (code, "--keep and --macs given" in line) == (2, True)
 
 
 def test_an_unknown_criterion_is_refused_before_any_work(
@@ -147,6 +149,39 @@ def test_every_unknown_name_of_a_file_is_reported_at_once(tmp_path: Path) -> Non
     toml.write_text('[network]\nmodle = "a.pt"\n[select]\nkep = 1\n')
     with pytest.raises(UsageError, match=r"network\.modle, select\.kep"):
         cli.parse(["--config", str(toml)])
+
+
+@pytest.mark.parametrize(
+    ("toml", "name"),
+    [
+        ('[select]\nkeep = "0.5"', "select.keep"),
+        ("[select]\nkeep = true", "select.keep"),
+        ("[select]\nkeep = [0.5]", "select.keep"),
+        ('[select]\nallocate = "best"', "select.allocate"),
+        ("[retrain]\nepochs = 2.5", "retrain.epochs"),
+        ("[data]\nmean = 0.5", "data.mean"),
+        ('[data]\nmean = ["a", "b"]', "data.mean"),
+        ("[run]\nout = 3", "run.out"),
+        ("[network]\nmodel = 3", "network.model"),
+        ('dry_run = "yes"', "dry_run"),
+        ("select = 0.5", "select"),
+    ],
+)
+def test_a_value_of_the_wrong_type_in_a_file_is_one_line_that_names_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], toml: str, name: str
+) -> None:
+    path = tmp_path / "job.toml"
+    path.write_text(toml)
+    code, line = fails(capsys, "--config", str(path), "--model", "missing.pt")
+    assert code == 2
+    assert name in line
+
+
+def test_numbers_of_a_file_may_be_whole_where_any_number_will_do(tmp_path: Path) -> None:
+    path = tmp_path / "job.toml"
+    path.write_text("[select]\nkeep = 1\n[data]\nmean = [0, 0.5, 1]\n")
+    options = cli.parse(["--config", str(path), "--model", "a.pt"])
+    assert (options.select.keep, options.data.mean) == (1.0, (0.0, 0.5, 1.0))
 
 
 def test_run_json_gives_the_same_options_again(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from prune_dl.prune.command import cli
-from prune_dl.prune.inputs.checkpoint import save_checkpoint
+from prune_dl.prune.inputs.checkpoint import load_checkpoint, save_checkpoint
 from prune_dl.prune.inputs.data import open_data
 from prune_dl.prune.inputs.origin import Origin
 from prune_dl.prune.inputs.zoo import build
@@ -59,11 +59,22 @@ def test_the_files_say_which_probe_was_asked(home: Path) -> None:
 
 
 def test_the_published_probe_reads_whole_maps_and_the_fast_one_a_grid(home: Path) -> None:
+    large = ("--input-size", "64", "--images", "200")
+    assert rank(home, "grid", *large) == 0
+    assert rank(home, "map", *large, "--probe", "sgd", "--probe-epochs", "1") == 0
+    spectra = (load_spectrum(home / name / "spectrum.safetensors") for name in ("map", "grid"))
+    slow, fast = (spectrum.groups[0] for spectrum in spectra)
+    assert slow is not None
+    assert fast is not None
+    # 8 filters after a 2 x 2 pool of 64 x 64 pixels: 8,192 features, of which a grid holds 2,048.
+    assert slow.weights_UKQ.shape == (8, 10, 32 * 32)
+    assert fast.weights_UKQ.shape == (8, 10, 16 * 16)
+
+
+def test_the_published_probe_learns_labels_and_is_not_the_fast_one(home: Path) -> None:
     slow, fast = (load_spectrum(home / name / "spectrum.safetensors") for name in ("sgd", "ridge"))
     assert slow.groups[0] is not None
     assert fast.groups[0] is not None
-    # 8 filters behind a 2 x 2 pool of 16 x 16 digits: whole maps of 64 positions for both.
-    assert slow.groups[0].weights_UKQ.shape == fast.groups[0].weights_UKQ.shape == (8, 10, 64)
     assert not torch.allclose(slow.groups[0].weights_UKQ, fast.groups[0].weights_UKQ)
     assert max(point.success_rate for point in slow.depth) > 0.3
 
@@ -75,10 +86,14 @@ def test_the_softmax_probe_learns_for_the_epochs_asked_and_gives_the_same_again(
     for out in ("d", "e"):
         assert rank(home, out, *flags) == 0
     first, second = (load_spectrum(home / out / "spectrum.safetensors") for out in ("d", "e"))
+    assert rank(home, "one-epoch", "--probe", "softmax", "--probe-epochs", "1", *flags[4:]) == 0
+    shorter = load_spectrum(home / "one-epoch" / "spectrum.safetensors")
     assert first.probe == "softmax (epochs: 2)"
     assert first.groups[0] is not None
     assert second.groups[0] is not None
+    assert shorter.groups[0] is not None
     assert torch.equal(first.groups[0].weights_UKQ, second.groups[0].weights_UKQ)
+    assert not torch.equal(first.groups[0].weights_UKQ, shorter.groups[0].weights_UKQ)
 
 
 def test_the_seed_decides_the_published_probe(home: Path) -> None:
@@ -93,6 +108,23 @@ def test_the_seed_decides_the_published_probe(home: Path) -> None:
     assert other is not None
     assert torch.equal(first.weights_UKQ, same.weights_UKQ)
     assert not torch.equal(first.weights_UKQ, other.weights_UKQ)
+
+
+def test_rank_lists_every_filter_of_the_network(
+    trained_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, model = tmp_path / "ranked", str(trained_file)
+    assert cli.run(["rank", "--model", model, "--out", str(out), "--json"]) == 0
+    layers = json.loads(capsys.readouterr().out)["layers"]
+    with (out / "filters.csv").open() as file:
+        rows = [(row["layer"], int(row["filter"])) for row in csv.DictReader(file)]
+    modules = load_checkpoint(model).model.named_modules()
+    widths = {name: m.out_channels for name, m in modules if isinstance(m, nn.Conv2d)}
+    assert {layer["layer"]: layer["filters"] for layer in layers} == widths
+    assert rows == [(name, number) for name, width in widths.items() for number in range(width)]
+    assert {path.name for path in out.iterdir()} == {
+        *("filters.csv", "filters.html", "run.json", "spectrum.safetensors"),
+    }
 
 
 def test_a_budget_marks_the_filters_it_would_keep(home: Path) -> None:

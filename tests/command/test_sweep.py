@@ -252,5 +252,6 @@ def test_a_task_whose_process_dies_does_not_end_the_others(monkeypatch):
 
 def test_ray_that_is_missing_is_said_in_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UsageError, match=r"prune-dl\[ray\]"):
+    with pytest.raises(UsageError, match=r"prune-dl\[ray\]") as found:
         list(ray_map(max, 1, [2]))
+    assert len(str(found.value).splitlines()) == 1

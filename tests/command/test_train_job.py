@@ -4,8 +4,9 @@ from pathlib import Path
 
 import torch
 from prune_dl.prune.command.train import run_train
+from prune_dl.prune.command.trees import Train
 from prune_dl.prune.inputs.checkpoint import load_checkpoint
-from prune_dl.prune.options import RetrainOptions, RunOptions, Train
+from prune_dl.prune.options import RetrainOptions, RunOptions
 from torch import Tensor
 
 

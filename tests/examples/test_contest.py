@@ -7,13 +7,6 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-import torch
-from prune_dl.prune.inputs.checkpoint import save_checkpoint
-from prune_dl.prune.inputs.data import open_data
-from prune_dl.prune.inputs.origin import Origin
-from prune_dl.prune.inputs.zoo import build
-from prune_dl.prune.training.recipe import Training
-from prune_dl.prune.training.train import TrainingData, train_network
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,27 +26,11 @@ def load_contest() -> ModuleType:
     return module
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    data = open_data("digits")
-    torch.manual_seed(0)
-    arch = "vgg6:in_channels=1,width=0.25"
-    model = train_network(
-        build(arch, 10),
-        TrainingData(data.train),
-        Training(epochs=1, lr=0.1),
-        device=torch.device("cpu"),
-    )
-    path = tmp_path_factory.mktemp("contest") / "digits.pt"
-    save_checkpoint(
-        path, model, Origin(arch, 10, "digits", data.labels, data.input_size, data.mean, data.std)
-    )
-    return path
-
-
-def test_arms_are_measured_once_and_the_table_ranks_them(checkpoint: Path, tmp_path: Path) -> None:
+def test_arms_are_measured_once_and_the_table_ranks_them(
+    trained_file: Path, tmp_path: Path
+) -> None:
     contest = load_contest()
-    settings = contest.Settings(str(checkpoint), "digits", 0.5, 600, 2, 1, 0.02, 0.7, "sr", 100)
+    settings = contest.Settings(str(trained_file), "digits", 0.5, 600, 2, 1, 0.02, 0.7, "sr", 100)
     arms = ["mechanism", "random-unrepaired"]
     rows = contest.run(settings, arms, [0], tmp_path)
     assert [row.arm for row in rows] == arms
@@ -75,17 +52,17 @@ def test_arms_are_measured_once_and_the_table_ranks_them(checkpoint: Path, tmp_p
 
 
 @pytest.mark.slow
-def test_a_peer_reaches_the_same_budget(checkpoint: Path, tmp_path: Path) -> None:
+def test_a_peer_reaches_the_same_budget(trained_file: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch_pruning")
     contest = load_contest()
-    settings = contest.Settings(str(checkpoint), "digits", 0.5, 600, 0, 0, 0.02, 0.7, "sr", 100)
+    settings = contest.Settings(str(trained_file), "digits", 0.5, 600, 0, 0, 0.02, 0.7, "sr", 100)
     row = contest.run(settings, ["tp-l2"], [0], tmp_path)[0]
     assert row.macs_share == pytest.approx(0.5, abs=0.04)
     assert row.trained is None
 
 
 def test_a_peer_that_fails_is_a_row_with_its_error(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     contest = load_contest()
 
@@ -93,7 +70,7 @@ def test_a_peer_that_fails_is_a_row_with_its_error(
         raise ZeroDivisionError("by no channels")
 
     monkeypatch.setattr(contest, "peer", broken)
-    settings = contest.Settings(str(checkpoint), "digits", 0.5, 600, 0, 0, 0.02, 0.7, "sr", 100)
+    settings = contest.Settings(str(trained_file), "digits", 0.5, 600, 0, 0, 0.02, 0.7, "sr", 100)
     row = contest.run(settings, ["tp-l2"], [0], tmp_path)[0]
     assert (row.no_step, row.error) == (None, "ZeroDivisionError: by no channels")
     table = (tmp_path / "0.5.md").read_text()

@@ -17,24 +17,11 @@ from prune_dl.export.variants import Variant
 from prune_dl.prune.errors import InputError, UsageError
 from prune_dl.prune.inputs.data import open_data
 from torch import nn
-from torch.nn import functional as F
 
 
-@pytest.fixture(scope="module")
-def network() -> nn.Sequential:
-    torch.manual_seed(0)
-    network = nn.Sequential(
-        nn.Conv2d(1, 8, 3, stride=2), nn.ReLU(), nn.Conv2d(8, 16, 3), nn.ReLU(), nn.Flatten(),
-        nn.Linear(16 * 25, 10),
-    )  # fmt: skip
-    optimiser = torch.optim.Adam(network.parameters(), lr=3e-3)
-    train = open_data("digits").train
-    for seed in range(6):
-        for images, labels in train.batches(64, device="cpu", shuffle_seed=seed):
-            optimiser.zero_grad()
-            F.cross_entropy(network(images), labels).backward()
-            optimiser.step()
-    return network.eval()
+@pytest.fixture
+def network(convolutions: nn.Sequential) -> nn.Sequential:
+    return convolutions
 
 
 def hits(network: nn.Module) -> tuple[int, int]:

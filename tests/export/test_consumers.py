@@ -14,13 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from prune_dl.export.session import open_session, run_session
 from prune_dl.export.variants import PixelScale, Variant, export_variant, to_pixels
 from prune_dl.prune.command import cli
 from prune_dl.prune.inputs.data import open_data
 from torch import nn
-from torch.nn import functional as F
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "browser"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
@@ -42,26 +40,15 @@ print(json.dumps({"labels": outputs.argmax(1).tolist(), "metadata": metadata}))
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def digits(tmp_path_factory: pytest.TempPathFactory, shared_convolutions: nn.Sequential) -> Path:
     """A folder with both kinds of file and their inputs, from a network that knows digits."""
     folder = tmp_path_factory.mktemp("digits")
     data = open_data("digits")
-    torch.manual_seed(0)
-    network = nn.Sequential(
-        nn.Conv2d(1, 8, 3, stride=2), nn.ReLU(), nn.Conv2d(8, 16, 3), nn.ReLU(), nn.Flatten(),
-        nn.Linear(16 * 25, 10),
-    )  # fmt: skip
-    optimiser = torch.optim.Adam(network.parameters(), lr=3e-3)
-    for seed in range(6):
-        for images, labels in data.train.batches(64, device="cpu", shuffle_seed=seed):
-            optimiser.zero_grad()
-            F.cross_entropy(network(images), labels).backward()
-            optimiser.step()
     images, labels = next(data.test.batches(NUM_DIGITS, device="cpu", limit=NUM_DIGITS))
     pixels = to_pixels(images, data.mean, data.std)
     for name, variant in (("plain", Variant()), ("raw", Variant(embed_preprocess=True))):
         export_variant(
-            network.eval(), images, folder / f"{name}.onnx", variant,
+            shared_convolutions, images, folder / f"{name}.onnx", variant,
             scale=PixelScale(data.mean, data.std), metadata={"labels": json.dumps(data.labels)},
         )  # fmt: skip
     np.save(folder / "plain.npy", images.numpy())

@@ -245,7 +245,9 @@ def test_labels_of_a_file_cannot_be_changed(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list(infer._all_names()))
+@pytest.mark.parametrize(
+    "name", [*zoo.ZOO_NAMES, *(f"torchvision:{name}" for name in zoo.torchvision_names())]
+)
 def test_every_classifier_is_recognised_by_its_shapes(name: str) -> None:
     match = infer.infer(zoo.build_empty(name, 23).state_dict(), "file", None)
     assert (match.arch, match.num_labels) == (name, 23)

@@ -2,13 +2,14 @@
 
 import copy
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from prune_dl.prune.budget import Budget
+from prune_dl.prune.inputs.checkpoint import load_checkpoint
 from prune_dl.prune.inputs.data import open_data
-from prune_dl.prune.inputs.zoo import build
 from prune_dl.prune.job import repair_and_check as mending
 from prune_dl.prune.job.known import Case, Measured
 from prune_dl.prune.job.repair_and_check import Repaired, repair_and_check, top1_after_repair
@@ -22,8 +23,6 @@ from prune_dl.prune.structure.cut import Cut
 from prune_dl.prune.structure.plan import Plan
 from prune_dl.prune.structure.surgery import remove
 from prune_dl.prune.structure.tracing.trace import trace
-from prune_dl.prune.training.recipe import Training
-from prune_dl.prune.training.train import TrainingData, train_network
 from torch import nn
 
 CPU = torch.device("cpu")
@@ -31,14 +30,10 @@ Scene = tuple[Case, Measured, Plan]
 
 
 @pytest.fixture(scope="module")
-def scene() -> Scene:
+def scene(trained_file: Path) -> Scene:
     """A small network trained on digits, what was measured on it, and a plan."""
     data = open_data("digits")
-    torch.manual_seed(0)
-    model = build("vgg6:in_channels=1,width=0.125", 10)
-    model = train_network(
-        model, TrainingData(data.train), Training(epochs=4, batch_size=64, lr=0.05), device=CPU
-    )
+    model = load_checkpoint(str(trained_file)).model
     structure = trace(model, torch.zeros(2, *data.input_size))
     parts = [split.batches(250, device=CPU) for split in (data.train, data.held_out)]
     measured = measure(TracedNetwork(model, structure, 10, CPU), *parts)

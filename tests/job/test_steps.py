@@ -6,30 +6,12 @@ import torch
 from prune_dl.prune import compress
 from prune_dl.prune.command import cli
 from prune_dl.prune.errors import InputError, UsageError
-from prune_dl.prune.inputs.data import open_data
-from prune_dl.prune.inputs.zoo import build
 from prune_dl.prune.job.steps import join
 from prune_dl.prune.structure.cut import Cut
 from prune_dl.prune.structure.plan import LayerPlan, Plan
 from prune_dl.prune.structure.surgery import remove
-from prune_dl.prune.training.recipe import Training
-from prune_dl.prune.training.train import TrainingData, train_network
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
-
-ARCH = "vgg6:in_channels=1,width=0.125"
-
-
-@pytest.fixture(scope="module")
-def trained() -> tuple[nn.Module, DataLoader]:
-    data = open_data("digits")
-    torch.manual_seed(0)
-    recipe = Training(epochs=2, batch_size=64, lr=0.05)
-    model = train_network(
-        build(ARCH, 10), TrainingData(data.train), recipe, device=torch.device("cpu")
-    )
-    images, labels_N = next(iter(data.train.batches(600, device="cpu", shuffle_seed=0)))
-    return model, DataLoader(TensorDataset(images, labels_N), batch_size=64)
+from torch.utils.data import DataLoader
 
 
 def test_two_steps_meet_the_budget_of_one_and_their_plans_join(

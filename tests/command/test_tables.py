@@ -1,0 +1,196 @@
+"""Without --json: what a person sees of every command, held against what --json or a file says.
+
+Progress bars go to stderr and are drawn on a terminal alone: under pytest it stays blank.
+"""
+
+import json
+import platform
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from prune_dl.prune.command import cli
+from scenes.jobs import FinishedRun
+
+Captured = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def home(trained_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, with a trained network in it, digits.pt: short names fit a table."""
+    shutil.copy(trained_file, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def shown(capsys: Captured, *argv: str) -> str:
+    """Stdout of a command that succeeds, and says nothing on stderr."""
+    capsys.readouterr()
+    assert cli.run(list(argv)) == 0
+    captured = capsys.readouterr()
+    assert captured.err.strip() == ""
+    return captured.out
+
+
+def document(capsys: Captured, *argv: str) -> Any:
+    return json.loads(shown(capsys, *argv, "--json"))
+
+
+def rows_of(text: str) -> list[list[str]]:
+    """Cells of every row of the tables in a text, columns' names included."""
+    lines = [line.strip("│┃").replace("┃", "│") for line in text.splitlines() if line[:1] in "│┃"]
+    return [[cell.strip() for cell in line.split("│")] for line in lines]
+
+
+def figure(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def test_the_job_shows_accuracy_of_every_stage_and_cost_before_and_after(
+    finished_run: FinishedRun,
+) -> None:
+    report = json.loads((finished_run.folder / "report.json").read_text())
+    rows = rows_of(finished_run.stdout)
+    assert rows[0] == ["stage", "top-1", "95 % interval"]
+    for row, stage in zip(rows[1:5], ("original", "removed", "repaired", "final"), strict=True):
+        found = report["accuracy"][stage]
+        low, top1, high = (f"{100 * found[name]:.2f}" for name in ("low", "top1", "high"))
+        assert row == [stage, top1, f"{low} to {high}"]
+    costs = {row[0]: row[1:] for row in rows[5:]}
+    assert costs["filters"] == [str(report["filters"][x]) for x in ("original", "final")]
+    for name, unit, key in (
+        ("MACs", "M", "macs"),
+        ("parameters", "M", "params"),
+        ("ONNX file", "MB", "size_bytes"),
+    ):
+        ends = (report[key][end] / 1e6 for end in ("original", "final"))
+        assert costs[name] == [f"{end:.2f} {unit}" for end in ends]
+    assert costs["latency p50"] == [
+        f"{report['latency_ms'][end]['p50']:.2f} ms" for end in ("original", "final")
+    ]
+    ratio = report["latency_ratio"]
+    ends = f"{ratio['low']:.2f} to {ratio['high']:.2f}"
+    assert f"{ratio['value']:.2f} times as fast (95 % interval {ends})" in finished_run.stdout
+    assert finished_run.stderr.strip() == ""
+
+
+def test_the_job_shows_every_warning_of_its_report(finished_run: FinishedRun) -> None:
+    warnings = json.loads((finished_run.folder / "report.json").read_text())["warnings"]
+    assert any("The test part has only 359 images" in line for line in warnings)
+    for warning in warnings:
+        assert f"note: {warning}" in finished_run.stdout
+
+
+def test_a_dry_run_shows_the_plan_and_why_a_layer_stays_whole(home: Path, capsys: Captured) -> None:
+    argv = ("--model", "digits.pt", "--keep", "0.5", "--dry-run")
+    layers, text = document(capsys, *argv)["layers"], shown(capsys, *argv)
+    names, *rows = rows_of(text)
+    assert names == ["layer", "filters", "kept", "MACs", "after", "params", "after", "SR"]
+    assert [row[:3] for row in rows] == [
+        [line["name"], str(line["num_filters"]), str(line["num_kept"])] for line in layers
+    ]
+    assert "classifier stays whole: it is the output of the network" in text
+
+
+def test_rank_shows_what_every_layer_selects(home: Path, capsys: Captured) -> None:
+    argv = ("rank", "--model", "digits.pt", "--images", "300", "--out")
+    layers = document(capsys, *argv, "one")["layers"]
+    text = shown(capsys, *argv, "two")
+    assert text.startswith("what each layer selects")
+    names, *rows = rows_of(text)
+    assert {"layer", "filters", "SR", "N_c", "noise", "SNR"} <= set(names)
+    assert rows == [[figure(layer[name]) for name in names] for layer in layers]
+
+
+def test_sweep_shows_every_file_and_which_are_worth_having(home: Path, capsys: Captured) -> None:
+    formats = ("--no-fp16", "--no-int8", "--images", "300", "--bench-seconds", "0.05")
+    text = shown(
+        capsys, *("sweep", "--model", "digits.pt", "--keep", "0.5", "1e-6", "--out", "s"), *formats
+    )
+    points = json.loads((home / "s" / "tradeoff.json").read_text())["points"]
+    names, *rows = rows_of(text)
+    assert names == ["name", "format", "on_front", "top1", "latency_ms", "size_bytes", "error"]
+    by_name = {row[0]: row for row in rows if row[0]}
+    assert by_name.keys() == {"original", "keep 0.5", "keep 1e-06"}
+    for point in points[:2]:
+        assert by_name[point["name"]] == [figure(point[name]) for name in names]
+    reason = " ".join(row[-1] for row in rows[2:])  # a long one takes several lines
+    assert points[2]["error"].startswith(reason[:20])
+
+
+def test_evaluate_shows_the_accuracy_with_its_interval(home: Path, capsys: Captured) -> None:
+    argv = ("evaluate", "--model", "digits.pt")
+    found, text = document(capsys, *argv), shown(capsys, *argv)
+    assert text.startswith("test part")
+    assert found["total"] == 359
+    assert rows_of(text) == [list(found), [figure(value) for value in found.values()]]
+
+
+def test_train_shows_what_was_trained_and_how_good_it_is(home: Path, capsys: Captured) -> None:
+    arch = "vgg6:width=0.125"
+    text = shown(capsys, "train", "--arch", arch, "--epochs", "1", "--out", "new.pt")
+    assert text.startswith("trained")
+    row = dict(zip(*rows_of(text), strict=True))
+    assert (row["file"], row["data"], row["epochs"]) == ("new.pt", "digits", "1")
+    assert row["arch"].startswith(arch)
+    measured = document(capsys, "evaluate", "--model", "new.pt")
+    figures = [figure(measured[name]) for name in ("top1", "low", "high")]
+    assert [row["test_top1"], row["low"], row["high"]] == figures
+
+
+def test_export_shows_the_file_and_how_far_it_is_from_torch(home: Path, capsys: Captured) -> None:
+    text = shown(capsys, "export", "--model", "digits.pt", "--out", "a.onnx")
+    assert text.startswith("exported")
+    found = {row[0]: row[1] for row in rows_of(text)[1:]}
+    assert found["file"] == "a.onnx"
+    assert found["size_bytes"] == str((home / "a.onnx").stat().st_size)
+    assert float(found["held_out_top1"]) > 0.8
+    assert found["top1_agreement"] == "1"
+    assert 0 <= float(found["max_abs_difference"]) < float(found["tolerance"])
+
+
+def test_bench_shows_every_file_against_the_first(
+    home: Path, finished_run: FinishedRun, capsys: Captured
+) -> None:
+    for name in ("a.onnx", "b.onnx"):
+        shutil.copy(finished_run.folder / "model.onnx", name)
+    text = shown(capsys, "bench", "a.onnx", "b.onnx", "--bench-seconds", "0.05", "--threads", "1")
+    assert text.startswith("latency on CPUExecutionProvider, batch 1, 1 threads")
+    rows = rows_of(text)
+    assert rows[0] == [
+        *("file", "p50 ms", "p90 ms", "p99 ms", "mean ms", "std ms", "images/s", "speed-up"),
+    ]
+    assert [row[0] for row in rows[1:3]] == ["a.onnx", "b.onnx"]
+    assert rows[1][-1] == "1.00 (1.00 to 1.00)"
+    assert 0 < float(rows[2][1]) <= float(rows[2][2]) <= float(rows[2][3])
+    assert rows[3] == ["file", "MB", "ms to open", "peak MB", "timed runs"]
+    size = (home / "a.onnx").stat().st_size
+    assert [row[1] for row in rows[4:]] == [f"{size / 1e6:.2f}"] * 2
+    assert f"python: {platform.python_version()}" in text
+
+
+def test_doctor_says_what_this_machine_has(capsys: Captured) -> None:
+    facts, text = document(capsys, "doctor"), shown(capsys, "doctor")
+    assert (facts["python"], facts["torch"].split("+")[0]) == (
+        platform.python_version(),
+        torch.__version__.split("+")[0],
+    )
+    assert "CPUExecutionProvider" in facts["onnxruntime providers"]
+    assert (facts["cuda"] == "no CUDA device for torch") is not torch.cuda.is_available()
+    assert text.startswith("this machine")
+    found = {row[0]: row[1] for row in rows_of(text)[1:]}
+    assert found.keys() >= facts.keys()
+    for name in ("python", "torch", "onnx", "cores"):
+        assert found[name] == facts[name]
+
+
+def test_doctor_names_what_is_not_installed_and_what_it_is_for(
+    capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    facts = document(capsys, "doctor")
+    assert facts["timm"].startswith("not installed")
+    assert "timm:" in facts["timm"]
+    assert "sweep" in facts["ray"]
