@@ -47,7 +47,8 @@ def check_hub_folder(folder: Path) -> None:
     """Raises UsageError when the folder holds something already."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(
-            f"`hub_folder={folder}` given; expected no such folder, or an empty one; name a new one"
+            f"`hub_folder={folder}` given, which is not empty; expected a new or an empty folder; "
+            "give another name"
         )
 
 

@@ -32,7 +32,7 @@ DEFAULT_BATCH = 64
 """Images that a graph of any batch size takes at once; it bounds memory."""
 ERRORS_ONLY, FATAL_ONLY = 3, 4
 """Severities of ONNX Runtime's log."""
-MAX_REASON = 200
+MAX_CAUSE = 200
 """Characters of ONNX Runtime's own message that an error repeats."""
 Session = Any
 """An `onnxruntime.InferenceSession`; the package has no type stubs."""
@@ -159,7 +159,7 @@ def _preload_cuda() -> None:
 
 
 def _explain(path: Path, provider: str, error: Exception) -> InputError | UsageError:
-    first_line = str(error).strip().splitlines()[0][:MAX_REASON]
+    first_line = str(error).strip().splitlines()[0][:MAX_CAUSE]
     if provider == "cpu":
         return InputError(
             f"{path} given; ONNX Runtime cannot open it ({first_line}); give an ONNX file whose "

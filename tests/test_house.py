@@ -1,13 +1,18 @@
-"""The house rules that a machine can hold: the order of rooms, no circles, the public API."""
+"""The house rules that a machine can hold: rooms in order, names, one owner each, the API."""
 
 import ast
 import doctest
 import importlib
+import re
+from collections import Counter
+from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import prune_dl.prune as api
 import pytest
+from prune_dl.prune.command.flags import dashed, leaves
+from prune_dl.prune.command.trees import COMMANDS, Job
 
 ROOT = Path(__file__).parents[1]
 ORDER = [
@@ -100,6 +105,69 @@ def test_no_files_import_each_other_in_a_circle() -> None:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         pytest.fail(f"a circle of imports: {' -> '.join(error.args[1])}")
+
+
+def definitions(source: Path) -> list[str]:
+    """Public functions and classes of a module."""
+    nodes = ast.parse(text_of(source)).body
+    defined = [x.name for x in nodes if isinstance(x, ast.FunctionDef | ast.ClassDef)]
+    return [name for name in defined if not name.startswith("_")]
+
+
+def test_no_two_public_functions_or_classes_share_a_name() -> None:
+    counts = Counter(name for source in SOURCES for name in definitions(source))
+    assert not [name for name, count in counts.items() if count > 1]
+
+
+def calls(source: Path) -> Iterator[str]:
+    """The last name of everything that a module calls."""
+    for node in ast.walk(ast.parse(text_of(source))):
+        if isinstance(node, ast.Call):
+            function = node.func
+            yield (
+                function.attr
+                if isinstance(function, ast.Attribute)
+                else getattr(function, "id", "")
+            )
+
+
+@pytest.mark.parametrize(
+    ("owner", "owned"),
+    [
+        ("prune/forward.py", {"register_forward_hook", "register_forward_pre_hook"}),
+        ("prune/files.py", {"write_text", "save_file", "safe_open", "load_file"}),
+    ],
+)
+def test_every_mechanism_has_one_owner(owner: str, owned: set[str]) -> None:
+    """Hooks are registered by the one prober; files are written and opened in one place.
+
+    `write_text` is also the name of the owner's function, which others call without a dot.
+    """
+    others = [source for source in SOURCES if source.as_posix() != owner]
+    found = {
+        source.as_posix(): owned & (set(calls(source)) - {"write_text"})
+        | ({"write_text"} & owned if ".write_text(" in text_of(source) else set())
+        for source in others
+    }
+    assert not {source: names for source, names in found.items() if names}
+
+
+def texts(source: Path) -> list[str]:
+    """String constants of a module that are no docstrings."""
+    tree = ast.parse(text_of(source))
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    constants = (node for node in ast.walk(tree) if isinstance(node, ast.Constant))
+    return [x.value for x in constants if isinstance(x.value, str) and id(x) not in docstrings]
+
+
+COMMAND = Path("prune", "command")
+FLAGS = {f"--{dashed(name)}" for tree in (Job, *COMMANDS.values()) for name in leaves(tree)}
+
+
+@pytest.mark.parametrize("source", [x for x in SOURCES if COMMAND not in x.parents], ids=str)
+def test_only_the_command_line_speaks_of_flags(source: Path) -> None:
+    found = {flag for text in texts(source) for flag in re.findall(r"(?<![\w(-])--[a-z-]+", text)}
+    assert not found & FLAGS
 
 
 def test_the_public_api_is_what_the_readme_documents() -> None:

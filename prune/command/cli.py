@@ -18,7 +18,7 @@ from .flags import explain, one_line
 from .options_file import from_tables, read_config
 from .trees import COMMANDS, Bench, Job
 
-EXAMPLES = """Examples:
+HELP_EXAMPLES = """Examples:
   prune-dl demo                                   the whole job on handwritten digits, no download
   prune-dl --model vgg16.pt --keep 0.6            the whole job; the file names its data
   prune-dl --model vgg16.pt --data images/ --macs 0.4 --epochs 0      repair only, no training
@@ -65,7 +65,7 @@ def parse(argv: list[str]) -> Any:
     tables = _config_tables(rest)
     default = from_tables(kind, tables, tyro.MISSING) if tables else None
     prog = f"prune-dl {name}".strip()
-    about = (EXAMPLES if not name else "") + (kind.__doc__ or "")
+    about = (HELP_EXAMPLES if not name else "") + (kind.__doc__ or "")
     return _parse_flags(kind, rest, prog, about, default)
 
 

@@ -159,8 +159,7 @@ def _next(
     """A plan between the widest that is fast enough and the thinnest that is not, if any is left.
 
     Its share is where a straight line through two measurements reaches `aim_ms`; where there is
-    no plan at that share, or one that was measured, the nearest other share of the bracket is
-    taken.
+    no plan at that share, or one that was measured, the nearest other of the bracket is taken.
     """
     low, high = best.share if best else 0.0, slow[-1][0]
     if high - low < NARROW:

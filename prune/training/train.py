@@ -24,7 +24,7 @@ from .state import Length, TrainingState, load_state, save_state, start_training
 
 Log = Callable[[dict[str, Any]], None]
 
-EVALUATION_BATCH = 256
+VALIDATION_BATCH = 256
 """Images measured at once: no gradients are kept, so more of them fit than in a training step."""
 SEED_STRIDE = 10_007
 """Between the epochs' seeds of two trainings: above any number of epochs, so that none is shared;
@@ -82,7 +82,8 @@ def train_network(
         model: frozen parameters stay frozen.
         training: the recipe.
         device: see `pick_device`.
-        teacher: the original network, for distillation; its weights and modes are not changed.
+        teacher: the original network, for distillation; its weights and modes are
+            not changed.
 
     Raises:
         UsageError: early stopping without held-out images, or nothing to train.
@@ -119,7 +120,7 @@ def measure_top1(model: nn.Module, split: Split, device: torch.device) -> float:
     """Share of a split's images whose label is the largest output; modes are restored."""
     correct = torch.zeros((), dtype=torch.int64, device=device)
     with evaluating(model), autocast(device, model):
-        for images, labels_B in split.batches(EVALUATION_BATCH, device=device):
+        for images, labels_B in split.batches(VALIDATION_BATCH, device=device):
             images = images.contiguous(memory_format=torch.channels_last)
             correct += (model(images).argmax(1) == labels_B).sum()
     return int(correct) / max(1, split.num_images)

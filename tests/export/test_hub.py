@@ -72,7 +72,7 @@ def test_what_was_not_measured_is_not_on_the_card(run: Path, tmp_path: Path) -> 
 
 def test_a_folder_that_cannot_be_made_is_one_line(run: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        UsageError, match=r"`hub_folder=.*run` given; expected no such folder, or an empty one"
+        UsageError, match=r"`hub_folder=.*run` given, which is not empty; expected a new"
     ):
         write_hub_folder(run, run)
     (run / "model.onnx").unlink()

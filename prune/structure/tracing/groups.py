@@ -1,5 +1,6 @@
 """From components of tags to units, groups and readers: the `Structure` of a recording."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -124,13 +125,17 @@ def _groups(
     keys = list(axes)
     renumbered = np.full(num_units + 1, -1, dtype=np.int64)
     groups: list[Group] = []
-    names: dict[str, int] = {}
+    num_named: Counter[str] = Counter()
     taken = 0
     for units in (x for x in members if len(x) > 1):
         renumbered[units] = np.arange(taken, taken + len(units))
         first = slice(table.indptr[units[0]], table.indptr[units[0] + 1])
         holds = {keys[column] for column in table.indices[first]}
-        groups.append(_group(holds, layers, recording, renumbered[units], names))
+        writers, readers = _around(holds, layers, recording)
+        num_named[writers[0]] += 1
+        repeat = num_named[writers[0]]
+        name = writers[0] if repeat == 1 else f"{writers[0]}#{repeat}"
+        groups.append(Group(name, writers, readers, renumbered[units]))
         taken += len(units)
     return tuple(groups), renumbered
 
@@ -164,21 +169,15 @@ def _appearances(axes: Mapping[AxisKey, IntArray], num_units: int) -> csr_array:
     return table
 
 
-def _group(
-    holds: set[AxisKey],
-    layers: list[_Layer],
-    recording: Recording,
-    units: IntArray,
-    names: dict[str, int],
-) -> Group:
-    """The group of units that are in these axes; its name is unique."""
+def _around(
+    holds: set[AxisKey], layers: list[_Layer], recording: Recording
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Writers and readers of units that are in these axes."""
     writers = tuple(x.name for x in layers if (x.weight, x.out_axis) in holds)
     readers = tuple(
         x.name for x in layers if (x.weight, x.in_axis) in holds and x.name in recording.modules
     )
-    names[writers[0]] = names.get(writers[0], 0) + 1
-    repeat = names[writers[0]]
-    return Group(writers[0] if repeat == 1 else f"{writers[0]}#{repeat}", writers, readers, units)
+    return writers, readers
 
 
 def _readers(

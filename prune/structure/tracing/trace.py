@@ -47,12 +47,12 @@ def trace(model: nn.Module, example_inputs: Any) -> Structure:
         InputError: the network does not run on these inputs, hides its layers (TorchScript) or
             fixes too many sizes in its code.
     """
-    for module in model.modules():
-        if isinstance(module, torch.jit.ScriptModule | nn.DataParallel):
-            raise InputError(
-                f"a {type(module).__name__} given, which hides its layers; "
-                "expected a network that runs them one by one; give the one that it was made from"
-            )
+    hiding = [x for x in model.modules() if isinstance(x, torch.jit.ScriptModule)]
+    if hiding or isinstance(model, nn.DataParallel):
+        raise InputError(
+            f"a {type(next(iter(hiding), model)).__name__} given, which hides its layers; "
+            "expected a network that runs them one by one; give the one that it was made from"
+        )
     with evaluating(model), unfused_attention(), uncollected():
         try:
             return _traced(shadow(model), shadow_inputs(example_inputs))
