@@ -154,7 +154,7 @@ def test_a_run_becomes_a_folder_for_the_hub_during_the_job_or_later(
 @pytest.mark.parametrize(
     ("changes", "code", "said"),
     [
-        ({"--hub-folder": "full"}, 2, "expected no such folder, or an empty one"),
+        ({"--hub-folder": "full"}, 2, "which is not empty"),
         ({"--int8": ""}, 2, "--hub-folder copies the files of a run as they are"),
         ({"--model": "full"}, 3, "finished run"),
     ],

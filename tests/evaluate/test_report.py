@@ -9,6 +9,7 @@ from prune_dl.evaluate.measure.accuracy import Accuracy
 from prune_dl.evaluate.report import report as report_module
 from prune_dl.evaluate.report.files import write_report
 from prune_dl.evaluate.report.report import Change, Latency, Report, Stages
+from prune_dl.evaluate.report.words import honest_warnings
 from scenes.report_samples import sample_report, without_latency
 
 
@@ -64,6 +65,7 @@ def test_a_value_that_json_has_no_form_for_is_refused_by_its_place():
 
 def test_what_the_figures_warn_of_joins_the_warnings(tmp_path):
     report = without_latency(sample_report())
+    report = replace(report, warnings=honest_warnings(report))
     document = json.loads(write_report(report, tmp_path)[0].read_text())
     assert document["warnings"][0] == "Retraining was switched off (--epochs 0)."
     assert "Latency was not measured" in document["warnings"][1]

@@ -72,15 +72,14 @@ def test_a_real_network_is_timed_in_turns_with_the_original(tmp_path: Path) -> N
     deep = nn.Sequential(*(nn.Conv2d(16, 16, 3, padding=1) for _ in range(8)), nn.Flatten())
     bench = BenchOptions(threads=1, bench_seconds=0.2)
     yardstick = Yardstick.of(deep, (16, 24, 24), bench, tmp_path)
-    half = nn.Sequential(*deep[:4], nn.Flatten())
     same = yardstick.measure(deep, (16, 24, 24), thorough=False)
-    faster = yardstick.measure(half, (16, 24, 24), thorough=False)
     assert same.latency_ms == pytest.approx(yardstick.reference_ms, rel=0.3)
-    assert faster.latency_ms < 0.75 * same.latency_ms
-    assert faster.low_ms <= faster.latency_ms <= faster.high_ms
+    # The original took ten times as long at the start; half of it takes half of that now.
     slower = replace(yardstick, reference_ms=10 * yardstick.reference_ms)
-    again = slower.measure(half, (16, 24, 24), thorough=False)
-    assert again.latency_ms == pytest.approx(10 * faster.latency_ms, rel=0.3)
+    half = nn.Sequential(*deep[:4], nn.Flatten())
+    faster = slower.measure(half, (16, 24, 24), thorough=False)
+    assert 2.5 * same.latency_ms < faster.latency_ms < 7.5 * same.latency_ms
+    assert faster.low_ms <= faster.latency_ms <= faster.high_ms
 
 
 def comparison(original_ms: float, ratio: float) -> Comparison:
