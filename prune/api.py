@@ -85,7 +85,7 @@ def shrink(
 
     Args:
         model: any network; it is not changed.
-        example_inputs: what one call of it takes: a tensor, a tuple or a dictionary.
+        example_inputs: what one call of it takes: a tensor, a tuple, a list or a dictionary.
         keep: share of the filters kept in every layer, above 0 and at most 1.
         criterion: "l1", "l2", "bn-scale", "fpgm", "lamp" or "random".
         seed: of "random".

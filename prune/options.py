@@ -27,9 +27,9 @@ class NetworkOptions:
     arch: str | None = None
     """Architecture, when the keys of a state dict fit several."""
     num_labels: int | None = None
-    """Labels of the output layer, for a package.module:callable that needs to be told."""
+    """Number of labels, for a package.module:callable that takes it as an argument."""
     trust_pickle: bool = False
-    """Unpickle a whole model. It can run any code: only for files you made yourself."""
+    """Unpickle a whole model. A pickle can run any code: only for files whose source you trust."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ class DataOptions:
     std: tuple[float, ...] | None = None
     """Standard deviation per channel of pixels scaled to 0..1."""
     held_out: float = 0.1
-    """Share of the training images that makes every choice; the test part is read once, last."""
+    """Share of the training images that every choice is made on; the test part is read once, at the
+    end."""
 
 
 @dataclass(frozen=True)
@@ -54,21 +55,22 @@ class SelectOptions:
     """Which filters go."""
 
     keep: float | None = None
-    """Share of the removable filters that stay, over the network: above 0, at most 1."""
+    """Share of the removable filters of the whole network that stays: above 0, at most 1."""
     macs: float | None = None
     """Or: share of the multiply-adds that stays."""
     params: float | None = None
     """Or: share of the parameters that stays."""
     latency_ms: float | None = None
-    """Or: milliseconds that a run may take, as the benchmark measures it."""
+    """Or: milliseconds that one inference may take, as the benchmark measures it."""
     rank: str = "mechanism"
     """What ranks filters: mechanism, response, label-loss, snr, sharpness, l1, l2, bn-scale,
     taylor, fpgm, lamp, random, auto (measures candidates on held-out images), or your own
     package.module:callable: for each layer it gets those of group, filters (U, weights), fields,
     model, structure, statistics that its parameters name, and returns U scores, higher stays."""
     allocate: Literal["sr", "error", "uniform"] = "sr"
-    """How a budget is spread over layers: what costs least, weighted by the success rate still to
-    be gained behind a layer (sr) or not (error), or the same share in every layer (uniform)."""
+    """How a budget is spread over layers: least error per multiply-add saved, weighted by the probe
+    accuracy that later layers still gain (sr) or not weighted (error), or the same share in every
+    layer (uniform)."""
     multiple: int | None = None
     """Give every layer a multiple of this; 1 for any width. Default: widths as round as layer and
     budget allow (of 16 from 64 filters on), except with --allocate uniform."""
@@ -76,18 +78,19 @@ class SelectOptions:
     """Give every layer a width that no larger one is faster than, as measured on this provider
     (cpu, cuda, ...) at batch 1; measured once per machine."""
     repair: bool = True
-    """Fold what removed channels said into the weights that stay (least squares, no training)."""
+    """Let the remaining weights compensate for removed channels (least squares, no training)."""
     images: int = 6000
-    """Training images that the statistics are taken from."""
+    """Training images that statistics are collected on."""
     cut_depth: bool = False
-    """Also take out layers that bring no success rate (the end, or residual branches), if that is
-    better at the same budget (held-out images, after repair); the classifier is solved again."""
+    """Also take out layers that do not improve probe accuracy (the last ones, or residual branches)
+    if that is better at the same budget (held-out images, after repair); the classifier is solved
+    again."""
     steps: int = 1
     """Reach the budget in so many steps: rank, remove, repair, retrain for one epoch, and again;
     --epochs are those of the last step."""
     max_drop: float | None = None
-    """Points of held-out accuracy that may be lost: alone, it finds the thinnest network that
-    keeps to it after repair; in any case the result exits 4 when it loses more."""
+    """Percentage points of held-out accuracy that may be lost. Alone: find the smallest network
+    that loses no more after repair. In any case: exit code 4 if the result loses more."""
 
     @property
     def budget(self) -> Budget:
@@ -113,17 +116,17 @@ class RetrainOptions:
     batch_size: int = 128
     """Images in one step."""
     distill: bool = True
-    """Learn from the outputs of the original network too (retraining only)."""
+    """Use the original network as teacher (knowledge distillation; retraining only)."""
     temperature: float = 4.0
-    """Softness of those outputs: they are divided by it before they are compared."""
+    """Temperature of the distillation."""
     mixup: float = 0.0
-    """Train on blends of two images, with shares from Beta(mixup, mixup); 0 for none."""
+    """mixup: train on blends of two images, with shares from Beta(mixup, mixup); 0 for none."""
     averaging: float = 0.0
-    """Deliver a running average of the weights: share of the old average kept at every step, such
-    as 0.99; 0 for none."""
+    """Deliver an exponential moving average of the weights; its decay per step, such as 0.99; 0 for
+    none."""
     patience: int | None = None
-    """Stop after so many epochs without a better held-out accuracy and take the best epoch; without
-    it all epochs are run and the last one is taken."""
+    """Early stopping: stop after so many epochs without a better held-out accuracy, and take the
+    best epoch. Default: run all epochs and take the last."""
 
 
 @dataclass(frozen=True)
@@ -131,13 +134,13 @@ class BenchOptions:
     """How latency is measured."""
 
     provider: Provider = "cpu"
-    """ONNX Runtime execution provider; one that is not really used is an error."""
+    """ONNX Runtime execution provider; fails if ONNX Runtime falls back to another one."""
     latency_batch: int = 1
-    """Images per inference."""
+    """Batch size while measuring latency."""
     threads: int | None = None
     """Threads of ONNX Runtime; default: all cores."""
     bench_seconds: float = 3.0
-    """Least time each file is run."""
+    """Least seconds that each file is run for."""
 
 
 @dataclass(frozen=True)
@@ -147,11 +150,11 @@ class RunOptions:
     out: Path | None = None
     """Output folder (for train and export: file). Default: under runs/, after the model's name."""
     device: str = "auto"
-    """auto, cpu, cuda, cuda:N or mps. One that is missing is an error."""
+    """auto, cpu, cuda, cuda:N or mps; fails if the machine has no such device."""
     seed: int = 0
-    """Same seed, same data, same machine: same result."""
+    """Seed of every random choice: the same seed, data and machine give the same result."""
     resume: bool = False
-    """Go on with a retraining that was interrupted."""
+    """Go on with an interrupted retraining (sweep: with the missing points)."""
     json: bool = False
     """One JSON document on stdout instead of tables."""
     config: Path | None = None

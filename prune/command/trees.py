@@ -58,14 +58,14 @@ class Rank:
     images: int = 10000
     """Training images that the statistics are taken from."""
     probe: Literal["ridge", "softmax", "sgd"] = "ridge"
-    """How a layer is asked for the labels: ridge (closed form, one pass over the images), softmax
-    (one pass, then the published training on a bounded sample of it: fields as the paper's), or sgd
-    (arXiv 2305.18078 to the letter: a layer without bias, trained on the frozen map; hours)."""
+    """How the linear probe of each layer is trained: ridge (closed form, one pass over the images),
+    softmax (one pass, then the published training on a bounded sample of it), or sgd (exactly as in
+    arXiv 2305.18078: a layer without bias on the frozen feature map; takes hours)."""
     probe_epochs: int | None = None
     """Epochs of --probe sgd (default 200, as published) or softmax (40); fewer compress the
     schedule."""
     rank: str = "mechanism"
-    """The criterion whose scores are listed."""
+    """The criterion whose scores are listed; see prune-dl --help."""
     keep: float | None = None
     """Also mark the filters that this budget would keep: share of the removable filters."""
     macs: float | None = None
@@ -82,7 +82,7 @@ class Export:
     data: DataOptions = field(default_factory=DataOptions)
     run: RunOptions = field(default_factory=RunOptions)
     opset: int | None = None
-    """ONNX opset; default: the newest that is safe."""
+    """ONNX opset; default: the exporter's own, which needs no conversion."""
     static_batch: int | None = None
     """Fix the batch to so many images; default: any batch."""
     embed_preprocess: bool = False
@@ -92,10 +92,10 @@ class Export:
     int8: bool = False
     """Static INT8 quantisation, calibrated on held-out images."""
     max_drop: float = 1.0
-    """Points of held-out accuracy that INT8 may lose."""
+    """Percentage points of held-out accuracy that INT8 may lose."""
     test: bool = False
-    """Also count the hits of the finished file on the test part. Look once: a choice between files
-    that is made on it is no longer measured by it."""
+    """Also measure the accuracy of the finished file on the test part. Do this once: test images
+    that choose between files no longer measure them."""
     hub_folder: Path | None = None
     """Instead of one file: turn the run folder of --model into a folder for the Hugging Face Hub.
     Nothing is uploaded."""
@@ -103,7 +103,7 @@ class Export:
 
 @dataclass(frozen=True)
 class Bench:
-    """Compare the latency of ONNX files, interleaved; the first is the yardstick."""
+    """Compare the latency of ONNX files, interleaved; speed-ups refer to the first."""
 
     files: tuple[Path, ...]
     """ONNX files, also of other tools."""
@@ -125,7 +125,7 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Sweep:
-    """One network at several budgets: which of its files are worth having."""
+    """Prune one network to several budgets, and show which of the files are worth having."""
 
     network: NetworkOptions
     keep: tuple[float, ...] = ()
@@ -148,7 +148,7 @@ class Sweep:
     int8: bool = True
     """Also an INT8 file of each network."""
     max_drop: float = 1.0
-    """Points of held-out accuracy that INT8 may lose."""
+    """Percentage points of held-out accuracy that INT8 may lose."""
     distributed: Literal["ray"] | None = None
     """Make the points as Ray tasks (pip install "prune-dl[ray]"), on this machine or on the cluster
     of RAY_ADDRESS; model, data and --out must then be the same paths on all of its machines."""

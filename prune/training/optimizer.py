@@ -48,9 +48,7 @@ def remap_optimizer(
     >>> network(torch.ones(1, 4)).sum().backward()
     >>> optimizer.step()
     >>> small = shrink(network, torch.ones(1, 4), keep=0.5)
-    >>> moved = remap_optimizer(
-    ...     optimizer, network, small.model, Cut(small.structure, small.plan)
-    ... )
+    >>> moved = remap_optimizer(optimizer, network, small.model, small.cut)
     >>> [tuple(state["exp_avg"].shape) for state in moved.state.values()]
     [(3, 4), (3,), (2, 3), (2,)]
     """
