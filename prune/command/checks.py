@@ -18,8 +18,6 @@ def check_job(options: Job) -> None:
     if options.select.cut_depth and options.dry_run:
         raise UsageError("`dry_run` given with `cut_depth`, which a plan alone cannot decide")
     steps = options.select.steps
-    if steps > 1 and options.run.resume:
-        raise UsageError(f"`resume` given with `steps={steps}`; only a single step can be resumed")
     if steps > 1 and options.dry_run:
         raise UsageError(
             f"`dry_run` given with `steps={steps}`; later steps are planned on retrained networks, "

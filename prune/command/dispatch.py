@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from ..checks import check_ranges
@@ -147,7 +148,7 @@ def _demo(options: Demo, command: str) -> None:
         Train(
             arch="vgg6",
             train=RetrainOptions(epochs=DEMO_TRAINING_EPOCHS, lr=0.02, batch_size=64),
-            run=RunOptions(out=weights),
+            run=RunOptions(out=weights, resume=Path(f"{weights}.resume").is_file()),
         )
     )
     job = Job(
