@@ -19,8 +19,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from .errors import InputError, UsageError
-from .files import unwritable, write_json
+from .files import remove, remove_half_written, unwritable, write_json
 from .lock import only_writer
 
 CHECKPOINT = "retraining.pt"
@@ -60,7 +62,7 @@ def output_folder(out: Path, *, resume: bool = False) -> Iterator[Path]:
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise _with_notes(unwritable(out, error), error) from error
             raise
-        _remove_half_written(partial)
+        remove_half_written_in(partial)
         if out.exists():
             out.rmdir()
         os.replace(partial, out)
@@ -142,10 +144,10 @@ def bind_to(folder: Path, facts: Mapping[str, Any]) -> None:
         write_json(file, given)
         return
     try:
-        written = json.loads(file.read_text(encoding="utf-8"))
-        differing = describe_differences(written, given)
-    except (OSError, ValueError, AttributeError) as error:
+        written = msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
+    except (OSError, msgspec.MsgspecError) as error:
         raise InputError(f"{file} is damaged ({error}); remove {folder} to start anew") from error
+    differing = describe_differences(written, given)
     if differing:
         raise UsageError(
             f"`resume` given, but {folder} belongs to a run with {differing}; "
@@ -193,13 +195,10 @@ def _work_seconds(partial: Path) -> float:
         return 0.0
 
 
-def _remove_half_written(folder: Path) -> None:
-    """Remove what a killed run was writing when it was killed."""
+def remove_half_written_in(folder: Path) -> None:
+    """Remove what a killed run was writing, anywhere in its folder, when it was killed."""
     for left in list(folder.rglob(".*.partial")):
-        if left.is_dir():
-            shutil.rmtree(left, ignore_errors=True)
-        else:
-            left.unlink(missing_ok=True)
+        remove(left)
 
 
 @contextmanager
@@ -214,6 +213,7 @@ def state_beside(out: Path, *, resume: bool = False) -> Iterator[Path]:
     state = out.with_name(f"{out.name}.resume")
     there = state.is_file()
     check_resumption(state, resume, there, WORTH_KEEPING_SECONDS if there else 0.0)
+    remove_half_written(state)
     try:
         yield state
     except BaseException as error:

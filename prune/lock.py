@@ -9,8 +9,6 @@ crash stops nobody.
 
 import json
 import os
-import re
-import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import UsageError
-from .files import unwritable, write_json
+from .files import remove_half_written, unwritable, write_json
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -54,7 +52,7 @@ def only_writer(path: Path, option: str = "out") -> Iterator[None]:
         )
     try:
         write_json(holder, _this_process())
-        _remove_half_written(path)
+        remove_half_written(path)
         yield
     finally:
         with suppress(OSError):
@@ -108,14 +106,3 @@ def _describe(holder: Path) -> str:
     except (OSError, ValueError, KeyError, TypeError):  # not written yet
         return "another process"
     return f"process {pid} on {host} since {started}"
-
-
-def _remove_half_written(path: Path) -> None:
-    """Remove what `whole_file` and `whole_folder` of a killed writer left beside `path`."""
-    pattern = re.compile(rf"\.{re.escape(path.name)}\.\d+\.partial")
-    for left in path.parent.iterdir():
-        if pattern.fullmatch(left.name):
-            if left.is_dir():
-                shutil.rmtree(left, ignore_errors=True)
-            else:
-                left.unlink(missing_ok=True)

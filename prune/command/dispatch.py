@@ -7,7 +7,7 @@ from typing import Any
 
 from ..checks import check_ranges
 from ..options import NetworkOptions, RetrainOptions, RunOptions, SelectOptions
-from .checks import check_job
+from .checks import check_job, check_resume
 from .tables import show_comparison, show_document, show_layers, show_report, show_table
 from .trees import Bench, Demo, Doctor, Evaluate, Export, Job, Rank, Sweep, Train
 
@@ -23,6 +23,7 @@ def run_command(options: Any, command: str) -> None:
         command: what was typed, for run.json and the report.
     """
     check_ranges(options)
+    check_resume(options)
     RUN[type(options)](options, command)
 
 

@@ -17,7 +17,7 @@ from ....evaluate.measure.accuracy import Accuracy
 from ....evaluate.report.tradeoff import TradeoffPoint
 from ...errors import InputError, UsageError
 from ...files import write_json, write_text
-from ...folder import BELONGS_TO, CHECKPOINT, KEPT
+from ...folder import BELONGS_TO, CHECKPOINT, KEPT, remove_half_written_in
 from ..options_file import to_tables
 from ..trees import Sweep
 
@@ -42,6 +42,7 @@ def open_folder(out: Path, options: Sweep) -> None:
                 f"`resume` given, but `out={out}` holds a sweep with other options; "
                 "give another folder"
             )
+        remove_half_written_in(out)
         return
     if options.run.resume:
         raise UsageError(
