@@ -7,6 +7,7 @@ imported at the top, so that `--help` needs no torch.
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -59,6 +60,22 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 def hidden_neighbour(path: Path) -> Path:
     """Where this process writes what becomes `path`."""
     return path.with_name(f".{path.name}.{os.getpid()}.partial")
+
+
+def remove_half_written(path: Path) -> None:
+    """Remove what writers that were killed left beside `path`, for its only writer now."""
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.\d+\.partial")
+    for left in path.parent.iterdir():
+        if pattern.fullmatch(left.name):
+            remove(left)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that it holds, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def unwritable(path: Path, error: OSError) -> InputError:

@@ -154,7 +154,8 @@ class RunOptions:
     seed: int = 0
     """Seed of every random choice: the same seed, data and machine give the same result."""
     resume: bool = False
-    """Go on with an interrupted retraining (sweep: with the missing points)."""
+    """Go on with a run that was interrupted or failed, with all that it has finished: the network,
+    data and options must be the same (sweep: with the missing points)."""
     json: bool = False
     """One JSON document on stdout instead of tables."""
     config: Path | None = None

@@ -19,6 +19,7 @@ ORDER = [
     "prune/errors",
     "prune/progress",
     "prune/files",
+    "prune/lock",
     "prune/budget",
     "prune/options",
     "prune/checks",

@@ -1,9 +1,11 @@
 """Flags that do not go together are refused here, in one line, before anything is read."""
 
+from typing import Any
+
 from ..checks import check_criterion, check_selection
 from ..errors import UsageError
 from ..options import SelectOptions
-from .trees import Job, Rank
+from .trees import Job, Rank, Sweep, Train
 
 
 def check_job(options: Job) -> None:
@@ -18,13 +20,28 @@ def check_job(options: Job) -> None:
     if options.select.cut_depth and options.dry_run:
         raise UsageError("`dry_run` given with `cut_depth`, which a plan alone cannot decide")
     steps = options.select.steps
-    if steps > 1 and options.run.resume:
-        raise UsageError(f"`resume` given with `steps={steps}`; only a single step can be resumed")
     if steps > 1 and options.dry_run:
         raise UsageError(
             f"`dry_run` given with `steps={steps}`; later steps are planned on retrained networks, "
             "so leave one of them out"
         )
+
+
+RESUMABLE = (Job, Train, Rank, Sweep)
+"""Commands that keep what they have finished."""
+
+
+def check_resume(options: Any) -> None:
+    """Refuse `resume` where there is never anything to go on from.
+
+    Raises:
+        UsageError: the command keeps nothing, or was told to write nothing.
+    """
+    run = getattr(options, "run", None)
+    dry = getattr(options, "dry_run", False)
+    if run is not None and run.resume and (dry or not isinstance(options, RESUMABLE)):
+        given = "with `dry_run`, which" if dry else "to a command that"
+        raise UsageError(f"`resume` given {given} leaves nothing to go on from; leave it out")
 
 
 def check_rank(options: Rank) -> None:

@@ -1,20 +1,23 @@
 """The command line: parse, run, and end with the right exit code.
 
-0 ok, 1 bug, 2 usage, 3 bad file or model, 4 a stated gate was missed, 130 interrupted.
+0 ok, 1 bug, 2 usage, 3 bad file or model, 4 a stated gate was missed, 130 interrupted by Ctrl-C,
+143 by SIGTERM. Either way what was finished is kept, and the message says how to go on.
 `--help` imports no torch: commands are imported when they run.
 """
 
 import contextlib
 import io
 import re
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import tyro
 
 from ..errors import PruneError, UsageError
-from .flags import explain, one_line
+from .flags import explain, in_flags, one_line
 from .options_file import from_tables, read_config
 from .trees import COMMANDS, Bench, Job
 
@@ -35,7 +38,18 @@ Other commands: export, evaluate, doctor; each has its own --help.
 
 def main(argv: list[str] | None = None) -> None:
     """Run `prune-dl` with these arguments (default: the process's own) and exit."""
+    signal.signal(signal.SIGTERM, _terminate)
     sys.exit(run(sys.argv[1:] if argv is None else argv))
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: whoever looks after this machine wants the process to end."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """End as Ctrl-C does. Another SIGTERM (`timeout` sends two) does not disturb the ending."""
+    signal.signal(number, signal.SIG_IGN)
+    raise Terminated
 
 
 def run(argv: list[str]) -> int:
@@ -46,12 +60,24 @@ def run(argv: list[str]) -> int:
 
         dispatch.run_command(options, command="prune-dl " + " ".join(argv))
     except PruneError as error:
-        print(f"prune-dl: {one_line(error)}", file=sys.stderr)
+        _complain(one_line(error), error)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("prune-dl: interrupted", file=sys.stderr)
+    except Terminated as stop:
+        _complain("terminated", stop)
+        return 143
+    except KeyboardInterrupt as stop:
+        _complain("interrupted", stop)
         return 130
+    except Exception as error:  # a bug, or no memory: the traceback ends with how to go on
+        error.__notes__ = [in_flags(note) for note in getattr(error, "__notes__", ())]
+        raise
     return 0
+
+
+def _complain(reason: str, error: BaseException) -> None:
+    """One line on stderr: the reason, and how to go on where something is kept."""
+    notes = map(in_flags, getattr(error, "__notes__", ()))
+    print("prune-dl: " + "; ".join((reason, *notes)), file=sys.stderr)
 
 
 def parse(argv: list[str]) -> Any:

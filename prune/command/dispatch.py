@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from ..checks import check_ranges
 from ..options import NetworkOptions, RetrainOptions, RunOptions, SelectOptions
-from .checks import check_job
+from .checks import check_job, check_resume
 from .tables import show_comparison, show_document, show_layers, show_report, show_table
 from .trees import Bench, Demo, Doctor, Evaluate, Export, Job, Rank, Sweep, Train
 
@@ -22,6 +23,7 @@ def run_command(options: Any, command: str) -> None:
         command: what was typed, for run.json and the report.
     """
     check_ranges(options)
+    check_resume(options)
     RUN[type(options)](options, command)
 
 
@@ -147,7 +149,7 @@ def _demo(options: Demo, command: str) -> None:
         Train(
             arch="vgg6",
             train=RetrainOptions(epochs=DEMO_TRAINING_EPOCHS, lr=0.02, batch_size=64),
-            run=RunOptions(out=weights),
+            run=RunOptions(out=weights, resume=Path(f"{weights}.resume").is_file()),
         )
     )
     job = Job(

@@ -16,6 +16,7 @@ from ..folder import check_writable
 from ..inputs.checkpoint import Checkpoint
 from ..inputs.pruned_file import is_pruned_file, read_pruned_file
 from ..inputs.split import DataSet
+from ..lock import only_writer
 from ..options import RunOptions
 from ..progress import RunLog
 from .opening import default_out, model_file, open_case
@@ -27,7 +28,13 @@ TEST_BATCH = 500
 def export_file(options: Export) -> dict[str, Any]:
     """`prune-dl export`: one checked ONNX file, and what the check found."""
     out = options.run.out or default_out(options.network.model).with_suffix(".onnx")
-    check_writable(out)
+    with only_writer(out):
+        check_writable(out)
+        return _export_to(out, options)
+
+
+def _export_to(out: Path, options: Export) -> dict[str, Any]:
+    """Write the file, and measure it."""
     log = RunLog(show=True)
     checkpoint, case = open_case(options.network, options.data, options.run, log)
     data = case.data
@@ -113,5 +120,6 @@ def export_hub_folder(options: Export) -> dict[str, Any]:
             "`hub_folder` copies the files of a run as they are; give it without `out` and "
             "without the flags of a new file"
         )
-    folder = write_hub_folder(Path(options.network.model), options.hub_folder)
+    with only_writer(options.hub_folder, "hub_folder"):
+        folder = write_hub_folder(Path(options.network.model), options.hub_folder)
     return {"folder": str(folder), "files": ", ".join(sorted(p.name for p in folder.iterdir()))}

@@ -1,5 +1,6 @@
 """`prune-dl --model FILE`: one run from options to a finished output folder."""
 
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,14 +10,17 @@ from ...export.hub import check_hub_folder, write_hub_folder
 from ...export.session import require_provider
 from ..errors import GateError, UsageError
 from ..files import write_json, write_text
-from ..folder import CHECKPOINT, output_folder
+from ..folder import bind_to, output_folder
 from ..inputs.checkpoint import Checkpoint
 from ..job.account import Finished, assemble
+from ..job.kept import Kept
 from ..job.known import Case
 from ..job.stages import Outcome
 from ..job.steps import plan_and_carry_out
+from ..lock import only_writer
 from ..progress import RunLog
 from .delivery import deliver_networks, save_result
+from .facts import job_facts
 from .flags import in_flags
 from .opening import default_out, open_case
 from .options_file import to_tables
@@ -25,6 +29,7 @@ from .trees import Job
 LATENCY_TOLERANCE = 0.02
 """Share above its budget that a final latency may have: what two measurements of one file differ
 by on a quiet machine."""
+RESUMED = "this run was resumed: seconds and memory are those of its last part"
 
 
 def run_job(options: Job, command: str) -> tuple[Report, Outcome]:
@@ -33,18 +38,30 @@ def run_job(options: Job, command: str) -> tuple[Report, Outcome]:
     require_provider(options.bench.provider)
     if options.select.hardware_widths:
         require_provider(options.select.hardware_widths, "hardware_widths")
-    if options.hub_folder:
-        check_hub_folder(options.hub_folder)
-    with output_folder(out, resume=options.run.resume) as folder:
-        log = RunLog(show=True, file=folder / "metrics.jsonl")
-        checkpoint, case = open_case(options.network, options.data, options.run, log)
-        done = _work(options, checkpoint, case, folder)
-        report = assemble(command, done)
-        report = replace(report, warnings=tuple(map(in_flags, report.warnings)))
-        write_report(report, folder)
-        write_json(folder / "run.json", {"command": command, "options": to_tables(options)})
-    if options.hub_folder:
-        write_hub_folder(out, options.hub_folder)
+    with ExitStack() as stack:
+        if options.hub_folder:
+            stack.enter_context(only_writer(options.hub_folder, "hub_folder"))
+            check_hub_folder(options.hub_folder)
+        with output_folder(out, resume=options.run.resume) as folder:
+            report, outcome = _fill(options, command, folder)
+        if options.hub_folder:
+            write_hub_folder(out, options.hub_folder)
+    return report, outcome
+
+
+def _fill(options: Job, command: str, folder: Path) -> tuple[Report, Outcome]:
+    """Everything that the output folder holds."""
+    metrics = folder / "metrics.jsonl"
+    log = RunLog(show=True, file=metrics)
+    checkpoint, case = open_case(options.network, options.data, options.run, log)
+    bind_to(folder, job_facts(checkpoint, case, options.settings))
+    metrics.unlink(missing_ok=True)  # the state has the rows of the epochs that are done
+    done = _work(options, checkpoint, replace(case, kept=Kept(folder)), folder)
+    report = assemble(command, done)
+    notes = (*report.warnings, *[RESUMED] * options.run.resume)
+    report = replace(report, warnings=tuple(map(in_flags, notes)))
+    write_report(report, folder)
+    write_json(folder / "run.json", {"command": command, "options": to_tables(options)})
     return report, done.outcome
 
 
@@ -56,7 +73,7 @@ def _work(options: Job, checkpoint: Checkpoint, case: Case, folder: Path) -> Fin
             "give the network that it was made from"
         )
     settings = options.settings
-    planned, outcome = plan_and_carry_out(case, settings, folder / CHECKPOINT)
+    planned, outcome = plan_and_carry_out(case, settings)
     write_text(folder / "plan.json", planned.plan.to_json())
     save_result(folder, checkpoint, case, planned, outcome.final)
     source = checkpoint.sha256 or ""

@@ -1,13 +1,16 @@
 """`prune-dl rank`: measure every layer and filter of a network, remove nothing."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ...evaluate.report.filters import FilterColumns, write_filters_page
 from ..files import write_json
-from ..folder import output_folder
+from ..folder import bind_to, output_folder
 from ..inputs.split import Batches
 from ..job.budget import counted_plan
+from ..job.kept import MEASURED, SPECTRUM, STATISTICS, Kept
 from ..job.known import Case, Measured
 from ..job.plan import check_removable, rank_by
 from ..mechanism.files import filter_norms, save_spectrum, write_filters
@@ -22,6 +25,7 @@ from ..structure.cost import CostModel
 from ..structure.tracing.trace import trace
 from ..structure.units import Structure
 from .checks import check_rank, has_budget, marked
+from .facts import case_facts, options_facts
 from .opening import default_out, open_case
 from .options_file import to_tables
 from .trees import Rank
@@ -37,31 +41,39 @@ def run_rank(options: Rank, command: str) -> Spectrum:
     """
     check_rank(options)
     name = default_out(options.network.model)
+    out = options.run.out or name.with_name(f"{name.name}-rank")
+    with output_folder(out, resume=options.run.resume) as folder:
+        return _fill(options, command, folder)
+
+
+def _fill(options: Rank, command: str, folder: Path) -> Spectrum:
+    """Everything that the output folder holds."""
     log = RunLog(show=True)
-    with output_folder(options.run.out or name.with_name(f"{name.name}-rank")) as folder:
-        _, case = open_case(options.network, options.data, options.run, log)
-        with log.stage("trace"):
-            structure = trace(case.model, case.example)
-            cost = CostModel.of(case.model, structure)
-        check_removable(structure)
-        measured = Measured(structure, cost, *_measure(options, case, structure))
-        with log.stage("rank"):
-            ranking = rank_by(case, measured, options.rank, options.images)
-            columns: dict[str, Any] = {
-                "scores": ranking.scores,
-                "kept": _kept(options, measured, ranking),
-                "labels": case.data.labels,
-            }
-        spectrum = measured.spectrum
-        norms = filter_norms(case.model, structure)
-        save_spectrum(spectrum, folder / "spectrum.safetensors")
-        write_filters(folder / "filters.csv", spectrum, norms, **columns)
-        title = f"{options.network.model}, probe: {spectrum.probe}"
-        page = folder / "filters.html"
-        shown = FilterColumns(norms, columns["scores"], columns["kept"])
-        labels = case.data.labels
-        write_filters_page(page, spectrum, shown, labels=labels, title=title, command=command)
-        write_json(folder / "run.json", {"command": command, "options": to_tables(options)})
+    checkpoint, case = open_case(options.network, options.data, options.run, log)
+    bind_to(folder, case_facts(checkpoint, case) | options_facts(options))
+    case = replace(case, kept=Kept(folder))
+    with log.stage("trace"):
+        structure = trace(case.model, case.example)
+        cost = CostModel.of(case.model, structure)
+    check_removable(structure)
+    measured = Measured(structure, cost, *_measure(options, case, structure))
+    with log.stage("rank"):
+        ranking = rank_by(case, measured, options.rank, options.images)
+        columns: dict[str, Any] = {
+            "scores": ranking.scores,
+            "kept": _kept(options, measured, ranking),
+            "labels": case.data.labels,
+        }
+    spectrum = measured.spectrum
+    norms = filter_norms(case.model, structure)
+    save_spectrum(spectrum, folder / "spectrum.safetensors")
+    write_filters(folder / "filters.csv", spectrum, norms, **columns)
+    title = f"{options.network.model}, probe: {spectrum.probe}"
+    page = folder / "filters.html"
+    shown = FilterColumns(norms, columns["scores"], columns["kept"])
+    labels = case.data.labels
+    write_filters_page(page, spectrum, shown, labels=labels, title=title, command=command)
+    write_json(folder / "run.json", {"command": command, "options": to_tables(options)})
     return spectrum
 
 
@@ -71,17 +83,25 @@ def _measure(options: Rank, case: Case, structure: Structure) -> tuple[Statistic
     train, held_out = case.training(options.images), case.held_out(options.images)
     if options.probe == "ridge":
         with case.log.stage("measure") as progress:
-            return measure(network, train, held_out, progress=progress)
+            return case.kept.once(
+                "measured", lambda: measure(network, train, held_out, progress=progress), MEASURED
+            )
     sampled = options.probe == "softmax"
     with case.log.stage("measure") as progress:
-        statistics = collect(network, train, sampled=sampled, progress=progress)
-    with case.log.stage("train the probes") as progress:
-        if not sampled:
-            return statistics, _published(options, case, network, progress)
-        sgd = Sgd.of(SOFTMAX_EPOCHS if options.probe_epochs is None else options.probe_epochs)
-        return statistics, spectrum_by_softmax(
-            network, statistics, held_out, sgd=sgd, progress=progress
+        statistics = case.kept.once(
+            "statistics.safetensors",
+            lambda: collect(network, train, sampled=sampled, progress=progress),
+            STATISTICS,
         )
+    with case.log.stage("train the probes") as progress:
+
+        def train_probes() -> Spectrum:
+            if not sampled:
+                return _published(options, case, network, progress)
+            sgd = Sgd.of(SOFTMAX_EPOCHS if options.probe_epochs is None else options.probe_epochs)
+            return spectrum_by_softmax(network, statistics, held_out, sgd=sgd, progress=progress)
+
+        return statistics, case.kept.once("spectrum.safetensors", train_probes, SPECTRUM)
 
 
 def _published(options: Rank, case: Case, network: TracedNetwork, progress: Progress) -> Spectrum:

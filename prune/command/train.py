@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from ...evaluate.measure.accuracy import measure_accuracy
-from ..folder import check_writable
+from ..folder import check_writable, state_beside
 from ..inputs.checkpoint import save_checkpoint
 from ..inputs.data import open_data
+from ..inputs.identity import data_facts
 from ..inputs.origin import Origin
 from ..inputs.zoo import build, with_channels
 from ..job.stages import recipe_changes
+from ..lock import only_writer
 from ..progress import RunLog
 from ..training.device import pick_device
 from ..training.recipe import Training
@@ -21,13 +23,21 @@ from .trees import Train
 def run_train(options: Train) -> dict[str, Any]:
     """Train, save the checkpoint with its data's name, and measure the test part once.
 
-    An interrupted training leaves `OUT.resume`, from which `--resume` goes on.
+    A training that is interrupted, or fails, leaves `OUT.resume`, from which `--resume` goes on.
+
+    Raises:
+        UsageError: the file exists, is being written, or there is nothing to resume.
+        InputError: the state belongs to another training, or a file cannot be used.
     """
     out = options.run.out or Path(f"{options.arch.replace(':', '-')}.pt")
-    check_writable(out)
-    resume = out.with_name(out.name + ".resume")
-    if not options.run.resume:
-        resume.unlink(missing_ok=True)
+    with only_writer(out):
+        check_writable(out)
+        with state_beside(out, resume=options.run.resume) as state:
+            return _train_to(out, state, options)
+
+
+def _train_to(out: Path, state: Path, options: Train) -> dict[str, Any]:
+    """Train and write `out`; what is finished on the way is kept in `state`."""
     device = pick_device(options.run.device)
     log = RunLog(show=True)
     with log.stage("load"):
@@ -37,6 +47,7 @@ def run_train(options: Train) -> dict[str, Any]:
     training = replace(
         Training(epochs=options.train.epochs), **recipe_changes(options.train, options.run.seed)
     )
+    belongs_to = {"`arch`": arch, **data_facts(data), "`held_out`": options.data.held_out}
     rows: list[dict[str, Any]] = []
     with log.stage("train") as progress:
         model = train_network(
@@ -44,7 +55,7 @@ def run_train(options: Train) -> dict[str, Any]:
             TrainingData(data.train, data.held_out),
             training,
             device=device,
-            journal=Journal(progress, rows.append, resume),
+            journal=Journal(progress, rows.append, state, belongs_to, past=rows.append),
         )
     accuracy = measure_accuracy(model, data.test, device=device)
     origin = Origin(
@@ -57,7 +68,6 @@ def run_train(options: Train) -> dict[str, Any]:
         std=data.std,
     )
     save_checkpoint(out, model, origin)
-    resume.unlink(missing_ok=True)
     return {
         "file": str(out),
         "arch": arch,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...evaluate.measure.accuracy import Accuracy, measure_accuracy
+from ..inputs.identity import weights_digest
 from ..inputs.split import Batch, DataSet
 from ..mechanism.network import TracedNetwork
 from ..mechanism.spectrum import Spectrum
@@ -20,6 +21,7 @@ from ..structure.cut import Cut
 from ..structure.depth import DepthCut
 from ..structure.plan import Plan
 from ..structure.units import Structure
+from .kept import Kept
 
 BATCH_SIZE = 250
 """Images of one forward pass while measuring: large enough to be efficient, small in memory."""
@@ -39,6 +41,7 @@ class Case:
         data: what it is measured on, and trained with.
         seed: of every random choice.
         log: how the job tells where it is.
+        kept: what finished stages gave, where a run keeps it.
     """
 
     model: nn.Module
@@ -46,10 +49,16 @@ class Case:
     device: torch.device
     seed: int = 0
     log: RunLog = field(default_factory=RunLog)
+    kept: Kept = field(default_factory=Kept)
 
     def of(self, model: nn.Module) -> "Case":
         """The same case with another network; itself with its own."""
         return self if model is self.model else replace(self, model=model)
+
+    @cached_property
+    def digest(self) -> str:
+        """Of the network's weights."""
+        return weights_digest(self.model)
 
     @property
     def num_labels(self) -> int:

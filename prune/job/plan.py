@@ -11,7 +11,8 @@ from ..budget import Budget
 from ..checks import check_criterion
 from ..errors import InputError
 from ..inputs.callables import import_callable, is_callable_name
-from ..mechanism.spectrum import measure
+from ..mechanism.spectrum import Spectrum, measure
+from ..mechanism.statistics import Statistics
 from ..options import SelectOptions, Settings
 from ..selection.criteria import Ranking, rank_units
 from ..selection.evidence import Evidence
@@ -20,6 +21,7 @@ from ..structure.cost import CostModel
 from ..structure.tracing.trace import trace
 from ..structure.units import Structure
 from .budget import counted_plan, plan_within, searches_widths
+from .kept import MEASURED
 from .known import HELD_OUT_IMAGES, Case, Measured, Planned
 from .repair_and_check import top1_after_repair
 
@@ -67,19 +69,25 @@ def measure_network(case: Case, budget: Budget, settings: Settings) -> Measured:
     Raises:
         InputError: the network has nothing that can be removed.
     """
+    measured = measure_images(case, settings)
+    return replace(measured, efficient=_efficient(case, measured.structure, budget, settings))
+
+
+def measure_images(case: Case, settings: Settings) -> Measured:
+    """The same but for the widths that should be fast. Statistics that took long are kept."""
     with case.log.stage("trace"):
         structure = trace(case.model, case.example)
         cost = CostModel.of(case.model, structure)
     check_removable(structure)
     with case.log.stage("measure") as progress:
-        statistics, spectrum = measure(
-            case.traced(structure),
-            case.training(settings.select.images),
-            case.held_out(HELD_OUT_IMAGES),
-            progress=progress,
-        )
-    efficient = _efficient(case, structure, budget, settings)
-    return Measured(structure, cost, statistics, spectrum, efficient)
+
+        def make() -> tuple[Statistics, Spectrum]:
+            images = case.training(settings.select.images)
+            held_out = case.held_out(HELD_OUT_IMAGES)
+            return measure(case.traced(structure), images, held_out, progress=progress)
+
+        name = f"measured-{case.digest}"
+        return Measured(structure, cost, *case.kept.once(name, make, MEASURED))
 
 
 def check_removable(structure: Structure) -> None:

@@ -6,22 +6,25 @@ plan -> removed -> repaired -> retrained
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from ...evaluate.measure.accuracy import Accuracy
 from ..errors import PruneError
+from ..inputs.identity import data_facts
 from ..inputs.split import Split
 from ..options import RetrainOptions, Settings
+from ..progress import Progress
 from ..structure.certificate import Certificate, certify
+from ..structure.plan import Plan
 from ..structure.surgery import remove
 from ..training.recipe import Training, retraining
 from ..training.train import Journal, TrainingData, train_network
 from .judge import Zoomed, has_learned_held_out, judge_retraining
+from .kept_repair import repair_once
 from .known import Case, Planned
-from .repair_and_check import repair_and_check
+from .repair_and_check import Repaired, repair_and_check
 
 Note = str | int | float | bool | None
 
@@ -51,7 +54,6 @@ def carry_out(
     planned: Planned,
     settings: Settings,
     original: Case,
-    checkpoint: Path | None = None,
 ) -> Outcome:
     """Remove, prove, repair, retrain. The network that was planned for is never changed.
 
@@ -59,8 +61,8 @@ def carry_out(
     images; the test part is not touched.
 
     Args:
-        original: the network that came in, whom a retraining learns from, and its data.
-        checkpoint: where a retraining keeps its state; None for nowhere.
+        original: the network that came in, whom a retraining learns from, its data, and where the
+            repaired network and the state of the retraining are kept.
 
     Raises:
         PruneError: removing was not the same as masking: a bug, and nothing is delivered.
@@ -72,11 +74,15 @@ def carry_out(
     if certificate.applies and not certificate.ok:
         raise PruneError(f"removing filters was not exact ({certificate.reason}); please report it")
     with case.log.stage("repair"):
-        with_repair = settings.select.repair
-        repaired = repair_and_check(case, planned.measured, cut, removed, with_repair=with_repair)
+
+        def make() -> Repaired:
+            with_repair = settings.select.repair
+            return repair_and_check(case, planned.measured, cut, removed, with_repair=with_repair)
+
+        repaired = repair_once(case, planned.plan, removed, make)
     final, retrained = repaired.case, None
     if settings.retrain.epochs:
-        retrained = retrain(original, repaired.case, settings.retrain, checkpoint)
+        retrained = retrain(original, repaired.case, settings.retrain, planned.plan)
         final = retrained.delivered
     held_out = {
         "original": original.accuracy,
@@ -113,16 +119,16 @@ class Retrained:
     notes: tuple[str, ...]
 
 
-def retrain(
-    original: Case, repaired: Case, options: RetrainOptions, checkpoint: Path | None
-) -> Retrained:
-    """Retrain a repaired network with the original as its teacher, and judge what came of it."""
+def retrain(original: Case, repaired: Case, options: RetrainOptions, plan: Plan) -> Retrained:
+    """Retrain a repaired network with the original as its teacher, and judge what came of it.
+
+    Args:
+        plan: that the repaired network was made by; the state of the retraining belongs to it.
+    """
     recipe = retraining(options.epochs, **recipe_changes(options, original.seed))
     watched, notes = _watched(original, recipe)
     with original.log.stage("retrain") as progress:
-        journal = Journal(
-            progress, lambda values: original.log.log({"stage": "retrain", **values}), checkpoint
-        )
+        journal = _journal(original, plan, progress)
         trained = train_network(
             copy.deepcopy(repaired.model),
             TrainingData(original.data.train, watched),
@@ -135,6 +141,19 @@ def retrain(
         verdict = judge_retraining(original, repaired, after)
     notes += (verdict.note,) if verdict.note else ()
     return Retrained(after, after if verdict.paid else repaired, notes)
+
+
+def _journal(original: Case, plan: Plan, progress: Progress) -> Journal:
+    """Rows of metrics.jsonl, also of epochs that were done before, and the state that is kept."""
+
+    def log(values: dict[str, Any]) -> None:
+        original.log.log({"stage": "retrain", **values})
+
+    checkpoint = original.kept.checkpoint
+    if checkpoint is None:
+        return Journal(progress, log)
+    facts = {"`model`": original.digest, **data_facts(original.data), "plan": plan.digest}
+    return Journal(progress, log, checkpoint, facts, past=log)
 
 
 def _watched(original: Case, recipe: Training) -> tuple[Split, tuple[str, ...]]:

@@ -5,7 +5,6 @@ finds. Every ranking but the first is made on a network that was repaired and tr
 """
 
 from dataclasses import replace
-from pathlib import Path
 
 from ..budget import Budget
 from ..checks import check_ranges, check_selection
@@ -13,6 +12,7 @@ from ..errors import InputError
 from ..options import RetrainOptions, Settings
 from ..structure.plan import LayerPlan, Plan
 from .depth import plan_at_best_depth
+from .kept_plan import plan_once
 from .known import Case, Planned
 from .plan import make_plan
 from .stages import Outcome, carry_out
@@ -21,9 +21,7 @@ BRIEF_EPOCHS = 1
 """Epochs between two steps, where the network is retrained at all."""
 
 
-def plan_and_carry_out(
-    case: Case, settings: Settings, checkpoint: Path | None = None
-) -> tuple[Planned, Outcome]:
+def plan_and_carry_out(case: Case, settings: Settings) -> tuple[Planned, Outcome]:
     """The whole job in `settings.select.steps` steps.
 
     Returns:
@@ -46,7 +44,8 @@ def plan_and_carry_out(
         planned = _plan(current, _budget_of(budget, step, steps, whole), settings, whole is None)
         whole = planned if whole is None else replace(whole, plan=join(whole.plan, planned.plan))
         how = settings if last else replace(settings, retrain=_brief(settings))
-        outcomes.append(carry_out(planned, how, case, checkpoint if last else None))
+        original = case if last else replace(case, kept=case.kept.of_step(step))
+        outcomes.append(carry_out(planned, how, original))
         notes += planned.notes + outcomes[-1].notes
         current = case.of(outcomes[-1].final)
     assert whole is not None, "check_selection lets no job without a step through"
@@ -56,8 +55,8 @@ def plan_and_carry_out(
 
 
 def _plan(case: Case, budget: Budget, settings: Settings, first: bool) -> Planned:
-    by_depth = first and settings.select.cut_depth
-    return (plan_at_best_depth if by_depth else make_plan)(case, budget, settings)
+    make = plan_at_best_depth if first and settings.select.cut_depth else make_plan
+    return plan_once(case, settings, lambda: make(case, budget, settings))
 
 
 def _budget_of(budget: Budget, step: int, steps: int, whole: Planned | None) -> Budget:

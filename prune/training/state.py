@@ -1,6 +1,7 @@
 """The state of a training: where it stands, and the file that it can be resumed from."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from ..errors import InputError, UsageError
 from ..files import write_torch
+from ..folder import describe_differences
 from ..inputs.split import generator
 from .average import averaged_model
 from .recipe import Training
@@ -53,6 +55,8 @@ class TrainingState:
         randomness: of mixup.
         epoch: epochs that are done.
         best_top1, best_epoch, best_weights: kept for early stopping alone.
+        belongs_to: what the training was made from, by name; a state of anything else is refused.
+        history: the row of the log of every epoch that is done.
     """
 
     training: Training
@@ -66,6 +70,8 @@ class TrainingState:
     best_top1: float = -1.0
     best_epoch: int = 0
     best_weights: dict[str, Tensor] = field(default_factory=dict)
+    belongs_to: Mapping[str, Any] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def result(self) -> nn.Module:
@@ -133,14 +139,17 @@ def save_state(path: Path, state: TrainingState) -> None:
     """Write the state; a crash leaves the old file or the new one, never half of one."""
     values = {
         "recipe": asdict(state.training),
+        "belongs_to": dict(state.belongs_to),
         "model": state.model.state_dict(),
         "optimizer": state.optimizer.state_dict(),
         "schedule": {"last_epoch": state.schedule.last_epoch},
         "average": state.average.state_dict() if state.average is not None else None,
         "randomness": state.randomness.get_state(),
         "torch_randomness": torch.get_rng_state(),
+        "device_randomness": _device_randomness(state.device),
         "position": (state.epoch, state.best_top1, state.best_epoch),
         "best_weights": state.best_weights,
+        "history": state.history,
     }
     write_torch(path, values)
 
@@ -149,26 +158,29 @@ def load_state(path: Path, state: TrainingState) -> None:
     """Take up a training where its file left it; without a file, nothing happens.
 
     Raises:
-        InputError: the file is damaged or belongs to another recipe or network.
+        InputError: the file is damaged or belongs to another recipe, network, plan or data. It is
+            left as it is.
     """
     if not path.exists():
         return
-    recipe = asdict(state.training)
+    facts = {f"`{name}`": value for name, value in asdict(state.training).items()}
     try:
         values = torch.load(path, map_location="cpu", weights_only=True)
-        written = values["recipe"]
-        changed = [name for name in written | recipe if written.get(name) != recipe.get(name)]
-        if not changed:
+        written = {f"`{name}`": value for name, value in values["recipe"].items()}
+        differing = describe_differences(
+            {**written, **values["belongs_to"]}, {**facts, **state.belongs_to}
+        )
+        if not differing:
             _restore(state, values)
     except Exception as error:  # whatever torch raises on a file that is not what it should be
         reason = "".join(str(error).splitlines()[:1])
         raise InputError(
             f"{path} is not the state of this training ({reason}); remove it to start again"
         ) from error
-    if changed:
+    if differing:
         raise InputError(
-            f"{path} belongs to a training with other settings ({', '.join(changed)}); "
-            "use the same ones, or remove the file to start again"
+            f"{path} belongs to a training with {differing}; "
+            "give what that one was given, or remove the file to start again"
         )
 
 
@@ -181,6 +193,14 @@ def _restore(state: TrainingState, values: dict[str, Any]) -> None:
         state.average.load_state_dict(values["average"])
     state.randomness.set_state(values["randomness"])
     torch.set_rng_state(values["torch_randomness"])
+    if values["device_randomness"] is not None and state.device.type == "cuda":
+        torch.cuda.set_rng_state(values["device_randomness"], state.device)
     state.epoch, state.best_top1, state.best_epoch = values["position"]
     device = state.device
+    state.history = list(values["history"])
     state.best_weights = {name: value.to(device) for name, value in values["best_weights"].items()}
+
+
+def _device_randomness(device: torch.device) -> Tensor | None:
+    """Where the generator of a GPU stands; dropout draws from it."""
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else None

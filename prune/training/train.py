@@ -5,8 +5,9 @@ Shapes: B images of a batch, K labels.
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +59,19 @@ class Journal:
         progress: called with (steps done, steps in all).
         log: called after every epoch with a plain dict (epoch, lr, loss, train_top1,
             seconds, images_per_second, held_out_top1).
-        resume: a file that is written after every epoch. If it is there already, the training
-            goes on from it; on a CPU the outcome is that of an uninterrupted run, bit for bit.
+        resume: a file that is written after every epoch, the last one included. If it is there
+            already, the training goes on from it; on a CPU the outcome is that of an uninterrupted
+            run, bit for bit. It is never removed here.
+        belongs_to: what network, data and plan the training is made from, by name: plain values
+            that are written into the file. A file of anything else is refused.
+        past: called with the rows of the epochs that the file has done already.
     """
 
     progress: Progress = silent
     log: Log = lambda row: None
     resume: Path | None = None
+    belongs_to: Mapping[str, Any] = field(default_factory=dict)
+    past: Log = lambda row: None
 
 
 def train_network(
@@ -99,21 +106,45 @@ def train_network(
     if length.steps == 0:
         return model.to(device).eval()
     state = start_training(_place(model, device), training, length)
-    if journal.resume is not None:
-        load_state(journal.resume, state)
+    state.belongs_to = journal.belongs_to
     if teacher is not None and training.distill > 0:
         teacher = _place(teacher, device)
-    while not state.is_over:
-        row = _train_epoch(state, data.train, teacher, journal.progress)
-        if data.measured is not None:
-            row["held_out_top1"] = measure_top1(state.result, data.measured, device)
-            state.note_held_out(row["held_out_top1"])
-        journal.log(row)
+    with _seeded(training.seed, device):
         if journal.resume is not None:
-            save_state(journal.resume, state)
+            load_state(journal.resume, state)
+        for row in state.history:
+            journal.past(row)
+        while not state.is_over:
+            _one_more_epoch(state, data, teacher, journal)
     if state.best_weights:
         state.result.load_state_dict(state.best_weights)
     return state.result.eval()
+
+
+def _one_more_epoch(
+    state: TrainingState, data: TrainingData, teacher: nn.Module | None, journal: Journal
+) -> None:
+    """Train, measure, log, and keep the state."""
+    row = _train_epoch(state, data.train, teacher, journal.progress)
+    if data.measured is not None:
+        row["held_out_top1"] = measure_top1(state.result, data.measured, state.device)
+        state.note_held_out(row["held_out_top1"])
+    state.history.append(row)
+    journal.log(row)
+    if journal.resume is not None:
+        save_state(journal.resume, state)
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """torch's own generators (dropout draws from them) start at the seed, and stand afterwards
+    where they stood: what ran before changes no training, and a training nothing after it."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
 
 
 def measure_top1(model: nn.Module, split: Split, device: torch.device) -> float:

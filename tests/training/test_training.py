@@ -140,7 +140,7 @@ def test_a_resume_file_of_another_training_is_refused(tmp_path: Path) -> None:
         train_network(small_network(), EASY, recipe, device=CPU, journal=Journal(resume=path))
 
     run(training)
-    with pytest.raises(InputError, match=r"other settings \(lr\)"):
+    with pytest.raises(InputError, match=r"another `lr` \(0.1 then, 0.3 now\)"):
         run(replace(training, lr=0.3))
     values = torch.load(path)
     del values["randomness"]

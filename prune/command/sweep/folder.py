@@ -3,10 +3,13 @@
 sweep.json            the options that all points share
 POINT/point.json      the rows of a point that is done, whether it could be made or not
 POINT/failed.json     the rows of one that broke off; `--resume` makes it again
+belongs_to.json       the network, the data and the options that its points were made from
+kept/, POINT/kept/    what finished stages gave, while the sweep or the point is not done
 tradeoff.{json,csv,html}
 """
 
 import json
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -14,10 +17,13 @@ from ....evaluate.measure.accuracy import Accuracy
 from ....evaluate.report.tradeoff import TradeoffPoint
 from ...errors import InputError, UsageError
 from ...files import write_json, write_text
+from ...folder import BELONGS_TO, CHECKPOINT, KEPT, remove_half_written_in
 from ..options_file import to_tables
 from ..trees import Sweep
 
 SETTINGS, DONE, FAILED = "sweep.json", "point.json", "failed.json"
+OWN = {SETTINGS, BELONGS_TO}
+"""Files of a sweep that stopped before its first point."""
 
 
 def open_folder(out: Path, options: Sweep) -> None:
@@ -36,8 +42,13 @@ def open_folder(out: Path, options: Sweep) -> None:
                 f"`resume` given, but `out={out}` holds a sweep with other options; "
                 "give another folder"
             )
+        remove_half_written_in(out)
         return
-    if out.exists() and (not out.is_dir() or any(f.name != SETTINGS for f in out.iterdir())):
+    if options.run.resume:
+        raise UsageError(
+            f"`resume` given, and there is nothing to go on from in {out}; leave it out to start"
+        )
+    if out.exists() and (not out.is_dir() or any(f.name not in OWN for f in out.iterdir())):
         raise UsageError(
             f"`out={out}` holds something already; give another folder, or `resume` its sweep"
         )
@@ -70,6 +81,13 @@ def write_points(out: Path, name: str, points: list[TradeoffPoint], *, done: boo
     write_json(folder / (DONE if done else FAILED), [asdict(point) for point in points])
     if done:
         (folder / FAILED).unlink(missing_ok=True)
+        forget(folder)
+
+
+def forget(folder: Path) -> None:
+    """Remove what stages have kept, once it is of no use any more."""
+    shutil.rmtree(folder / KEPT, ignore_errors=True)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def read_points(out: Path, name: str) -> list[TradeoffPoint]:

@@ -26,20 +26,25 @@ from ....export.variants import Variant
 from ...budget import Budget
 from ...errors import PruneError
 from ...files import write_text
+from ...folder import bind_to, has_state
 from ...inputs.checkpoint import Checkpoint
 from ...job.budget import plan_within
+from ...job.kept import Kept
+from ...job.kept_plan import plan_once
 from ...job.known import Case, Planned
 from ...job.plan import CONTEST_BUDGET, choose_ranking, measure_network
 from ...job.stages import Outcome, carry_out
+from ...lock import only_writer
 from ...progress import RunLog
 from ...structure.plan import keep_everything
 from ..delivery import save_result
 from ..distribute import ray_map
+from ..facts import job_facts
 from ..flags import in_flags, one_line
 from ..opening import default_out, open_case
 from ..trees import Sweep
 from .budgets import budgets_of, settings_of
-from .folder import folder_of, is_done, open_folder, read_points, write_points
+from .folder import DONE, folder_of, forget, is_done, open_folder, read_points, write_points
 from .timing import time_files
 
 ORIGINAL = "original"
@@ -63,7 +68,18 @@ def run_sweep(options: Sweep, command: str) -> Tradeoff:
         require_provider(options.hardware_widths, "hardware_widths")
     stem = default_out(options.network.model)
     out = options.run.out or stem.with_name(f"{stem.name}-sweep")
-    open_folder(out, options)
+    with only_writer(out):
+        open_folder(out, options)
+        try:
+            return _fill(options, command, out, budgets)
+        except BaseException as error:
+            if has_state(out) or any(out.glob(f"*/{DONE}")):
+                error.add_note(f"what was finished is kept in {out}; `resume` goes on with it")
+            raise
+
+
+def _fill(options: Sweep, command: str, out: Path, budgets: tuple[Budget, ...]) -> Tradeoff:
+    """Everything of the output folder that is not there yet."""
     log = RunLog(show=True)
     pending = [budget for budget in budgets if not is_done(out, budget.name)]
     if pending or not is_done(out, ORIGINAL):
@@ -72,6 +88,7 @@ def run_sweep(options: Sweep, command: str) -> Tradeoff:
     points = [point for name in names for point in read_points(out, name)]
     tradeoff = time_files(options, command, points, out, log)
     write_tradeoff(tradeoff, out)
+    forget(out)
     return tradeoff
 
 
@@ -100,7 +117,8 @@ class _Opened:
 def _work(options: Sweep, pending: list[Budget], out: Path, log: RunLog) -> None:
     """Measure once, then make the files of the original and of every missing budget."""
     opened = _Opened(*open_case(options.network, options.data, options.run, log))
-    planned = _measure(options, pending, opened.case)
+    bind_to(out, job_facts(opened.checkpoint, opened.case, settings_of(options)))
+    planned = _measure(options, pending, replace(opened.case, kept=Kept(out)))
     sent = _Sent(options, planned, out.absolute(), Path.cwd())
     if not is_done(out, ORIGINAL):
         files = list(_deliver(sent, ORIGINAL, opened.case.model, opened, planned))
@@ -123,11 +141,15 @@ def _measure(options: Sweep, pending: list[Budget], case: Case) -> Planned:
     """
     searched = [budget for budget in pending if not budget.is_counted]
     settings = settings_of(options)
-    measured = measure_network(case, searched[0] if searched else CONTEST_BUDGET, settings)
-    with case.log.stage("rank"):
-        ranking, tried = choose_ranking(case, measured, CONTEST_BUDGET, settings.select)
-    whole = keep_everything(measured.structure)
-    return Planned(case.model, measured, ranking, whole, measured.whole, contest=tried)
+
+    def make() -> Planned:
+        measured = measure_network(case, searched[0] if searched else CONTEST_BUDGET, settings)
+        with case.log.stage("rank"):
+            ranking, tried = choose_ranking(case, measured, CONTEST_BUDGET, settings.select)
+        whole = keep_everything(measured.structure)
+        return Planned(case.model, measured, ranking, whole, measured.whole, contest=tried)
+
+    return plan_once(case, settings, make, name="searched" if searched else "ranked")
 
 
 def _keep(out: Path, budget: Budget, made: list[TradeoffPoint] | Exception) -> None:
@@ -161,21 +183,32 @@ def _make(sent: _Sent, budget: Budget, opened: _Opened) -> list[TradeoffPoint]:
     try:
         planned, outcome = _prune(sent, budget, opened)
     except PruneError as error:
+        _raise_unwritable(error)
         return [TradeoffPoint(budget.name, error=one_line(error))]
     first, *others = _deliver(sent, budget.name, outcome.final, opened, planned)
     notes = (*planned.notes, *outcome.notes, first.notes)
     return [replace(first, notes=in_flags("; ".join(filter(None, notes)))), *others]
 
 
+def _raise_unwritable(error: PruneError) -> None:
+    """A full disk says nothing of a point: the sweep breaks off, and makes it when resumed."""
+    if isinstance(error.__cause__, OSError):
+        raise error
+
+
 def _prune(sent: _Sent, budget: Budget, opened: _Opened) -> tuple[Planned, Outcome]:
     """Plan one budget from the common measurements, carry it out and save the network."""
-    case, settings = opened.case, settings_of(sent.options)
-    known = sent.planned
-    fitted = plan_within(case, known.measured, known.ranking, budget, settings)
-    notes = (fitted.note,) if fitted.note else ()
-    planned = replace(known, model=case.model, plan=fitted.plan, notes=notes)
+    settings, known = settings_of(sent.options), sent.planned
     folder = folder_of(sent.out, budget.name)
     folder.mkdir(exist_ok=True)
+    case = replace(opened.case, kept=Kept(folder))
+
+    def make() -> Planned:
+        fitted = plan_within(case, known.measured, known.ranking, budget, settings)
+        notes = (fitted.note,) if fitted.note else ()
+        return replace(known, model=case.model, plan=fitted.plan, notes=notes)
+
+    planned = plan_once(case, settings, make, measured=known.measured)
     outcome = carry_out(planned, settings, case)
     write_text(folder / "plan.json", planned.plan.to_json())
     save_result(folder, opened.checkpoint, case, planned, outcome.final)
@@ -209,6 +242,7 @@ def _deliver(
                     progress=progress,
                 )
         except PruneError as error:
+            _raise_unwritable(error)
             yield replace(point, error=one_line(error))
             continue
         yield replace(
