@@ -6,16 +6,13 @@ opens 10,000 mutants (about 100 a second on one core); PRUNE_DL_SEED gives other
 is kept as FOLDER/found/KIND-NUMBER/NAME, and made again by its kind, number and seed alone.
 """
 
-import json
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import amount
+from harness import amount, run_harness
 from harness.attack import Blocked, run_child
 from harness.seeds import Kind
 
@@ -24,25 +21,15 @@ KINDS = (
     *("checkpoint", "state-dict", "model", "resume", "plan", "statistics", "spectrum"),
     *("options", "run-json", "point", "sweep", "report", "png", "jpg", "tiff", "bmp", "onnx"),
 )
-TESTS = Path(__file__).parents[1]
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked")
 
 
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What came of all mutants; a process of its own, as pytest's has threads."""
+    """What came of all mutants."""
     folder = tmp_path_factory.mktemp("mutants")
-    paths = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, "-m", "harness.attack", str(folder), str(FUZZ), str(SEED)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-        cwd=folder,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    found: dict[str, Any] = json.loads(done.stdout)
+    found = run_harness("attack", folder, FUZZ, SEED)
     found["folder"] = str(folder / "found")
     return found
 
