@@ -26,8 +26,8 @@ def averaged_model(model: nn.Module, decay: float) -> AveragedModel:
         if averages[0].is_floating_point():  # torch calls once for every data type
             step = int(average.n_averaged)  # on the CPU: what is given here is a copy on the device
             share = 1 - min(decay, step / (step + WARM_UP_STEPS))
-            for average, weight in zip(averages, weights, strict=True):
-                average.lerp_(weight, share)
+            for running, weight in zip(averages, weights, strict=True):
+                running.lerp_(weight, share)
 
     average = AveragedModel(model, multi_avg_fn=update, use_buffers=True)
     average.n_averaged.fill_(1)  # the initial weights count as one

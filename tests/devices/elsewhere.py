@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_flatten, tree_map
 
@@ -54,7 +55,9 @@ class Remote(Tensor):
         return f"Remote({self.values!r})"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Tensor":
-        copied = Remote(self.values.detach().clone(memory_format=torch.preserve_format), self.device)
+        copied = Remote(
+            self.values.detach().clone(memory_format=torch.preserve_format), self.device
+        )
         found: Tensor = copied
         if isinstance(self, torch.nn.Parameter):
             found = torch.nn.Parameter(copied, requires_grad=self.requires_grad)
@@ -66,6 +69,27 @@ class Remote(Tensor):
         cls, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         raise RuntimeError(f"{func} on a tensor of a machine that is no longer there")
+
+
+class _Making(TorchFunctionMode):
+    """What passes no dispatcher: `torch.tensor(..., device=...)` makes its values on the CPU and
+    moves them, `tolist` copies them to the host."""
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__()
+        self.device = device
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is Tensor.tolist and isinstance(args[0], Remote):
+            return args[0].cpu().tolist()
+        device = kwargs.get("device")
+        if func not in (torch.tensor, torch.as_tensor) or device is None:
+            return func(*args, **kwargs)
+        made = func(*args, **{**kwargs, "device": "cpu"})
+        return made.to(self.device) if torch.device(device).type == self.device.type else made
 
 
 class Machine(TorchDispatchMode):
@@ -80,6 +104,16 @@ class Machine(TorchDispatchMode):
         super().__init__()
         self.device = torch.device(device)
         self.crossed: Counter[str] = Counter()
+        self._making = _Making(self.device)
+
+    def __enter__(self) -> "Machine":
+        self._making.__enter__()
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self._making.__exit__(*error)
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None

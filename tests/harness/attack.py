@@ -55,7 +55,7 @@ def mutant(kind: Kind, name: str, number: int, seed: int) -> bytes:
 
 
 def try_one(kind: Kind, contents: bytes, seen: list[str]) -> str:
-    """"ok", "refused", or what went wrong."""
+    """ "ok", "refused", or what went wrong."""
     seen.clear()
     with tempfile.TemporaryDirectory(dir=os.environ["TMPDIR"]) as place:
         path = Path(place) / kind.name
@@ -141,7 +141,9 @@ def run_child(cases: Sequence[Case], kinds: Kinds, seed: int) -> list[str]:
     os.close(reader)
     _, status = os.waitpid(pid, 0)
     if begun > len(answers):
-        died = f"died: {signal.strsignal(os.WTERMSIG(status)) if os.WIFSIGNALED(status) else status}"
+        died = (
+            f"died: {signal.strsignal(os.WTERMSIG(status)) if os.WIFSIGNALED(status) else status}"
+        )
         answers.append(f"hangs for {SECONDS:g} s" if hangs else died)
     return answers
 

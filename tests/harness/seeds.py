@@ -32,8 +32,8 @@ from prune_dl.prune.mechanism.network import TracedNetwork
 from prune_dl.prune.mechanism.spectrum import measure
 from prune_dl.prune.mechanism.statistics import load_statistics, save_statistics
 from prune_dl.prune.options import BenchOptions
-from prune_dl.prune.structure.plan import LayerPlan, Plan, keep_everything
 from prune_dl.prune.structure.cut import Cut
+from prune_dl.prune.structure.plan import LayerPlan, Plan, keep_everything
 from prune_dl.prune.structure.surgery import remove
 from prune_dl.prune.structure.tracing.trace import trace
 from prune_dl.prune.structure.units import Structure
@@ -86,7 +86,9 @@ def make_kinds(home: Path) -> dict[str, Kind]:
     add("state-dict", "state.pt", _load_state, in_torch)
     plan = _plan(structure())
     smaller = remove(model, Cut(structure(), plan))
-    save_pruned(home / "model.safetensors", smaller, origin, Cut(structure(), plan).kept, {"a": "b"})
+    save_pruned(
+        home / "model.safetensors", smaller, origin, Cut(structure(), plan).kept, {"a": "b"}
+    )
     add("model", "model.safetensors", _load, in_safetensors)
     (home / "plan.json").write_text(plan.to_json())
     add("plan", "plan.json", _read_plan, in_json)
@@ -148,7 +150,9 @@ def _write_options(home: Path) -> None:
     for name, table in tables.items():
         if isinstance(table, dict):
             lines += [f"[{name}]"]
-            lines += [f"{key} = {_toml(value)}" for key, value in table.items() if value is not None]
+            lines += [
+                f"{key} = {_toml(value)}" for key, value in table.items() if value is not None
+            ]
     (home / "options.toml").write_text("\n".join(lines))
 
 

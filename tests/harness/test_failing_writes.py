@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 import torch
-from harness import amount, run_harness
-from harness.faults import Disk
 from prune_dl.prune.errors import InputError
 from prune_dl.prune.files import write_json, write_safetensors, write_text, write_torch
 from prune_dl.prune.progress import RunLog
+
+from harness import amount, run_harness
+from harness.faults import Disk
 
 FAULTS = amount("PRUNE_DL_FAULTS", 4)
 COMMANDS = ("job", "train", "rank", "sweep")

@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from harness import amount, run_harness
 
 KILLS, SEED = amount("PRUNE_DL_KILLS", 4), amount("PRUNE_DL_SEED", 0)

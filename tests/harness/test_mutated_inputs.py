@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from harness import amount, run_harness
 from harness.attack import Blocked, run_child
 from harness.seeds import Kind
@@ -37,7 +38,9 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_mutant_ends_in_one_line_or_opens(kind: str, outcome: dict[str, Any]) -> None:
-    wrong = [f"{kind}-{number}: {what}" for name, number, what in outcome["findings"] if name == kind]
+    wrong = [
+        f"{kind}-{number}: {what}" for name, number, what in outcome["findings"] if name == kind
+    ]
     tried = outcome["tried"][kind]
     assert tried >= FUZZ // len(KINDS)
     assert not wrong, f"{len(wrong)} of {tried}, kept in {outcome['folder']}:\n" + "\n".join(wrong)
