@@ -19,6 +19,7 @@ from prune_dl.prune import api, compress, remap_optimizer
 from prune_dl.prune.inputs.arrays import ArraySplit, Augmentation, Images
 from prune_dl.prune.inputs.loaders import LoaderSplit
 from prune_dl.prune.inputs.streams import StreamSplit
+from prune_dl.prune.job import plan
 from prune_dl.prune.mechanism.held_out import evaluate_probes
 from prune_dl.prune.mechanism.network import TracedNetwork
 from prune_dl.prune.mechanism.paper import Sgd, cached, measure_by_sgd, train_probes
@@ -40,6 +41,7 @@ from prune_dl.prune.structure.units import Structure
 from prune_dl.prune.training.recipe import Training
 from prune_dl.prune.training.train import TrainingData, train_network
 from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils.data import DataLoader, TensorDataset
 
 CPU = torch.device("cpu")
@@ -281,6 +283,13 @@ def test_an_optimizer_is_carried_over(lab: Lab) -> None:
     moved.step()
 
 
+def traced_on_the_cpu(model: nn.Module, example: Tensor) -> Structure:
+    """Tracing knows no device: it runs on meta tensors, whose name the machine has taken."""
+    here, x = copy.deepcopy(model).cpu(), example.cpu()
+    with _disable_current_modes():
+        return trace(here, x)
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -296,6 +305,7 @@ def test_compress_from_loaders_to_the_retrained_network(
     options: Any, lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(api, "pick_device", lambda name: lab.device)
+    monkeypatch.setattr(plan, "trace", traced_on_the_cpu)
     pixels, labels_N = images()
     loader = DataLoader(TensorDataset(pixels / 255, labels_N), batch_size=32)
     outcome = compress(copy.deepcopy(lab.model), loader, LABELS, **options)
