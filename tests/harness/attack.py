@@ -43,7 +43,7 @@ Case = tuple[str, int]
 
 
 class Blocked(BaseException):
-    """Code, a process or a connection that a file asked for; not an Exception: nothing catches it."""
+    """What a file asked for: code, a process, a connection. No Exception: nothing catches it."""
 
 
 def mutant(kind: Kind, name: str, number: int, seed: int) -> bytes:
