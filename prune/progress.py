@@ -16,6 +16,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from .errors import InputError
+
 Progress = Callable[[int, int], None]
 
 stderr = Console(stderr=True)
@@ -62,7 +64,14 @@ class RunLog:
         self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - start
 
     def log(self, values: dict[str, Any]) -> None:
-        """Append one line to metrics.jsonl."""
-        if self.file is not None:
+        """Append one line to metrics.jsonl. Raises InputError where it cannot be written."""
+        if self.file is None:
+            return
+        try:
             with self.file.open("a", encoding="utf-8") as lines:
                 lines.write(json.dumps(values) + "\n")
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise InputError(
+                f"{self.file} cannot be written ({reason}); give another place"
+            ) from error

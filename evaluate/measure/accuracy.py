@@ -97,25 +97,24 @@ def measure_accuracy(
     Raises:
         InputError: the split is empty, or an output is NaN or infinite.
     """
-    correct, total = 0, 0
+    hits = torch.zeros((), dtype=torch.int64, device=device)
+    finite = torch.ones((), dtype=torch.bool, device=device)
+    total = 0
     expected = split.num_images if limit is None else min(limit, split.num_images)
     with evaluating(model):
         for images, labels_N in split.batches(EVALUATION_BATCH, device=device, limit=limit):
-            correct += _count_correct(model(images), labels_N)
+            outputs_NK = model(images)
+            hits += (outputs_NK.argmax(dim=1) == labels_N).sum()
+            finite &= torch.isfinite(outputs_NK).all()
             total += len(labels_N)
             progress(total, expected)
     if not total:
         raise InputError(
             "an empty part of the data given; expected at least one image to measure accuracy on"
         )
-    return Accuracy(correct, total)
-
-
-def _count_correct(outputs_NK: torch.Tensor, labels_N: torch.Tensor) -> int:
-    """Images whose highest output is their label; the first of equal outputs counts."""
-    if not bool(torch.isfinite(outputs_NK).all()):
+    if not bool(finite):  # read at the end: a read in every batch would make a GPU wait
         raise InputError(
             "the network's outputs hold NaN or infinity, so its accuracy means nothing; "
             "check the checkpoint, or retrain with a smaller learning rate"
         )
-    return int((outputs_NK.argmax(dim=1) == labels_N).sum())
+    return Accuracy(int(hits), total)

@@ -9,8 +9,8 @@ from typing import Any
 import onnx
 import onnxruntime
 
-from ...export.session import NEED_CUDA, Session, open_session, require_use
-from ...prune.errors import InputError, UsageError
+from ...export.session import MAX_CAUSE, NEED_CUDA, Session, open_session, require_use
+from ...prune.errors import InputError, UsageError, first_line
 from ...prune.options import BenchOptions
 from .environment import num_threads
 from .feeds import Feed, make_feed
@@ -54,7 +54,7 @@ def prepare(
     Raises:
         UsageError: a provider that would not really be used; a batch size or input size that a
             graph does not take.
-        InputError: a file that ONNX Runtime cannot open.
+        InputError: a file that ONNX Runtime cannot open, or not run.
     """
     subjects = []
     for name, path in files.items():
@@ -73,12 +73,24 @@ def _subjects(
     session_ms = (time.perf_counter() - start) * 1e3
     feed = make_feed(session, bench.latency_batch, input_size)
     plain = Subject(name, path, session, session_ms, feed, lambda: session.run(None, feed))
+    _run_once(plain)
     if bench.provider != "cpu":
         require_use(path, bench.provider, feed)
     if bench.provider not in NEED_CUDA:
         return [plain]
     bound = replace(plain, run=bind(session, feed, "cuda"))
     return [bound, replace(plain, name=name + WITH_COPIES)]
+
+
+def _run_once(subject: Subject) -> None:
+    """A graph may open and still not run: its error is told before anything is timed."""
+    try:
+        subject.run()
+    except Exception as error:  # ONNX Runtime's exceptions share no base class of their own.
+        raise InputError(
+            f"{subject.path} given; ONNX Runtime cannot run it ({first_line(error)[:MAX_CAUSE]}); "
+            "give an ONNX file that takes such an input, or its own `input_size`"
+        ) from error
 
 
 def file_bytes(path: Path) -> int:

@@ -79,7 +79,8 @@ class Accumulator:
         features = torch.cat([pooled for pooled, _ in self.waiting])
         labels = torch.cat([labels for _, labels in self.waiting]).to(self.device)
         self.waiting.clear()
-        self.counts_K += torch.bincount(labels, minlength=self.num_labels)
+        # Not bincount: a GPU would wait for the host, which must know how long its result is.
+        self.counts_K.index_add_(0, labels, self.counts_K.new_ones(len(labels)))
         self.sums_KD.index_add_(0, labels, features.to(self.device, torch.float64))
         add_gram(self.gram_DD, features)
 

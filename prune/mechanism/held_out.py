@@ -45,9 +45,10 @@ class HeldOut:
         """Take in pooled features and their labels."""
         right_N = probe.predict(features_ND) == labels_N
         labels_N, home = labels_N.to(self.sums_KD.device), self.sums_KD.device
-        size = len(self.counts_K)
-        self.counts_K += torch.bincount(labels_N, minlength=size)
-        self.correct_K += torch.bincount(labels_N[right_N.to(home)], minlength=size)
+        right_N = right_N.to(home, self.correct_K.dtype)
+        # Not bincount: a GPU would wait for the host, which must know how long its result is.
+        self.counts_K.index_add_(0, labels_N, torch.ones_like(right_N))
+        self.correct_K.index_add_(0, labels_N, right_N)
         self.sums_KD.index_add_(0, labels_N, features_ND.to(home))
 
     def means_KD(self, training_KD: Tensor | None = None) -> Tensor:

@@ -81,9 +81,12 @@ def map_sizes(network: TracedNetwork, x: Tensor) -> dict[str, tuple[int, int, in
 
 
 def _check_labels(labels_N: Tensor, num_labels: int) -> None:
-    if len(labels_N) and not 0 <= int(labels_N.min()) <= int(labels_N.max()) < num_labels:
+    if not len(labels_N):
+        return
+    low, high = torch.stack(torch.aminmax(labels_N)).tolist()  # one copy to the host
+    if not 0 <= low <= high < num_labels:
         raise InputError(
-            f"labels run from {int(labels_N.min())} to {int(labels_N.max())}, but the network has "
+            f"labels run from {low} to {high}, but the network has "
             f"{num_labels} outputs; expected labels 0 to {num_labels - 1}; "
             "give the data that it was trained on"
         )

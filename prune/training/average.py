@@ -22,11 +22,12 @@ def averaged_model(model: nn.Module, decay: float) -> AveragedModel:
     integer buffers stay as they are. The plain network is the attribute `module`.
     """
 
-    def update(averages: Sequence[Tensor], weights: Sequence[Tensor], step: Tensor | int) -> None:
+    def update(averages: Sequence[Tensor], weights: Sequence[Tensor], _: Tensor | int) -> None:
         if averages[0].is_floating_point():  # torch calls once for every data type
-            share = 1 - min(decay, int(step) / (int(step) + WARM_UP_STEPS))
-            for average, weight in zip(averages, weights, strict=True):
-                average.lerp_(weight, share)
+            step = int(average.n_averaged)  # on the CPU: what is given here is a copy on the device
+            share = 1 - min(decay, step / (step + WARM_UP_STEPS))
+            for running, weight in zip(averages, weights, strict=True):
+                running.lerp_(weight, share)
 
     average = AveragedModel(model, multi_avg_fn=update, use_buffers=True)
     average.n_averaged.fill_(1)  # the initial weights count as one

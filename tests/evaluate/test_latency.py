@@ -249,3 +249,18 @@ def test_peak_memory_grows_with_the_batch(tmp_path: Path) -> None:
     large = peak_memory(path, "cpu", 1, make_feed(session, 64))
     batch_bytes = 63 * 3 * 256 * 256 * 4
     assert batch_bytes < large - small < 6 * batch_bytes
+
+
+def test_a_file_that_opens_and_does_not_run_is_one_line(tmp_path: Path) -> None:
+    """A convolution of 3 channels whose input leaves them open, given 5."""
+    weight = helper.make_tensor("w", FLOAT, [2, 3, 1, 1], [1.0] * 6)
+    x = helper.make_tensor_value_info("x", FLOAT, ["n", None, None, None])
+    y = helper.make_tensor_value_info("y", FLOAT, ["n", None, None, None])
+    node = helper.make_node("Conv", ["x", "w"], ["y"])
+    graph = helper.make_graph([node], "open", [x], [y], [weight])
+    opset = [helper.make_opsetid("", 18)]
+    file = tmp_path / "open.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9), file)
+    with pytest.raises(InputError, match="ONNX Runtime cannot run it") as raised:
+        compare({"open": file}, BRIEF, input_size=(5, 4, 4))
+    assert "\n" not in str(raised.value)
