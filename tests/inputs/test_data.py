@@ -12,6 +12,7 @@ from platformdirs import user_cache_path
 from prune_dl.prune.errors import InputError, UsageError
 from prune_dl.prune.inputs import folders
 from prune_dl.prune.inputs.arrays import Augmentation, shift_and_flip
+from prune_dl.prune.inputs.callables import Trusted
 from prune_dl.prune.inputs.data import open_data
 from prune_dl.prune.inputs.datasets import wrap_datasets
 from prune_dl.prune.inputs.known import default_root
@@ -242,6 +243,8 @@ def test_a_set_that_cannot_be_downloaded(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", unreachable)
     monkeypatch.setenv("PRUNE_DL_DATA", str(tmp_path))
     with pytest.raises(InputError, match=r"could not be downloaded \(no route to host\)"):
+        open_data(Trusted("cifar10"))
+    with pytest.raises(InputError, match=r"give `data=cifar10` to download them"):
         open_data("cifar10")
 
 
