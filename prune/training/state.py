@@ -138,7 +138,6 @@ def save_state(path: Path, state: TrainingState) -> None:
         "schedule": {"last_epoch": state.schedule.last_epoch},
         "average": state.average.state_dict() if state.average is not None else None,
         "randomness": state.randomness.get_state(),
-        "torch_randomness": torch.get_rng_state(),
         "position": (state.epoch, state.best_top1, state.best_epoch),
         "best_weights": state.best_weights,
     }
@@ -180,7 +179,6 @@ def _restore(state: TrainingState, values: dict[str, Any]) -> None:
     if state.average is not None:
         state.average.load_state_dict(values["average"])
     state.randomness.set_state(values["randomness"])
-    torch.set_rng_state(values["torch_randomness"])
     state.epoch, state.best_top1, state.best_epoch = values["position"]
     device = state.device
     state.best_weights = {name: value.to(device) for name, value in values["best_weights"].items()}

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import GateError, UsageError
 from ..forward import evaluating
-from ..inputs.split import Split
+from ..inputs.split import Split, seeded
 from ..progress import Progress, silent
 from .device import autocast
 from .loss import distillation_loss, label_loss, mix
@@ -104,7 +104,10 @@ def train_network(
     if teacher is not None and training.distill > 0:
         teacher = _place(teacher, device)
     while not state.is_over:
-        row = _train_epoch(state, data.train, teacher, journal.progress)
+        # Dropout and the like draw anew from the seed in each epoch: a resumed training equals an
+        # uninterrupted one on every device, and the caller's generators stay as they are.
+        with seeded(training.seed * SEED_STRIDE + state.epoch + 1, device):
+            row = _train_epoch(state, data.train, teacher, journal.progress)
         if data.measured is not None:
             row["held_out_top1"] = measure_top1(state.result, data.measured, device)
             state.note_held_out(row["held_out_top1"])

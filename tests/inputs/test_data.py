@@ -15,6 +15,7 @@ from prune_dl.prune.inputs.arrays import Augmentation, shift_and_flip
 from prune_dl.prune.inputs.callables import Trusted
 from prune_dl.prune.inputs.data import open_data
 from prune_dl.prune.inputs.datasets import wrap_datasets
+from prune_dl.prune.inputs.decode import IMAGE_FORMATS, read_image, read_size
 from prune_dl.prune.inputs.known import default_root
 from prune_dl.prune.inputs.preprocessing import Preprocessing
 from prune_dl.prune.inputs.split import choose_order, generator, hold_out
@@ -227,6 +228,26 @@ def test_a_bad_folder_is_one_clear_line(
     with pytest.raises(InputError, match=words) as caught:
         list(open_data(str(root), input_size=20).train.batches(8, device="cpu"))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("form", ["EPS", "GIF", "ICO"])
+def test_only_the_promised_formats_are_opened_whatever_a_file_is_called(
+    root: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow hands an EPS to Ghostscript, another program."""
+    file = next((root / "train").rglob("*.png"))
+    Image.new("RGB", (16, 16)).save(file, format=form)
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", pytest.fail)
+    for read in (read_size, lambda path: read_image(path, 3)):
+        with pytest.raises(InputError, match="expected JPEG, PNG, PPM, BMP, TIFF, WEBP"):
+            read(str(file))
+
+
+@pytest.mark.parametrize("form", IMAGE_FORMATS)
+def test_every_promised_format_is_opened(tmp_path: Path, form: str) -> None:
+    Image.new("RGB", (5, 4), (9, 9, 9)).save(tmp_path / "x.png", format=form)
+    assert read_size(str(tmp_path / "x.png")) == (4, 5)
+    assert read_image(str(tmp_path / "x.png"), 3).float().mean().round() == 9
 
 
 def test_folders_that_are_none(tmp_path: Path) -> None:

@@ -100,11 +100,8 @@ def test_a_callable_may_ask_for_the_number_of_labels(
     )
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(str(folder))
-    assert zoo.build(Trusted("my_networks:small"), 7)(torch.rand(1, 3, 8, 8)).shape == (1, 7)
-    assert zoo.build(Trusted("my_networks:small:width=9"), 7)(torch.rand(1, 3, 8, 8)).shape == (
-        1,
-        7,
-    )
+    for arch in (Trusted("my_networks:small"), Trusted("my_networks:small:width=9")):
+        assert zoo.build(arch, 7)(torch.rand(1, 3, 8, 8)).shape == (1, 7)
 
 
 @pytest.mark.parametrize("arch", ["vgg6:width=0.1", "torchvision:squeezenet1_1"])
