@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from ..checks import check_ranges
+from ..checks import check_ranges, check_texts
 from ..options import NetworkOptions, RetrainOptions, RunOptions, SelectOptions
 from .checks import check_job
 from .tables import show_comparison, show_document, show_layers, show_report, show_table
@@ -21,6 +21,7 @@ def run_command(options: Any, command: str) -> None:
     Args:
         command: what was typed, for run.json and the report.
     """
+    check_texts(options)
     check_ranges(options)
     RUN[type(options)](options, command)
 

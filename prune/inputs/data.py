@@ -8,6 +8,7 @@ package.module:callable    returns (train, test) torch data sets, or a DataSet
 
 from pathlib import Path
 
+from ..checks import unfit_name
 from ..errors import InputError, UsageError
 from ..progress import Progress, silent
 from .callables import Name, Trusted, call_with, import_callable, is_callable_name
@@ -77,7 +78,7 @@ def check_file_folder(name: str) -> None:
             f"the file names the data {name[:200]}, which runs code of a module; "
             f"if you know it, give `data={name[:200]}`, or `trust_file`"
         )
-    if not Path(name).is_absolute() or name.startswith(("//", "\\\\")) or "\0" in name:
+    if not Path(name).is_absolute() or name.startswith(("//", "\\\\")) or unfit_name(name):
         raise InputError(
             f"the file names the data {name[:200]!r}, which are not on this machine as far as it "
             "says; give `data` with their folder"

@@ -193,7 +193,7 @@ def _fill(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     _add_biases(model, state)
     own = _unique_names(model)
     differing = sorted(own.keys() ^ state.keys())
-    differing += [n for n in own if n in state and own[n].shape != state[n].shape]
+    differing += [n for n in own if n in state and not _is_alike(own[n], state[n])]
     if differing:
         raise InputError(
             f"{path} and the architecture do not fit at {differing[0]}; "
@@ -202,6 +202,12 @@ def _fill(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     for name, tensor in own.items():
         # A copy: memory of a file is not aligned, and kernels then round differently.
         tensor.data = state[name].to(tensor.device, copy=True)
+
+
+def _is_alike(own: Tensor, stored: Tensor) -> bool:
+    """Whether one can take the place of the other: numbers of one kind, of the same shape."""
+    kinds = {(x.is_floating_point(), x.is_complex(), x.dtype == torch.bool) for x in (own, stored)}
+    return own.shape == stored.shape and len(kinds) == 1
 
 
 def _unique_names(model: nn.Module) -> dict[str, Tensor]:

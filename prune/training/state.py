@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 from ..errors import InputError, UsageError
 from ..files import write_torch
 from ..inputs.split import generator
+from ..typed import from_values
 from .average import averaged_model
 from .recipe import Training
 
@@ -174,11 +175,13 @@ def load_state(path: Path, state: TrainingState) -> None:
 def _restore(state: TrainingState, values: dict[str, Any]) -> None:
     state.model.load_state_dict(values["model"])
     state.optimizer.load_state_dict(values["optimizer"])
-    state.schedule.last_epoch = values["schedule"]["last_epoch"]
+    state.schedule.last_epoch = int(values["schedule"]["last_epoch"])
     state.schedule._last_lr = [group["lr"] for group in state.optimizer.param_groups]
     if state.average is not None:
         state.average.load_state_dict(values["average"])
     state.randomness.set_state(values["randomness"])
-    state.epoch, state.best_top1, state.best_epoch = values["position"]
+    state.epoch, state.best_top1, state.best_epoch = from_values(
+        values["position"], tuple[int, float, int], "its position"
+    )
     device = state.device
     state.best_weights = {name: value.to(device) for name, value in values["best_weights"].items()}
