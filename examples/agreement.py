@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 import tyro
 from compare_spectra import compare_spectra
+from prune_dl.prune.inputs.callables import Trusted
 from prune_dl.prune.inputs.checkpoint import load_checkpoint
 from prune_dl.prune.inputs.data import open_data
 from prune_dl.prune.mechanism.held_out import evaluate_probes
@@ -58,7 +59,7 @@ class Options:
 
 def main(options: Options) -> None:
     """Print one table for each comparison."""
-    data = open_data(options.data)
+    data = open_data(Trusted(options.data))
     model = load_checkpoint(options.model, arch=options.arch).model
     train = list(data.train.batches(SPLIT, device=CPU, shuffle_seed=0, limit=options.images))
     test = list(data.test.batches(128, device=CPU, shuffle_seed=0, limit=options.test_images))

@@ -25,6 +25,7 @@ import torch
 import tyro
 from compare_spectra import Agreement, compare_spectra
 from paper_claims import Claim, Row, check, rows_of, table
+from prune_dl.prune.inputs.callables import Trusted
 from prune_dl.prune.inputs.checkpoint import load_checkpoint, save_checkpoint
 from prune_dl.prune.inputs.data import DataSet, open_data
 from prune_dl.prune.inputs.origin import Origin
@@ -94,12 +95,12 @@ def main() -> None:
 def reproduce(what: Reproduction) -> None:
     """Measure every arm, print its table, and add it to the file of `--out`."""
     device = pick_device(what.device)
-    data = open_data(what.data, input_size=what.input_size)
+    data = open_data(Trusted(what.data), input_size=what.input_size)
     model = trained(what, data, device)
     arms = {"trained": (model, False)}
     if what.controls:
         torch.manual_seed(what.seed)
-        untrained = build(what.arch, len(data.labels)).to(device)
+        untrained = build(Trusted(what.arch), len(data.labels)).to(device)
         arms |= {"untrained network": (untrained, False), "shuffled labels": (model, True)}
     results: dict[str, object] = {}
     for name, (network, shuffled) in arms.items():
@@ -119,7 +120,7 @@ def trained(what: Reproduction, data: DataSet, device: torch.device) -> nn.Modul
     if what.model is not None:
         return load_checkpoint(str(what.model), arch=what.arch).model.to(device)
     torch.manual_seed(what.seed)
-    model = build(what.arch, len(data.labels))
+    model = build(Trusted(what.arch), len(data.labels))
     training = Training(epochs=what.epochs, max_batches=what.max_batches, seed=what.seed)
     with show_bar(f"train {what.arch}") as progress:
         journal = Journal(progress)

@@ -5,13 +5,15 @@ Nothing is uploaded; `hf upload NAME FOLDER` is the user's own command.
 
 import json
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..prune.errors import InputError, UsageError
-from ..prune.files import whole_folder, write_text
+from ..prune.files import read_bytes, whole_folder, write_text
+from ..prune.inputs.origin import MAX_LABELS
+from ..prune.typed import from_json
 from .hub_card import make_card
+from .hub_report import ReportDocument
 
 NEEDED = ("model.safetensors", "model.onnx", "report.json")
 
@@ -52,17 +54,20 @@ def check_hub_folder(folder: Path) -> None:
         )
 
 
-def _read_report(path: Path) -> dict[str, Any]:
-    try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error}); run the job again") from error
-    if not isinstance(report, dict) or "model" not in report:
-        raise InputError(f"{path} is no report of this tool; run the job again")
+def _read_report(path: Path) -> ReportDocument:
+    """What config and card are made from.
+
+    Raises:
+        InputError: it is no report of a run.
+    """
+    report = from_json(read_bytes(path), ReportDocument, str(path))
+    labels, count = report["model"].get("labels") or (), report["model"].get("num_labels") or 0
+    if not 0 <= count <= MAX_LABELS or len(labels) not in (0, count):
+        raise InputError(f"{path} is of {count} labels and names {len(labels)}; run the job again")
     return report
 
 
-def _fill(folder: Path, run: Path, report: Mapping[str, Any]) -> None:
+def _fill(folder: Path, run: Path, report: ReportDocument) -> None:
     files = ["model.safetensors", "report.json", *sorted(p.name for p in run.glob("*.onnx"))]
     for name in files:
         shutil.copyfile(run / name, folder / name)
@@ -70,7 +75,7 @@ def _fill(folder: Path, run: Path, report: Mapping[str, Any]) -> None:
     write_text(folder / "README.md", make_card(report, files))
 
 
-def make_config(report: Mapping[str, Any]) -> dict[str, Any]:
+def make_config(report: ReportDocument) -> dict[str, Any]:
     """What a program needs to feed the network and to read its answer, and the kept widths."""
     model = report["model"]
     labels = model.get("labels") or [str(i) for i in range(model.get("num_labels") or 0)]

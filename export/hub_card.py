@@ -3,8 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-ReportDocument = Mapping[str, Any]
-
+from .hub_report import ReportDocument
 
 TASK = "image-classification"
 TAGS = ("pruning", "filter-pruning", "onnx", TASK)
@@ -106,8 +105,8 @@ def _conditions(report: ReportDocument) -> str:
 
 
 def _usage(report: ReportDocument) -> str:
-    size = report["model"].get("input_size") or ["C", "H", "W"]
-    shape = ", ".join(str(axis) for axis in size)
+    size = report["model"].get("input_size")
+    shape = ", ".join(map(str, size)) if size else "C, H, W"
     return f"""```python
 import onnxruntime
 

@@ -33,7 +33,7 @@ def describe(data: DataSet, *, plan: str = "", source: str = "") -> dict[str, st
         "input_size": json.dumps(data.input_size),
         "mean": json.dumps(data.mean),
         "std": json.dumps(data.std),
-        "data": data.name,
+        "data": data.title,
         "plan": plan,
         "source": source,
         "tool": f"{PRODUCT} {packages.version(PRODUCT)}",

@@ -61,17 +61,22 @@ class Shrunk:
         return self.cut.structure
 
 
-def load(path: str | Path, model: nn.Module | None = None) -> nn.Module:
-    """Rebuild a network that this tool saved; no pickle is read.
+def load(
+    path: str | Path, model: nn.Module | None = None, *, trust_file: bool = False
+) -> nn.Module:
+    """Rebuild a network that this tool saved; no pickle is read, and no code that the file names.
 
     Args:
         path: model.safetensors of a run.
-        model: a fresh, unpruned network of the architecture, where the file names none.
+        model: a fresh, unpruned network of the architecture, where the file names none, or names
+            code of your own.
+        trust_file: build an architecture package.module:callable that the file names.
 
     Raises:
-        InputError: the file cannot be used, or the network does not fit it.
+        InputError: the file cannot be used, it names code and is not trusted, or the network does
+            not fit it.
     """
-    return load_pruned(Path(path), model)
+    return load_pruned(Path(path), model, trust_file=trust_file)
 
 
 def shrink(

@@ -14,10 +14,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import InputError
+from .errors import InputError, first_line
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, dtype
+
+Shape = tuple[int | None, ...]
+"""Sizes of a tensor's axes; None for any."""
 
 
 @contextmanager
@@ -82,6 +85,15 @@ def unwritable(path: Path, error: OSError) -> InputError:
     """The error of a place that cannot be written to."""
     reason = error.strerror or type(error).__name__
     return InputError(f"{path} cannot be written ({reason}); give another place")
+
+
+def read_bytes(path: Path) -> bytes:
+    """A whole file. Raises InputError where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a path that no system takes
+        reason = getattr(error, "strerror", None) or first_line(error)
+        raise InputError(f"{path} cannot be read ({reason}); allow it, or give a copy") from error
 
 
 def write_bytes(path: Path, contents: bytes) -> Path:
@@ -164,6 +176,30 @@ def read_safetensors(path: Path) -> tuple[dict[str, "Tensor"], dict[str, str]]:
         raise InputError(
             f"{path} is not a whole safetensors file ({reason}); copy or download it again"
         ) from error
+
+
+def tensor_in(
+    path: Path, tensors: Mapping[str, "Tensor"], name: str, dtype: "dtype", shape: Shape
+) -> "Tensor":
+    """One tensor of a file, which must have this type and this shape (None: any size of 1 or more).
+
+    Raises:
+        InputError: it is not there, or is another.
+    """
+    found = tensors.get(name)
+    sizes = () if found is None else tuple(found.shape)
+    fits = len(sizes) == len(shape) and all(
+        size == wanted or (wanted is None and size > 0)
+        for size, wanted in zip(sizes, shape, strict=True)
+    )
+    if found is None or found.dtype != dtype or not fits:
+        given = "none" if found is None else f"{found.dtype} of shape {sizes}"
+        expected = ", ".join("n" if size is None else str(size) for size in shape)
+        raise InputError(
+            f"{path} holds no {name[:200]} as it should ({given}; expected {dtype} of shape "
+            f"({expected})); write the file again"
+        )
+    return found
 
 
 def read_safetensors_metadata(path: Path) -> dict[str, str]:

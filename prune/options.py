@@ -30,6 +30,9 @@ class NetworkOptions:
     """Number of labels, for a package.module:callable that takes it as an argument."""
     trust_pickle: bool = False
     """Unpickle a whole model. A pickle can run any code: only for files whose source you trust."""
+    trust_file: bool = False
+    """Take the names that stand in a file (architecture, data, options of --config) for your own:
+    they may import code and start downloads. Only for files whose source you trust."""
 
 
 @dataclass(frozen=True)

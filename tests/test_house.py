@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 ORDER = [
     "prune/errors",
     "prune/progress",
+    "prune/typed",
     "prune/files",
     "prune/lock",
     "prune/budget",

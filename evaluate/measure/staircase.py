@@ -17,9 +17,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from ...prune.files import write_json
+from ...prune.errors import InputError
+from ...prune.files import read_bytes, write_json
 from ...prune.options import BenchOptions
 from ...prune.progress import Progress, silent
+from ...prune.typed import from_json
 from .environment import describe_environment, num_threads
 from .latency import time_interleaved
 from .subjects import prepare
@@ -133,10 +135,12 @@ def _key(shape: LayerShape, widths: Sequence[int], setting: Mapping[str, Any]) -
 def _read(file: Path) -> Staircase | None:
     """A damaged file counts as none: it is measured again and replaced."""
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-        return Staircase(tuple(values["widths"]), tuple(values["latency_ms"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        known = from_json(read_bytes(file), Staircase, str(file))
+    except InputError:
         return None
+    figures = (*known.widths, *known.latency_ms)
+    is_whole = len(known.widths) == len(known.latency_ms) and min(figures, default=0) > 0
+    return known if is_whole else None
 
 
 def _write(file: Path, staircase: Staircase, setting: Mapping[str, Any]) -> None:

@@ -17,7 +17,9 @@ from typing import Any
 import tyro
 
 from ..errors import PruneError, UsageError
+from .config_words import check_config
 from .flags import explain, in_flags, one_line
+from .home import without_places
 from .options_file import from_tables, read_config
 from .trees import COMMANDS, Bench, Job
 
@@ -58,7 +60,7 @@ def run(argv: list[str]) -> int:
         options = parse(argv)
         from . import dispatch
 
-        dispatch.run_command(options, command="prune-dl " + " ".join(argv))
+        dispatch.run_command(options, command=without_places(["prune-dl", *argv]))
     except PruneError as error:
         _complain(one_line(error), error)
         return error.exit_code
@@ -90,6 +92,7 @@ def parse(argv: list[str]) -> Any:
     rest = argv[1:] if name else argv
     tables = _config_tables(rest)
     default = from_tables(kind, tables, tyro.MISSING) if tables else None
+    check_config(tables, rest)
     prog = f"prune-dl {name}".strip()
     about = (HELP_EXAMPLES if not name else "") + (kind.__doc__ or "")
     return _parse_flags(kind, rest, prog, about, default)

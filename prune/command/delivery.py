@@ -30,7 +30,7 @@ def save_result(
     data = case.data
     origin = replace(
         checkpoint.origin,
-        data=data.name,
+        data=data.title,
         labels=data.labels,
         input_size=data.input_size,
         mean=data.mean,

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ..checks import check_ranges
+from ..checks import check_ranges, check_texts
 from ..options import NetworkOptions, RetrainOptions, RunOptions, SelectOptions
 from .checks import check_job, check_resume
 from .tables import show_comparison, show_document, show_layers, show_report, show_table
@@ -22,6 +22,7 @@ def run_command(options: Any, command: str) -> None:
     Args:
         command: what was typed, for run.json and the report.
     """
+    check_texts(options)
     check_ranges(options)
     check_resume(options)
     RUN[type(options)](options, command)

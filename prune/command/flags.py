@@ -30,8 +30,12 @@ def in_flags(text: str) -> str:
 
 
 def one_line(error: Exception) -> str:
-    """What an error says, on one line, with its options as flags."""
-    return in_flags(" ".join(str(error).split()))
+    """What an error says, on one line, with its options as flags.
+
+    It may quote a stranger's file: what would steer a terminal is shown as a question mark.
+    """
+    line = " ".join(str(error).split())
+    return in_flags("".join(x if x.isprintable() else "?" for x in line))
 
 
 def _as_flag(found: re.Match[str]) -> str:

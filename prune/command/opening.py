@@ -1,11 +1,13 @@
 """What a command starts with: the network, its data and the device, opened and held together."""
 
+import sys
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from ..errors import InputError, UsageError
+from ..inputs.callables import Name, Trusted
 from ..inputs.checkpoint import Checkpoint, load_checkpoint
 from ..inputs.data import open_data
 from ..inputs.split import DataSet
@@ -13,12 +15,13 @@ from ..job.known import Case
 from ..options import DataOptions, NetworkOptions, RunOptions
 from ..progress import RunLog
 from ..training.device import pick_device
+from .home import data_at_home
 
 
 def open_case(
     network: NetworkOptions, images: DataOptions, run: RunOptions, log: RunLog
 ) -> tuple[Checkpoint, Case]:
-    """The network, and the case that it is in.
+    """The network, and the case that it is in. A folder that only a file names is told on stderr.
 
     Raises:
         UsageError: no data given and the file names none, or the device is missing.
@@ -31,8 +34,12 @@ def open_case(
             arch=network.arch,
             num_labels=network.num_labels,
             trust_pickle=network.trust_pickle,
+            trust_file=network.trust_file,
         )
-        data = open_data_of(network.model, images, run.seed, checkpoint)
+        spec = name_data(network, images, checkpoint)
+        data = open_data_of(spec, images, run.seed, checkpoint)
+    if images.data is None and Path(data.name).is_absolute():
+        print(f"prune-dl: data: {data.name}, which the model file names", file=sys.stderr)
     check_fit(data, checkpoint)
     checkpoint.model.to(device).to(memory_format=torch.channels_last).eval()
     return checkpoint, Case(checkpoint.model, data, device, run.seed, log)
@@ -44,15 +51,27 @@ def model_file(model: str) -> str:
     return str(inside) if inside.is_file() else model
 
 
-def open_data_of(model: str, images: DataOptions, seed: int, checkpoint: Checkpoint) -> DataSet:
-    """The data that was asked for, or else the data that the model file names, fed as it says."""
-    origin = checkpoint.origin
-    spec = images.data or origin.data
-    if spec is None:
+def name_data(network: NetworkOptions, images: DataOptions, checkpoint: Checkpoint) -> Name:
+    """The data that was asked for, or else those that the model file names.
+
+    Raises:
+        UsageError: neither names any.
+    """
+    if images.data is not None:
+        return Trusted(images.data)
+    stated = checkpoint.origin.data
+    if stated is None:
         raise UsageError(
-            f"`model={model}` does not say what it was trained on; "
+            f"`model={network.model}` does not say what it was trained on; "
             "add `data` with a folder of images, cifar10, cifar100, fashion-mnist or digits"
         )
+    stated = data_at_home(Path(model_file(network.model)), stated)
+    return Trusted(stated) if network.trust_file else stated
+
+
+def open_data_of(spec: Name, images: DataOptions, seed: int, checkpoint: Checkpoint) -> DataSet:
+    """The data set of that name, fed as the flags say, or else as the model file does."""
+    origin = checkpoint.origin
     known = origin if checkpoint.knows_inputs else None
     size = images.input_size
     square = (num_channels(checkpoint.model), size, size) if size else None

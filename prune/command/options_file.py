@@ -31,7 +31,7 @@ def read_config(path: Path) -> dict[str, Any]:
     except OSError as error:
         reason = error.strerror
         raise UsageError(f"`config={path}` cannot be read ({reason}); give a file") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(
             f"`config={path}` is neither TOML nor the run.json of a run: {error}"
         ) from None
@@ -83,7 +83,7 @@ def _wrong_values(kind: type[Any], tables: dict[str, Any], prefix: str = "") -> 
         if not is_dataclass(stated):
             try:
                 _typed(stated, value)
-            except msgspec.ValidationError:
+            except (msgspec.ValidationError, UnicodeError):
                 yield f"{place} = {value!r}; expected {expected(stated)}"
         elif isinstance(value, dict):
             yield from _wrong_values(cast(type[Any], stated), value, f"{place}.")

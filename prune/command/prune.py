@@ -9,7 +9,7 @@ from ...evaluate.report.report import Report
 from ...export.hub import check_hub_folder, write_hub_folder
 from ...export.session import require_provider
 from ..errors import GateError, UsageError
-from ..files import write_json, write_text
+from ..files import write_text
 from ..folder import bind_to, output_folder
 from ..inputs.checkpoint import Checkpoint
 from ..job.account import Finished, assemble
@@ -22,8 +22,8 @@ from ..progress import RunLog
 from .delivery import deliver_networks, save_result
 from .facts import job_facts
 from .flags import in_flags
+from .home import shown_name, write_run
 from .opening import default_out, open_case
-from .options_file import to_tables
 from .trees import Job
 
 LATENCY_TOLERANCE = 0.02
@@ -61,7 +61,7 @@ def _fill(options: Job, command: str, folder: Path) -> tuple[Report, Outcome]:
     notes = (*report.warnings, *[RESUMED] * options.run.resume)
     report = replace(report, warnings=tuple(map(in_flags, notes)))
     write_report(report, folder)
-    write_json(folder / "run.json", {"command": command, "options": to_tables(options)})
+    write_run(folder, command, options, case.data.name)
     return report, done.outcome
 
 
@@ -78,7 +78,7 @@ def _work(options: Job, checkpoint: Checkpoint, case: Case, folder: Path) -> Fin
     save_result(folder, checkpoint, case, planned, outcome.final)
     source = checkpoint.sha256 or ""
     delivered = deliver_networks(case, planned, outcome, settings.bench, folder, source)
-    name = options.network.model
+    name = shown_name(options.network.model)
     return Finished(name, checkpoint, case, settings, planned, outcome, delivered)
 
 

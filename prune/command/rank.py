@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from ...evaluate.report.filters import FilterColumns, write_filters_page
-from ..files import write_json
 from ..folder import bind_to, output_folder
 from ..inputs.split import Batches
 from ..job.budget import counted_plan
@@ -26,8 +25,8 @@ from ..structure.tracing.trace import trace
 from ..structure.units import Structure
 from .checks import check_rank, has_budget, marked
 from .facts import case_facts, options_facts
+from .home import shown_name, write_run
 from .opening import default_out, open_case
-from .options_file import to_tables
 from .trees import Rank
 
 
@@ -68,12 +67,12 @@ def _fill(options: Rank, command: str, folder: Path) -> Spectrum:
     norms = filter_norms(case.model, structure)
     save_spectrum(spectrum, folder / "spectrum.safetensors")
     write_filters(folder / "filters.csv", spectrum, norms, **columns)
-    title = f"{options.network.model}, probe: {spectrum.probe}"
+    title = f"{shown_name(options.network.model)}, probe: {spectrum.probe}"
     page = folder / "filters.html"
     shown = FilterColumns(norms, columns["scores"], columns["kept"])
     labels = case.data.labels
     write_filters_page(page, spectrum, shown, labels=labels, title=title, command=command)
-    write_json(folder / "run.json", {"command": command, "options": to_tables(options)})
+    write_run(folder, command, options, case.data.name)
     return spectrum
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from ...evaluate.measure.accuracy import measure_accuracy
 from ..folder import check_writable, state_beside
+from ..inputs.callables import Trusted
 from ..inputs.checkpoint import save_checkpoint
 from ..inputs.data import open_data
 from ..inputs.identity import data_facts
@@ -42,7 +43,7 @@ def _train_to(out: Path, state: Path, options: Train) -> dict[str, Any]:
     log = RunLog(show=True)
     with log.stage("load"):
         data = _open(options)
-        arch = with_channels(options.arch, data.input_size[0])
+        arch = with_channels(Trusted(options.arch), data.input_size[0])
         model = build(arch, len(data.labels), seed=options.run.seed)
     training = replace(
         Training(epochs=options.train.epochs), **recipe_changes(options.train, options.run.seed)
@@ -59,7 +60,7 @@ def _train_to(out: Path, state: Path, options: Train) -> dict[str, Any]:
         )
     accuracy = measure_accuracy(model, data.test, device=device)
     origin = Origin(
-        arch=arch,
+        arch=str(arch),
         num_labels=len(data.labels),
         data=data.name,
         labels=data.labels,
@@ -70,7 +71,7 @@ def _train_to(out: Path, state: Path, options: Train) -> dict[str, Any]:
     save_checkpoint(out, model, origin)
     return {
         "file": str(out),
-        "arch": arch,
+        "arch": str(arch),
         "data": data.name,
         "epochs": training.epochs,
         "test_top1": accuracy.top1,
@@ -85,7 +86,7 @@ def _train_to(out: Path, state: Path, options: Train) -> dict[str, Any]:
 def _open(options: Train) -> Any:
     size = options.data.input_size
     return open_data(
-        options.data.data or "digits",
+        Trusted(options.data.data or "digits"),
         input_size=(3, size, size) if size else None,
         mean=options.data.mean,
         std=options.data.std,

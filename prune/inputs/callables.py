@@ -5,10 +5,30 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, UsageError
+
+
+@dataclass(frozen=True)
+class Trusted:
+    """A name that may import code or start a download: the user typed it, or trusts its file.
+
+    A plain `str` is taken for what a file says: it is data, and reaches neither the importer nor
+    the network, since `import_callable` takes a `Trusted` alone. Only what receives the user's own
+    words makes one.
+    """
+
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Name = str | Trusted
+"""Of an architecture or a data set: by a file, or by the user."""
 
 _PATTERN = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -18,12 +38,13 @@ def is_callable_name(spec: str) -> bool:
     return _PATTERN.fullmatch(spec) is not None
 
 
-def import_callable(spec: str) -> Callable[..., Any]:
+def import_callable(trusted: Trusted) -> Callable[..., Any]:
     """The object that `package.module:callable` names.
 
     Raises:
         InputError: the module cannot be imported, or holds no such callable.
     """
+    spec = str(trusted)
     module_name, name = spec.split(":")
     here = str(Path.cwd())
     if here not in sys.path:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,7 @@ from ..errors import InputError, UsageError
 from ..files import write_torch
 from ..structure.units import AxisKey, IntArray
 from . import pretrained, pruned_file, zoo
-from .callables import is_callable_name
+from .callables import Name, Trusted, is_callable_name
 from .infer import IGNORED, Match, infer
 from .origin import Origin
 from .weights import check_file, no_such_file, read_weights, sha256_of
@@ -47,8 +46,9 @@ def load_checkpoint(
     arch: str | None = None,
     num_labels: int | None = None,
     trust_pickle: bool = False,
+    trust_file: bool = False,
 ) -> Checkpoint:
-    """Open a trained network.
+    """Open a trained network. `spec` and `arch` are the user's words; those of a file are data.
 
     Args:
         spec: a file (.pt, .pth, .th, .safetensors), an output folder of this tool,
@@ -58,16 +58,17 @@ def load_checkpoint(
         num_labels: where there is no file: outputs of the network, for other than the pretrained
             ones (their output layer is then new and random). With a file it is checked.
         trust_pickle: open files that run code.
+        trust_file: take the names in a file for the user's own: they may import code.
 
     Raises:
         UsageError: an argument that does not fit.
-        InputError: the file or the network cannot be used.
+        InputError: the file or the network cannot be used, or names code that it may not name.
     """
     path = Path(spec)
     if (path / RESULT).is_file():
         path = path / RESULT
     if path.exists():
-        checkpoint = _from_file(path, arch, trust_pickle)
+        checkpoint = _from_file(path, arch, trust_pickle, trust_file)
         if num_labels not in (None, checkpoint.origin.num_labels):
             raise UsageError(
                 f"`num_labels={num_labels}` given; {spec} has {checkpoint.origin.num_labels} "
@@ -77,7 +78,7 @@ def load_checkpoint(
     if spec.startswith(("torchvision:", "timm:")):
         return _from_library(spec, num_labels)
     if is_callable_name(spec):
-        model = zoo.build(spec, num_labels or 10)
+        model = zoo.build(Trusted(spec), num_labels or 10)
         return Checkpoint(model, Origin(spec, num_labels or count_outputs(model)))
     if spec.partition(":")[0] in zoo.ZOO_NAMES:
         raise UsageError(
@@ -116,28 +117,30 @@ def count_outputs(model: nn.Module) -> int:
     return widths[-1]
 
 
-def _from_file(path: Path, arch: str | None, trust_pickle: bool) -> Checkpoint:
+def _from_file(path: Path, arch: str | None, trust_pickle: bool, trust_file: bool) -> Checkpoint:
+    typed = None if arch is None else Trusted(arch)
     check_file(path)
     if path.suffix == ".safetensors" and pruned_file.is_pruned_file(path):
         saved = pruned_file.read_pruned_file(path)
-        whole = None if arch is None else zoo.build(arch, saved.origin.num_labels)
-        model = pruned_file.load_pruned(path, whole)
+        whole = None if typed is None else zoo.build(typed, saved.origin.num_labels)
+        model = pruned_file.load_pruned(path, whole, trust_file=trust_file)
         return Checkpoint(model.eval(), saved.origin, sha256_of(path), saved.kept, True)
     contents = read_weights(path, trust_pickle=trust_pickle)
-    if contents.origin is not None and arch is None:
-        origin = _read_origin(contents.origin, path)
-        if origin.arch is not None:
-            model = _fill(origin.arch, origin.num_labels, contents.state, str(path))
+    if contents.origin is not None:
+        origin = Origin.from_dict(contents.origin, str(path))
+        if origin.arch is not None and arch in (None, origin.arch):
+            name: Name = Trusted(origin.arch) if trust_file or typed else origin.arch
+            model = _fill(name, origin.num_labels, contents.state, str(path))
             return Checkpoint(model, origin, sha256_of(path), knows_inputs=True)
     if contents.model is not None and arch is None:
         model = contents.model.float()
         return Checkpoint(model, Origin(None, count_outputs(model)), sha256_of(path))
-    match = infer(contents.state, str(path), arch)
-    if not match.arch.startswith("torchvision:") or match.num_labels != 1000:
+    match = infer(contents.state, str(path), typed)
+    if not str(match.arch).startswith("torchvision:") or match.num_labels != 1000:
         model = _fill(match.arch, match.num_labels, contents.state, str(path))
         return Checkpoint(model, _guess_origin(match), sha256_of(path))
     origin = pretrained.origin_of(match.arch, 1000)
-    model = _fill(str(origin.arch), 1000, contents.state, str(path))
+    model = _fill(Trusted(str(origin.arch)), 1000, contents.state, str(path))
     return Checkpoint(model, origin, sha256_of(path), knows_inputs=True)
 
 
@@ -145,25 +148,15 @@ def _guess_origin(match: Match) -> Origin:
     """What is known of a bare state dict: input channels, but not mean and std of its inputs."""
     channels = int(zoo.parse_arch(match.arch).options.get("in_channels", 3))
     half = (0.5,) * channels
-    return Origin(match.arch, match.num_labels, None, (), (channels, 32, 32), half, half)
+    return Origin(str(match.arch), match.num_labels, None, (), (channels, 32, 32), half, half)
 
 
 def _from_library(spec: str, num_labels: int | None) -> Checkpoint:
-    found = pretrained.load_pretrained(spec, num_labels)
+    found = pretrained.load_pretrained(Trusted(spec), num_labels)
     return Checkpoint(found.model.eval(), found.origin, knows_inputs=True)
 
 
-def _read_origin(values: dict[str, Any], path: Path) -> Origin:
-    try:
-        return Origin.from_dict(values)
-    except TypeError as error:
-        raise InputError(
-            f"{path} states its origin in a form that this version does not know ({error}); "
-            "give `arch` and `data`"
-        ) from error
-
-
-def _fill(arch: str, num_labels: int, state: Mapping[str, Tensor], source: str) -> nn.Module:
+def _fill(arch: Name, num_labels: int, state: Mapping[str, Tensor], source: str) -> nn.Module:
     """Build and load; half-precision weights become float32."""
     model = zoo.build(arch, num_labels)
     wanted = model.state_dict()

@@ -8,9 +8,10 @@ package.module:callable    returns (train, test) torch data sets, or a DataSet
 
 from pathlib import Path
 
-from ..errors import UsageError
+from ..checks import unfit_name
+from ..errors import InputError, UsageError
 from ..progress import Progress, silent
-from .callables import call_with, import_callable, is_callable_name
+from .callables import Name, Trusted, call_with, import_callable, is_callable_name
 from .datasets import unpack, wrap_datasets
 from .folders import open_image_folder
 from .known import KNOWN, open_known
@@ -21,7 +22,7 @@ __all__ = ["DataSet", "Split", "open_data"]
 
 
 def open_data(
-    spec: str,
+    spec: Name,
     *,
     input_size: int | tuple[int, int, int] | None = None,
     mean: tuple[float, ...] | None = None,
@@ -33,7 +34,8 @@ def open_data(
     """Open a data set.
 
     Args:
-        spec: one of the forms above.
+        spec: one of the forms above. A plain `str` counts as the word of a file: it may name a set
+            that is on this machine, or the full path of a folder.
         input_size: channels, height, width; or one number for height and width. Default: a known
             set's own; a folder's own where all images share one of at most 64 pixels; else
             3 x 224 x 224.
@@ -45,17 +47,39 @@ def open_data(
 
     Raises:
         UsageError: an argument is out of range.
-        InputError: the data cannot be used.
+        InputError: the data cannot be used, or a file names what only the user may name.
     """
     wanted = Preprocessing.of(input_size, mean, std)
     if not 0 <= held_out < 1:
         raise UsageError(f"`held_out={held_out}` given; expected a share from 0 to below 1")
-    if spec in KNOWN:
-        return open_known(spec, wanted, held_out=held_out, seed=seed)
-    if is_callable_name(spec) and not Path(spec).exists():
-        returned = call_with(import_callable(spec), {"input_size": input_size, "seed": seed}, spec)
+    name, is_trusted = str(spec), isinstance(spec, Trusted)
+    if name in KNOWN:
+        return open_known(name, wanted, held_out=held_out, seed=seed, download=is_trusted)
+    if isinstance(spec, Trusted) and is_callable_name(name) and not Path(name).exists():
+        offered = {"input_size": input_size, "seed": seed}
+        returned = call_with(import_callable(spec), offered, name)
         if isinstance(returned, DataSet):
             return returned
-        train, test = unpack(returned, spec)
-        return wrap_datasets(spec, train, test, wanted, held_out=held_out, seed=seed)
-    return open_image_folder(Path(spec), wanted, held_out=held_out, seed=seed, progress=progress)
+        train, test = unpack(returned, name)
+        return wrap_datasets(name, train, test, wanted, held_out=held_out, seed=seed)
+    if not is_trusted:
+        check_file_folder(name)
+    return open_image_folder(Path(name), wanted, held_out=held_out, seed=seed, progress=progress)
+
+
+def check_file_folder(name: str) -> None:
+    """Refuse data that a file names and that are no folder of this machine.
+
+    Raises:
+        InputError: code of a module, another machine's folder, or a name without its place.
+    """
+    if is_callable_name(name):
+        raise InputError(
+            f"the file names the data {name[:200]}, which runs code of a module; "
+            f"if you know it, give `data={name[:200]}`, or `trust_file`"
+        )
+    if not Path(name).is_absolute() or name.startswith(("//", "\\\\")) or unfit_name(name):
+        raise InputError(
+            f"the file names the data {name[:200]!r}, which are not on this machine as far as it "
+            "says; give `data` with their folder"
+        )

@@ -14,7 +14,11 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as transforms
 
 from ..errors import InputError
+from .split import seeded
 
+IMAGE_FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
+"""What the names that torchvision's ImageFolder lists stand for. Pillow goes by content and knows
+many more, some of which start other programs (EPS: Ghostscript)."""
 SMALL = 64
 """Up to this many pixels a side, an image is small: no margin is cropped from it."""
 CROP_MARGIN = 256 / 224
@@ -46,8 +50,7 @@ class FileDecoder:
         image = read_image(self.paths[position], channels)
         if seed is None:
             return crop_centre(image, height, width)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with seeded(seed):
             augment = v2.Compose(
                 [
                     v2.RandomResizedCrop((height, width), scale=CROP_SHARE),
@@ -65,7 +68,7 @@ def read_image(path: str, channels: int) -> Tensor:
         InputError: the file does not decode.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=IMAGE_FORMATS) as image:
             converted = image.convert("L" if channels == 1 else "RGB")
         array = torch.from_numpy(np.array(converted)).view(*converted.size[::-1], channels)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
@@ -95,9 +98,9 @@ def read_size(path: str) -> tuple[int, int]:
         InputError: the file is not an image.
     """
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=IMAGE_FORMATS) as image:
             return image.height, image.width
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise _does_not_decode(path, error) from error
 
 
@@ -105,5 +108,6 @@ def _does_not_decode(path: str, error: Exception) -> InputError:
     reason = "".join(str(error).splitlines()[:1]).replace(repr(path), "the file")
     reason = reason or type(error).__name__
     return InputError(
-        f"{Path(path)} does not decode as an image ({reason}); replace it or remove it"
+        f"{Path(path)} does not decode as an image ({reason}); "
+        f"expected {', '.join(IMAGE_FORMATS)}; replace it or remove it"
     )

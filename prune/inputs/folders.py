@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torchvision.datasets import ImageFolder
 
+from ..checks import unfit_name
 from ..errors import InputError
 from ..progress import Progress, silent
 from .arrays import SHIFT_PART, ArraySplit, Augmentation, Images, measure_mean_std
@@ -58,6 +59,7 @@ def open_image_folder(
             or (small sets, which are decoded here) an image that does not decode.
     """
     files, train, held, test = _list_parts(root, held_out, seed)
+    _check_labels(root, files.labels)
     height, width = wanted.size or _common_size(files.paths)
     input_size = (wanted.channels or 3, height, width)
     decode = FileDecoder(files.paths, input_size)
@@ -69,6 +71,14 @@ def open_image_folder(
     mean, std = wanted.mean or own_mean, wanted.std or own_std
     splits = [part(mean, std) for part in parts]
     return DataSet(str(root.resolve()), files.labels, input_size, mean, std, *splits)
+
+
+def _check_labels(root: Path, labels: tuple[str, ...]) -> None:
+    """Raise InputError for a label that cannot be written into reports and metadata."""
+    for label in labels:
+        if reason := unfit_name(label):
+            shown = label.encode("ascii", "backslashreplace").decode()
+            raise InputError(f"{root} holds the label folder {shown}, {reason}; rename it")
 
 
 MakeSplit = Callable[[tuple[float, ...], tuple[float, ...]], Split]

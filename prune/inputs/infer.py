@@ -13,6 +13,7 @@ import torch
 
 from ..errors import InputError, UsageError
 from . import zoo
+from .callables import Name
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -31,12 +32,12 @@ class Match:
     """A candidate and how far a state dict is from it.
 
     Attributes:
-        arch: name for `zoo.build`.
+        arch: name for `zoo.build`: the user's, or one of the candidates.
         num_labels: width of the output layer in the file; 0 if it could not be read.
         differing: names that are missing, too many or of another shape, in their order.
     """
 
-    arch: str
+    arch: Name
     num_labels: int
     differing: tuple[str, ...]
 
@@ -50,7 +51,7 @@ def shapes_of(state: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
     }
 
 
-def infer(state: Mapping[str, torch.Tensor], source: str, arch: str | None) -> Match:
+def infer(state: Mapping[str, torch.Tensor], source: str, arch: Name | None) -> Match:
     """The one architecture whose names and shapes are those of the state dict.
 
     Args:
@@ -75,12 +76,12 @@ def infer(state: Mapping[str, torch.Tensor], source: str, arch: str | None) -> M
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
-        names = ", ".join(match.arch for match in fitting)
+        names = ", ".join(str(match.arch) for match in fitting)
         raise UsageError(f"{source} fits several architectures ({names}); choose one with `arch`")
     raise InputError(_nothing_fits(source, shapes))
 
 
-def compare_shapes(shapes: Shapes, arch: str) -> Match:
+def compare_shapes(shapes: Shapes, arch: Name) -> Match:
     """Names and shapes of a file against those of an architecture.
 
     The output layer may have any number of labels, and a zoo network's first layer any number
@@ -115,7 +116,7 @@ def _fill(shape: tuple[int, ...], num_labels: int, in_channels: int | None) -> t
 
 
 @cache
-def _expected(arch: str) -> tuple[dict[str, tuple[int, ...]], str]:
+def _expected(arch: Name) -> tuple[dict[str, tuple[int, ...]], str]:
     """Shapes of an architecture, and the name of its first convolution's weight."""
     with warnings.catch_warnings():
         # Some constructors announce changes of their defaults; only shapes are read here.

@@ -26,12 +26,12 @@ class Known:
     """One named set.
 
     Attributes:
-        read: (folder) -> decoded data.
+        read: (folder, whether to download) -> decoded data.
         flip: whether a mirrored image is still of the same label.
         mean, std: usual values; measured on the training part where None.
     """
 
-    read: Callable[[Path], "Decoded"]
+    read: Callable[[Path, bool], "Decoded"]
     flip: bool
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
@@ -47,14 +47,19 @@ class Decoded:
     labels: tuple[str, ...]
 
 
-def open_known(name: str, wanted: Preprocessing, *, held_out: float, seed: int) -> DataSet:
+def open_known(
+    name: str, wanted: Preprocessing, *, held_out: float, seed: int, download: bool
+) -> DataSet:
     """Open a set of `KNOWN`; arguments and defaults as in `open_data`.
 
+    Args:
+        download: fetch it where it is not on this machine.
+
     Raises:
-        InputError: it is not on this machine and cannot be downloaded.
+        InputError: it is not on this machine, and cannot or must not be downloaded.
     """
     known = KNOWN[name]
-    decoded = known.read(default_root())
+    decoded = known.read(default_root(), download)
     pixels = _fit(decoded.pixels, wanted.channels, wanted.size)
     num_train = len(pixels) - decoded.num_test
     kept, held = hold_out(decoded.labels_n[:num_train], held_out, seed)
@@ -95,7 +100,16 @@ def _fit(pixels: Tensor, channels: int | None, size: tuple[int, int] | None) -> 
     ).view(len(pixels), pixels.shape[1], *size)
 
 
-def _read_digits(_root: Path) -> Decoded:
+def is_here(name: str) -> bool:
+    """Whether a set of `KNOWN` can be opened without a download."""
+    try:
+        KNOWN[name].read(default_root(), False)
+    except InputError:
+        return False
+    return True
+
+
+def _read_digits(_root: Path, _download: bool) -> Decoded:
     """1,797 real handwritten digits of 8 x 8, enlarged to 16 x 16; a fifth is the test part."""
     from sklearn.datasets import load_digits
 
@@ -111,9 +125,9 @@ def _read_digits(_root: Path) -> Decoded:
     return Decoded(pixels, labels[order], len(test), tuple(map(str, range(10))))
 
 
-def _read_torchvision(name: str) -> Callable[[Path], Decoded]:
-    def read(root: Path) -> Decoded:
-        train, test = (_download(name, root, train) for train in (True, False))
+def _read_torchvision(name: str) -> Callable[[Path, bool], Decoded]:
+    def read(root: Path, download: bool) -> Decoded:
+        train, test = (_fetch_part(name, root, train, download) for train in (True, False))
         pixels = torch.cat([_pixels(train.data), _pixels(test.data)])
         labels = torch.cat([torch.as_tensor(train.targets), torch.as_tensor(test.targets)])
         return Decoded(pixels, labels.long(), len(test.targets), tuple(train.classes))
@@ -121,14 +135,20 @@ def _read_torchvision(name: str) -> Callable[[Path], Decoded]:
     return read
 
 
-def _download(name: str, root: Path, train: bool) -> Any:
+def _fetch_part(name: str, root: Path, train: bool, download: bool) -> Any:
     from torchvision import datasets
 
     try:
         # Standard output carries results only.
         with contextlib.redirect_stdout(sys.stderr):
-            return getattr(datasets, name)(str(root), train=train, download=True)
+            return getattr(datasets, name)(str(root), train=train, download=download)
     except (OSError, RuntimeError) as error:
+        if not download:
+            spec = next(known for known in KNOWN if known.replace("-", "") == name.lower())
+            raise InputError(
+                f"a file names the data {spec}, which are not in {root}; "
+                f"give `data={spec}` to download them, or a folder of images"
+            ) from error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"{name} is not in {root} and could not be downloaded ({reason}); connect to the "

@@ -1,10 +1,19 @@
 """Where a network comes from: what is needed to build it again and to feed it."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from ..errors import InputError
 from ..structure.depth import DepthCut
+from ..typed import from_values
 
+MAX_LABELS = 2**20
+"""More than any classifier has: the largest public ones tell 21,843 labels apart."""
+MAX_SIDE = 2**14
+"""Pixels; larger inputs do not fit into memory with any classifier."""
+MAX_FEATURES = 2**24
+"""Inputs of a classifier; with ten labels its weights alone then take 640 MB."""
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """What pretrained networks expect, per channel, of pixels scaled to 0..1."""
@@ -24,6 +33,9 @@ def imagenet_mean_std(channels: int) -> tuple[tuple[float, ...], tuple[float, ..
 @dataclass(frozen=True)
 class Origin:
     """Everything about a network that its weights do not say.
+
+    Its names are plain text, also where they came out of a file: `zoo.build` and `open_data` take
+    them for a file's words, unless somebody says that they are the user's (`callables.Trusted`).
 
     Attributes:
         arch: what `zoo.build` takes: a zoo name ("vgg16"), "torchvision:NAME", "timm:NAME" or
@@ -51,12 +63,37 @@ class Origin:
         return values if self.cut else {k: v for k, v in values.items() if k != "cut"}
 
     @staticmethod
-    def from_dict(values: dict[str, Any]) -> "Origin":
-        """Read back what `to_dict` wrote, also from JSON, where tuples became lists."""
-        fields: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in values.items()
-        }
-        if fields.get("cut"):
-            fields["cut"] = DepthCut.from_dict(fields["cut"])
-        return Origin(**fields)
+    def from_dict(values: Any, what: str = "the origin of a network") -> "Origin":
+        """Read back what `to_dict` wrote, also from JSON, where tuples became lists.
+
+        Args:
+            what: the file, for the message.
+
+        Raises:
+            InputError: the values are not what `to_dict` writes, or contradict each other.
+        """
+        origin = from_values(values, Origin, what)
+        unknown = sorted(map(str, values.keys() - {field.name for field in fields(Origin)}))
+        wrong = [f"{unknown[0]} is unknown"] if unknown else list(origin._contradictions())
+        if wrong:
+            raise InputError(
+                f"{what} states its origin in a form that this release does not know "
+                f"({wrong[0]}); give `arch` and `data`, or save the network again"
+            )
+        return origin
+
+    def _contradictions(self) -> Iterator[str]:
+        """What cannot be true of any network, in words."""
+        channels = self.input_size[0]
+        if not 1 <= self.num_labels <= MAX_LABELS:
+            yield f"{self.num_labels} labels"
+        if self.labels and len(self.labels) != self.num_labels:
+            yield f"{len(self.labels)} names for {self.num_labels} labels"
+        if min(self.input_size) < 1 or max(self.input_size) > MAX_SIDE:
+            yield f"inputs of {' x '.join(map(str, self.input_size))}"
+        if {len(self.mean), len(self.std)} != {channels}:
+            yield f"{len(self.mean)} mean and {len(self.std)} std values, {channels} channels"
+        if min(self.std, default=1) <= 0:
+            yield f"std of {min(self.std)}"
+        if self.cut and not 1 <= self.cut.num_features <= MAX_FEATURES:
+            yield f"a classifier of {self.cut.num_features} inputs"

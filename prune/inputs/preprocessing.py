@@ -1,6 +1,7 @@
 """How images are brought into the form that a network takes, as far as the user decides it."""
 
 from dataclasses import dataclass
+from math import isfinite
 
 from ..errors import UsageError
 
@@ -34,6 +35,8 @@ class Preprocessing:
             raise UsageError(f"`std={min(self.std)}` given; expected values above 0")
 
     def _check_channels(self, option: str, values: tuple[float, ...] | None) -> None:
+        if not all(map(isfinite, values or ())):
+            raise UsageError(f"`{option}={values}` given; expected finite numbers")
         if values is None or len(values) in ((self.channels,) if self.channels else (1, 3)):
             return
         expected = self.channels or "1 or 3"

@@ -1,6 +1,7 @@
 """Networks with the weights that torchvision and timm offer; random ones only when asked for."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from torch import nn
 
 from ..errors import InputError, UsageError
 from . import zoo
+from .callables import Name, Trusted
 from .origin import Origin, imagenet_mean_std
 
 
@@ -19,7 +21,7 @@ class Pretrained:
     origin: Origin
 
 
-def load_pretrained(spec: str, num_labels: int | None) -> Pretrained:
+def load_pretrained(spec: Trusted, num_labels: int | None) -> Pretrained:
     """The pretrained network of that name, or with ":weights=none" a random one.
 
     Args:
@@ -41,14 +43,26 @@ def load_pretrained(spec: str, num_labels: int | None) -> Pretrained:
     plain = str(zoo.ArchName(parsed.source, parsed.name, options))
     origin = origin_of(plain, num_labels or own_labels)
     if weights == "none":
-        return Pretrained(zoo.build(plain, origin.num_labels), replace(origin, arch=plain))
-    state, labels = _fetch(parsed, spec)
-    model = zoo.build(str(origin.arch), origin.num_labels)
-    _copy(state, model, origin.num_labels != own_labels, spec)
+        model = zoo.build(Trusted(plain), origin.num_labels)
+        return Pretrained(model, replace(origin, arch=plain))
+    state, labels = _fetch(parsed, str(spec))
+    model = zoo.build(Trusted(str(origin.arch)), origin.num_labels)
+    _copy(state, model, origin.num_labels != own_labels, str(spec))
     return Pretrained(model, replace(origin, labels=labels if num_labels is None else ()))
 
 
-def origin_of(arch: str, num_labels: int) -> Origin:
+def weights_are_here(spec: str) -> bool:
+    """Whether a network of a library needs no download, as far as can be told without one."""
+    parsed = zoo.parse_arch(spec)
+    if parsed.options.get("weights") == "none":
+        return True
+    if parsed.source != "torchvision" or parsed.name not in zoo.torchvision_names():
+        return False
+    file = Path(_torchvision_weights(parsed.name).url).name
+    return (Path(torch.hub.get_dir()) / "checkpoints" / file).is_file()
+
+
+def origin_of(arch: Name, num_labels: int) -> Origin:
     """What a pretrained network of that architecture is fed, and how it is built."""
     parsed = zoo.parse_arch(arch)
     options = dict(parsed.options)
@@ -56,13 +70,13 @@ def origin_of(arch: str, num_labels: int) -> Origin:
     if parsed.source == "torchvision" and parsed.name in ("googlenet", "inception_v3"):
         # Their weights want pixels in -1..1, which the network itself makes of ImageNet's range.
         options.setdefault("transform_input", True)
-    arch = str(zoo.ArchName(parsed.source, parsed.name, options))
+    built = str(zoo.ArchName(parsed.source, parsed.name, options))
     size = (int(options.get("in_channels", 3)), *size[1:])
     mean, std = imagenet_mean_std(1 if size[0] == 1 else 3)
-    return Origin(arch, num_labels, None, (), size, mean, std)
+    return Origin(built, num_labels, None, (), size, mean, std)
 
 
-def input_size(arch: str) -> tuple[int, int, int]:
+def input_size(arch: Name) -> tuple[int, int, int]:
     """Channels, height, width that the pretrained weights of an architecture were made for."""
     parsed = zoo.parse_arch(arch)
     if parsed.source == "timm":

@@ -33,7 +33,9 @@ from ..files import read_safetensors, read_safetensors_metadata, write_safetenso
 from ..structure.depth import cut_off
 from ..structure.surgery import keep_positions
 from ..structure.units import AxisKey, IntArray
+from ..typed import from_json
 from . import zoo
+from .callables import Trusted
 from .origin import Origin
 
 NETWORK_FORMAT, NETWORK_VERSION = "prune-dl", "1"
@@ -105,22 +107,27 @@ def read_pruned_file(path: Path) -> PrunedFile:
     return _open(path)[0]
 
 
-def load_pruned(path: Path, model: nn.Module | None = None) -> nn.Module:
+def load_pruned(
+    path: Path, model: nn.Module | None = None, *, trust_file: bool = False
+) -> nn.Module:
     """Rebuild the smaller network, in evaluation mode, on the CPU.
 
     Args:
         path: a file that `save_pruned` wrote.
         model: the whole architecture, for a file without an architecture's name. It is cut and
             filled in place.
+        trust_file: let the file name code: build its architecture as if the user had typed it.
 
     Raises:
-        InputError: the file cannot be used, or the architecture does not fit it.
+        InputError: the file cannot be used, it names code and is not trusted, or the architecture
+            does not fit it.
     """
     saved, state = _open(path)
     if model is None:
         if saved.origin.arch is None:
             raise InputError(f"{path} names no architecture; give its `arch`, or the whole network")
-        model = zoo.build(saved.origin.arch, saved.origin.num_labels)
+        arch = Trusted(saved.origin.arch) if trust_file else saved.origin.arch
+        model = zoo.build(arch, saved.origin.num_labels)
     if saved.origin.cut is not None:
         cut_off(model, saved.origin.cut)
     keep_positions(model, saved.kept)
@@ -132,21 +139,29 @@ def _open(path: Path) -> tuple[PrunedFile, dict[str, Tensor]]:
     """Parse and check a file."""
     tensors, metadata = read_safetensors(path)
     _check(path, metadata)
-    kept, state = {}, {}
+    kept: dict[AxisKey, IntArray] = {}
+    state: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         if name.startswith(f"{_KEPT}:"):
-            _, axis, of = name.split(":", 2)
-            kept[of, int(axis)] = tensor.numpy()
+            kept.update([_read_kept(path, name, tensor)])
         else:
             state[name] = tensor
-    try:
-        origin = Origin.from_dict(json.loads(metadata["origin"]))
-        notes = dict(json.loads(metadata["notes"]))
-    except (KeyError, TypeError, ValueError) as error:
+    values = from_json(metadata.get("origin", ""), dict[str, Any], str(path))
+    notes = from_json(metadata.get("notes", ""), dict[str, str], str(path))
+    return PrunedFile(Origin.from_dict(values, str(path)), kept, notes), state
+
+
+def _read_kept(path: Path, name: str, tensor: Tensor) -> tuple[AxisKey, IntArray]:
+    """The axis that a tensor of kept positions is of, and the positions: ascending, from 0 on."""
+    parts = name.split(":", 2)
+    is_named = len(parts) == 3 and parts[1].isascii() and parts[1].isdecimal()
+    is_list = tensor.dtype == torch.int64 and tensor.ndim == 1 and len(tensor) > 0
+    if not is_named or not is_list or int(tensor[0]) < 0 or bool((tensor.diff() <= 0).any()):
         raise InputError(
-            f"{path} does not state its origin as expected ({error}); save the network again"
-        ) from error
-    return PrunedFile(origin, kept, notes), state
+            f"{path} holds {name[:200]}; expected positions of a tensor's axis, int64, "
+            "ascending and from 0 on; copy the file again, or save the network again"
+        )
+    return (parts[2], int(parts[1][:4])), tensor.numpy()
 
 
 def _check(path: Path, metadata: Mapping[str, str]) -> None:
@@ -178,7 +193,7 @@ def _fill(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     _add_biases(model, state)
     own = _unique_names(model)
     differing = sorted(own.keys() ^ state.keys())
-    differing += [n for n in own if n in state and own[n].shape != state[n].shape]
+    differing += [n for n in own if n in state and not _is_alike(own[n], state[n])]
     if differing:
         raise InputError(
             f"{path} and the architecture do not fit at {differing[0]}; "
@@ -187,6 +202,12 @@ def _fill(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     for name, tensor in own.items():
         # A copy: memory of a file is not aligned, and kernels then round differently.
         tensor.data = state[name].to(tensor.device, copy=True)
+
+
+def _is_alike(own: Tensor, stored: Tensor) -> bool:
+    """Whether one can take the place of the other: numbers of one kind, of the same shape."""
+    kinds = {(x.is_floating_point(), x.is_complex(), x.dtype == torch.bool) for x in (own, stored)}
+    return own.shape == stored.shape and len(kinds) == 1
 
 
 def _unique_names(model: nn.Module) -> dict[str, Tensor]:

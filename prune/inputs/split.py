@@ -4,7 +4,9 @@ Shapes: N images, C channels, H, W height and width, B one batch, M images taken
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -52,7 +54,7 @@ class DataSet:
     """Images for training, for every choice, and for the one final measurement.
 
     Attributes:
-        name: the `data` value that opens it again.
+        name: the `data` value that opens it again on this machine.
         labels: names, in the order of the network's outputs.
         input_size: channels, height, width.
         mean, std: per channel, of pixels scaled to 0..1; what batches are normalised with.
@@ -69,6 +71,11 @@ class DataSet:
     train: Split
     held_out: Split
     test: Split
+
+    @property
+    def title(self) -> str:
+        """The name for what leaves this machine: of a folder, without the way to it."""
+        return Path(self.name).name if Path(self.name).is_absolute() else self.name
 
 
 def choose_order(num_images: int, shuffle_seed: int | None, limit: int | None) -> Tensor:
@@ -100,3 +107,27 @@ def hold_out(labels_N: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]
 def generator(seed: int) -> torch.Generator:
     """A fresh source of randomness on the CPU."""
     return torch.Generator().manual_seed(seed)
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
+    """What draws from torch's own generators in the block (new weights, dropout) follows the seed.
+
+    The caller's generators, of the CPU and of the device, are then as they were before.
+    """
+    place = torch.device(device)
+    devices = [place] if place.type == "cuda" else []
+    mps_state = torch.mps.get_rng_state() if place.type == "mps" else None
+    try:
+        with torch.random.fork_rng(devices=devices):
+            # Not torch.manual_seed: it would also seed the generators of all other devices.
+            torch.default_generator.manual_seed(seed)
+            if place.type == "cuda":
+                with torch.cuda.device(place):
+                    torch.cuda.manual_seed(seed)
+            elif place.type == "mps":
+                torch.mps.manual_seed(seed)
+            yield
+    finally:
+        if mps_state is not None:
+            torch.mps.set_rng_state(mps_state)

@@ -20,6 +20,8 @@ Decode = Callable[[int, int | None], Tensor]
 """(position, seed of the augmentation or None) -> one image (C, H, W), uint8 or float32."""
 _SEED_STEP = 1_000_003
 """A prime; the seeds of the images of one pass lie between those of two passes."""
+_SEEDS = 2**63
+"""What a generator takes as its seed lies below."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +94,7 @@ class _Decoded(Dataset[Any]):
         return len(self.positions)
 
     def __getitem__(self, place: int) -> Tensor | InputError:
-        seed = None if self.seed is None else self.seed * _SEED_STEP + place
+        seed = None if self.seed is None else (self.seed * _SEED_STEP + place) % _SEEDS
         try:
             return self.decode(int(self.positions[place]), seed)
         except InputError as error:

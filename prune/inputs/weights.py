@@ -20,6 +20,8 @@ from ..files import read_safetensors
 
 NESTS = ("state_dict", "model", "model_state_dict", "net", "model_ema", "ema")
 """Where public checkpoints keep the state dict."""
+MAX_DEPTH = 8
+"""Of such nests; a file could hold them without end."""
 PREFIXES = ("module.", "_orig_mod.", "model.")
 """What wrappers put before every name (DataParallel, torch.compile, Lightning)."""
 
@@ -96,13 +98,13 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def find_state(loaded: Any) -> dict[str, Tensor] | None:
+def find_state(loaded: Any, depth: int = 0) -> dict[str, Tensor] | None:
     """The state dict in what a file holds: itself, or under one of the usual names."""
-    if not isinstance(loaded, Mapping):
+    if not isinstance(loaded, Mapping) or depth > MAX_DEPTH:
         return None
     for nest in NESTS:
         inner = loaded.get(nest)
-        if isinstance(inner, Mapping) and (found := find_state(inner)):
+        if isinstance(inner, Mapping) and (found := find_state(inner, depth + 1)):
             return found
     tensors = {str(k): v.detach() for k, v in loaded.items() if isinstance(v, Tensor)}
     return tensors if 2 * len(tensors) > len(loaded) else None  # most entries are weights

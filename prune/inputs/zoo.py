@@ -7,6 +7,9 @@
 
 Options follow the name: `vgg6:in_channels=1`, `avgg16:early_pools=1,width=0.5`. They are part of
 the name, so a file that records its architecture records them too.
+
+A name is a `Trusted` where the user gave it. A plain `str` is what a file says: it is built only
+where it is one of the first three forms, with options that `file_names` lists.
 """
 
 import contextlib
@@ -14,21 +17,24 @@ import difflib
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from ..errors import InputError, UsageError
-from .callables import call_with, import_callable, is_callable_name
+from .callables import Name, Trusted, call_with, import_callable, is_callable_name
 from .cifar_resnet import DEPTHS, build_cifar_resnet
+from .file_names import check_file_arch
+from .split import seeded
 from .vgg import VGG_LAYERS, build_vgg
 
 ZOO_NAMES = (*VGG_LAYERS, "avgg16", *DEPTHS)
 """Architectures of the zoo itself."""
 
 Option = int | float | bool | str
+GivenName = TypeVar("GivenName", bound=Name)
 
 
 @dataclass(frozen=True)
@@ -39,11 +45,13 @@ class ArchName:
         source: "zoo", "torchvision", "timm" or "callable".
         name: what the source calls it.
         options: what follows the name, with numbers and booleans read.
+        code: the callable, where the user named one; a file's words never give it.
     """
 
     source: str
     name: str
     options: Mapping[str, Option] = field(default_factory=dict)
+    code: Trusted | None = None
 
     def __str__(self) -> str:
         prefix = f"{self.source}:" if self.source in ("torchvision", "timm") else ""
@@ -51,16 +59,17 @@ class ArchName:
         return f"{prefix}{self.name}" + (f":{options}" if options else "")
 
 
-def parse_arch(arch: str) -> ArchName:
-    """Read an architecture name.
+def parse_arch(arch: Name) -> ArchName:
+    """Read an architecture name; nothing is imported.
 
     Raises:
         UsageError: the name is none of the four forms, or its options are not key=value.
     """
-    body, options = arch, ""
-    head, colon, tail = arch.rpartition(":")
+    body, options = str(arch), ""
+    head, colon, tail = body.rpartition(":")
     if colon and "=" in tail:
         body, options = head, tail
+    is_trusted = isinstance(arch, Trusted)
     parsed = dict(map(_read_option, filter(None, options.split(","))))
     if body in ZOO_NAMES:
         return ArchName("zoo", body, parsed)
@@ -68,48 +77,51 @@ def parse_arch(arch: str) -> ArchName:
     if source in ("torchvision", "timm") and name:
         return ArchName(source, name, parsed)
     if is_callable_name(body):
-        return ArchName("callable", body, parsed)
+        return ArchName("callable", body, parsed, Trusted(body) if is_trusted else None)
     near = difflib.get_close_matches(body, ZOO_NAMES, n=1)
     hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(ZOO_NAMES)}"
     raise UsageError(
-        f"architecture {arch!r} is not known; {hint} "
+        f"architecture '{arch}' is not known; {hint} "
         "(or torchvision:NAME, timm:NAME, package.module:callable)"
     )
 
 
-def with_channels(arch: str, in_channels: int) -> str:
+def with_channels(arch: GivenName, in_channels: int) -> GivenName:
     """The same architecture for inputs of so many channels (3 needs no option)."""
-    parsed = parse_arch(arch)
+    parsed = parse_arch(str(arch))
     options = {**parsed.options, "in_channels": in_channels}
     if in_channels == 3:
         del options["in_channels"]
-    return str(ArchName(parsed.source, parsed.name, options))
+    return type(arch)(str(ArchName(parsed.source, parsed.name, options)))
 
 
-def build(arch: str, num_labels: int, seed: int | None = None) -> nn.Module:
+def build(arch: Name, num_labels: int, seed: int | None = None) -> nn.Module:
     """A network with random weights, in evaluation mode.
 
     Args:
-        arch: one of the forms above.
+        arch: one of the forms above; a plain `str` counts as the word of a file.
         num_labels: width of the output layer.
         seed: of the weights, which are then the same every time, and torch's own generator is left
             as it was; None draws them from that generator.
 
     Raises:
         UsageError: unknown name or option.
-        InputError: the library behind the name is missing, or a callable gives no network.
+        InputError: the library behind the name is missing, a callable gives no network, or a file
+            names what only the user may name.
     """
     parsed = parse_arch(arch)
+    if not isinstance(arch, Trusted):
+        check_file_arch(arch, parsed.source, parsed.name, parsed.options)
     try:
         network = _build_seeded(parsed, num_labels, seed)
     except TypeError as error:
         if parsed.source == "callable":
             raise
-        raise UsageError(f"architecture {arch!r}: {error}; check its options") from error
+        raise UsageError(f"architecture '{arch}': {error}; check its options") from error
     return network.eval()
 
 
-def build_empty(arch: str, num_labels: int) -> nn.Module:
+def build_empty(arch: Name, num_labels: int) -> nn.Module:
     """As `build`, with parameters on the meta device: shapes and names at little cost."""
     with _EmptyOnMeta():
         return build(arch, num_labels)
@@ -126,9 +138,7 @@ def torchvision_names() -> list[str]:
 def _build_seeded(parsed: ArchName, num_labels: int, seed: int | None) -> nn.Module:
     if seed is None:
         return _build(parsed, num_labels)
-    with torch.random.fork_rng(devices=[]):
-        # Not torch.manual_seed: it would also seed the generators of all GPUs, for good.
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed):
         return _build(parsed, num_labels)
 
 
@@ -144,7 +154,8 @@ def _build(parsed: ArchName, num_labels: int) -> nn.Module:
     if parsed.source == "timm":
         return _build_timm(parsed.name, num_labels, in_channels, options)
     offered = {"num_labels": num_labels, "num_classes": num_labels, "in_channels": in_channels}
-    network = call_with(import_callable(parsed.name), {**offered, **options}, parsed.name)
+    assert parsed.code is not None, "build refuses a callable that a file names"
+    network = call_with(import_callable(parsed.code), {**offered, **options}, parsed.name)
     if not isinstance(network, nn.Module):
         raise InputError(
             f"{parsed.name} returned {type(network).__name__}; it must return a torch.nn.Module"

@@ -218,7 +218,7 @@ def model_line(name: str, checkpoint: Checkpoint, data: DataSet) -> ModelLine:
         num_labels=checkpoint.origin.num_labels,
         sha256=checkpoint.sha256,
         arch=checkpoint.origin.arch,
-        data=data.name,
+        data=data.title,
         labels=data.labels,
         input_size=data.input_size,
         mean=data.mean,

@@ -10,7 +10,7 @@ from ...evaluate.measure.widths import efficient_widths
 from ..budget import Budget
 from ..checks import check_criterion
 from ..errors import InputError
-from ..inputs.callables import import_callable, is_callable_name
+from ..inputs.callables import Trusted, import_callable, is_callable_name
 from ..mechanism.spectrum import Spectrum, measure
 from ..mechanism.statistics import Statistics
 from ..options import SelectOptions, Settings
@@ -45,7 +45,8 @@ def make_plan(case: Case, budget: Budget, settings: Settings) -> Planned:
     select = settings.select
     check_criterion(select.rank)
     if is_callable_name(select.rank):
-        import_callable(select.rank)  # what cannot be imported fails before the measurement
+        # What cannot be imported fails before the measurement.
+        import_callable(Trusted(select.rank))
     measured = measure_network(case, budget, settings)
     with case.log.stage("rank"):
         ranking, tried = choose_ranking(case, measured, budget, select)

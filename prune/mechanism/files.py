@@ -18,16 +18,17 @@ and, in its metadata, "head": one JSON document with the figures of every layer 
 import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..files import read_safetensors, whole_file, write_safetensors
+from ..files import read_safetensors, tensor_in, whole_file, write_safetensors
 from ..structure.units import FloatArray, Group, Structure
+from ..typed import from_json
 from .clusters import Clusters
 from .spectrum import DepthPoint, GroupSpectrum, Spectrum
 
@@ -37,10 +38,6 @@ FILTER_COLUMNS = (
     *("layer", "filter", "clusters", "sharpness", "snr", "signal", "norm", "score", "kept"),
 )
 """Of filters.csv."""
-_FIGURES = (
-    *("name", "reader", "success_rate", "cluster_size", "clusters_per_filter"),
-    *("labels_on_diagonal", "noise", "noise_in", "snr"),
-)
 
 
 def save_spectrum(spectrum: Spectrum, path: Path) -> None:
@@ -54,7 +51,9 @@ def save_spectrum(spectrum: Spectrum, path: Path) -> None:
     head = {
         "num_labels": spectrum.num_labels,
         "labels_without_held_out": spectrum.labels_without_held_out,
-        "groups": [g and {name: getattr(g, name) for name in _FIGURES} for g in spectrum.groups],
+        "groups": [
+            g and {f.name: getattr(g, f.name) for f in fields(_Figures)} for g in spectrum.groups
+        ],
         "probe": spectrum.probe,
         "depth": [[p.reader, p.writer, p.success_rate] for p in spectrum.depth],
     }
@@ -80,25 +79,67 @@ def load_spectrum(path: Path) -> Spectrum:
     tensors, metadata = read_safetensors(path)
     if metadata.get("format") != SPECTRUM_FORMAT:
         raise InputError(f"{path} holds no spectrum; give the spectrum.safetensors of a ranking")
-    head = json.loads(metadata["head"])
-    groups = tuple(figures and _group(figures, tensors) for figures in head["groups"])
-    depth = tuple(DepthPoint(*point) for point in head["depth"])
-    missing = tuple(head["labels_without_held_out"])
-    return Spectrum(groups, depth, head["num_labels"], missing, head["probe"])
+    head = from_json(metadata.get("head", ""), _Head, str(path))
+    labels = range(head.num_labels)
+    if not labels or not set(head.labels_without_held_out) <= set(labels):
+        raise InputError(f"{path} is of {len(labels)} labels and lists others; rank again")
+    groups = tuple(
+        None if figures is None else _group(path, figures, head.num_labels, tensors)
+        for figures in head.groups
+    )
+    depth = tuple(DepthPoint(*point) for point in head.depth)
+    return Spectrum(groups, depth, head.num_labels, head.labels_without_held_out, head.probe)
 
 
-def _group(figures: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> GroupSpectrum:
-    def array(key: str) -> Any:
-        return tensors[f"{figures['name']}/{key}"].numpy()
+@dataclass(frozen=True)
+class _Figures:
+    """The figures of one group, as they stand in the head."""
 
+    name: str
+    reader: str
+    success_rate: float
+    cluster_size: float
+    clusters_per_filter: float
+    labels_on_diagonal: float
+    noise: float
+    noise_in: float
+    snr: float
+
+
+@dataclass(frozen=True)
+class _Head:
+    """The document in the metadata; a point of the depth is (reader, writer, success rate)."""
+
+    num_labels: int
+    labels_without_held_out: tuple[int, ...]
+    groups: tuple[_Figures | None, ...]
+    probe: str
+    depth: tuple[tuple[str, str | None, float], ...]
+
+
+def _group(
+    path: Path, figures: _Figures, num_labels: int, tensors: Mapping[str, Tensor]
+) -> GroupSpectrum:
+    def read(key: str, dtype: torch.dtype, *shape: int | None) -> Tensor:
+        return tensor_in(path, tensors, f"{figures.name}/{key}", dtype, shape)
+
+    num_units = len(read("sharpness", torch.float64, None))
+    sharpness, snr, signal = (
+        read(key, torch.float64, num_units).numpy() for key in ("sharpness", "snr", "signal")
+    )
+    clusters = read("clusters", torch.int64, num_units, num_labels)
+    if int(clusters.min()) < -1 or int(clusters.max()) >= num_labels:
+        raise InputError(f"{path} holds clusters of labels that there are not; rank again")
+    counts = (read(key, torch.int64, num_units).numpy() for key in ("ones", "noise", "noise_in"))
+    weights = read("weights", torch.float32, num_units, num_labels, None)
     return GroupSpectrum(
-        **figures,
-        sharpness_F=array("sharpness"),
-        snr_F=array("snr"),
-        signal_F=array("signal"),
-        labels=Clusters(*(array(key) for key in ("clusters", "ones", "noise", "noise_in"))),
-        weights_UKQ=tensors[f"{figures['name']}/weights"],
-        means_UKQ=tensors[f"{figures['name']}/means"],
+        **vars(figures),
+        sharpness_F=sharpness,
+        snr_F=snr,
+        signal_F=signal,
+        labels=Clusters(clusters.numpy(), *counts),
+        weights_UKQ=weights,
+        means_UKQ=read("means", torch.float32, *weights.shape),
     )
 
 

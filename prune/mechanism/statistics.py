@@ -9,17 +9,18 @@ Shapes: N samples, K labels, C channels, P cells of the pooling grid, D = C * P 
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..files import read_safetensors, write_safetensors
+from ..files import read_safetensors, tensor_in, write_safetensors
 from ..inputs.split import Batches
 from ..progress import Progress, silent
+from ..typed import from_json
 from .accumulate import Accumulator, mirror
 from .memory import macs_per_position, max_features, sample_grids
 from .network import TracedNetwork
@@ -70,6 +71,8 @@ class LayerStatistics:
 
 
 _TENSORS = ("counts_K", "sums_KD", "gram_DD", "moments_CC")
+MAX_SIZE = 2**20
+"""More than any number of labels or of cells along a side."""
 STATISTICS_FORMAT = "prune-dl statistics 1"
 """In the metadata of a file of statistics."""
 
@@ -223,18 +226,53 @@ def load_statistics(path: Path) -> Statistics:
     tensors, metadata = read_safetensors(path)
     if metadata.get("format") != STATISTICS_FORMAT:
         raise InputError(f"{path} holds no statistics; give a file that `save_statistics` wrote")
-    head = json.loads(metadata["head"])
-    layers = {name: _layer(name, grid, head, tensors) for name, grid in head["grids"].items()}
-    return Statistics(layers, head["num_labels"], head["num_images"])
+    head = from_json(metadata.get("head", ""), _Head, str(path))
+    sizes = (head.num_labels, *(size for grid in head.grids.values() for size in grid))
+    if min(sizes) < 1 or max(sizes) > MAX_SIZE or head.num_images < 0:
+        raise InputError(f"{path} states sizes that no statistics have; collect them again")
+    layers = {name: _layer(path, name, head, tensors) for name in head.grids}
+    return Statistics(layers, head.num_labels, head.num_images)
 
 
-def _layer(
-    name: str, grid: Sequence[int], head: Mapping[str, Any], tensors: Mapping[str, Tensor]
-) -> LayerStatistics:
-    sums = (tensors[f"{name}/{tensor}"] for tensor in _TENSORS)
-    sample = None
-    if name in head.get("samples", {}):  # files written before there were samples have none
-        (rows, columns), area, limit = head["samples"][name]
-        kept = (tensors[f"{name}/sample/{tensor}"] for tensor in SAMPLE_TENSORS)
-        sample = LayerSample((rows, columns), area, limit, *kept)
-    return LayerStatistics((grid[0], grid[1]), *sums, sample=sample)
+@dataclass(frozen=True)
+class _Head:
+    """The document in the metadata; a sample is (grid, cell area, limit)."""
+
+    num_labels: int
+    num_images: int
+    grids: dict[str, tuple[int, int]]
+    samples: dict[str, tuple[tuple[int, int], float, int]] = field(default_factory=dict)
+
+
+def _layer(path: Path, name: str, head: _Head, tensors: Mapping[str, Tensor]) -> LayerStatistics:
+    def read(key: str, dtype: torch.dtype, *shape: int | None) -> Tensor:
+        return tensor_in(path, tensors, f"{name}/{key}", dtype, shape)
+
+    grid, labels = head.grids[name], head.num_labels
+    moments = read("moments_CC", torch.float64, None, None)
+    features = (len(moments) - 1) * grid[0] * grid[1]
+    sums = (
+        read("counts_K", torch.float64, labels),
+        read("sums_KD", torch.float64, labels, features),
+        read("gram_DD", torch.float64, features, features),
+        read("moments_CC", torch.float64, len(moments), len(moments)),
+    )
+    sample = _sample(path, name, head, tensors) if name in head.samples else None
+    return LayerStatistics(grid, *sums, sample=sample)
+
+
+def _sample(path: Path, name: str, head: _Head, tensors: Mapping[str, Tensor]) -> LayerSample:
+    def read(key: str, dtype: torch.dtype, *shape: int | None) -> Tensor:
+        return tensor_in(path, tensors, f"{name}/sample/{key}", dtype, shape)
+
+    labels_S = read("labels_S", torch.int64, None)
+    if int(labels_S.min()) < 0 or int(labels_S.max()) >= head.num_labels:
+        raise InputError(f"{path} holds samples of labels that there are not; collect them again")
+    count = len(labels_S)
+    kept = (
+        read("levels_SD", torch.int8, count, None),
+        read("steps_S", torch.float32, count),
+        labels_S,
+        read("keys_S", torch.int64, count),
+    )
+    return LayerSample(*head.samples[name], *kept)

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, PruneError, UsageError
-from ..inputs.callables import call_with, import_callable, is_callable_name
+from ..inputs.callables import Trusted, call_with, import_callable, is_callable_name
 from ..structure.units import FloatArray, Group
 from .classic import filters
 from .evidence import Evidence
@@ -36,7 +36,7 @@ def import_scorer(spec: str, evidence: Evidence) -> Callable[[Group, int], Float
         InputError: it cannot be imported; or, when called, it fails or gives no numbers.
         UsageError: when called, it has a parameter that is not in the table above.
     """
-    function = import_callable(spec)
+    function = import_callable(Trusted(spec))
 
     def score(group: Group, index: int) -> FloatArray:
         offered: dict[str, Any] = {
@@ -69,7 +69,7 @@ def name_of(function: Callable[..., Any]) -> str:
     """
     module = getattr(function, "__module__", None) or "?"
     spec = f"{module}:{getattr(function, '__qualname__', type(function).__name__)}"
-    if not is_callable_name(spec) or import_callable(spec) is not function:
+    if not is_callable_name(spec) or import_callable(Trusted(spec)) is not function:
         raise UsageError(
             f"`rank={spec}` given; expected a function from the top level of a module, which has a "
             "name for the report; move it there"

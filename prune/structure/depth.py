@@ -8,7 +8,6 @@ A residual block that becomes `nn.Identity` has lost its branch: its input passe
 """
 
 import copy
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,11 +38,6 @@ class DepthCut:
     passed: tuple[str, ...]
     classifier: str
     num_features: int
-
-    @staticmethod
-    def from_dict(values: Mapping[str, Any]) -> "DepthCut":
-        """Read back plain values, also from JSON, where tuples became lists."""
-        return DepthCut(tuple(values["passed"]), values["classifier"], values["num_features"])
 
 
 def find_cut(model: nn.Module, layer: str, example_inputs: Any) -> DepthCut:

@@ -3,9 +3,13 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 
+from ..errors import InputError
+from ..typed import from_json
 from .units import IntArray, Structure
 
 
@@ -44,14 +48,34 @@ class Plan:
 
     @staticmethod
     def from_json(text: str) -> "Plan":
-        """Read back what `to_json` wrote."""
-        layers = json.loads(text)["layers"]
-        return Plan(tuple(LayerPlan(x["name"], x["num_filters"], tuple(x["kept"])) for x in layers))
+        """Read back what `to_json` wrote.
+
+        Raises:
+            InputError: it is no plan of this version, or keeps what cannot be kept.
+        """
+        document = from_json(text, _Document, "a plan")
+        for layer in document.layers:
+            ascends = all(a < b for a, b in pairwise((-1, *layer.kept, layer.num_filters)))
+            if not ascends or not layer.kept:
+                raise InputError(
+                    f"a plan that keeps {str(layer.kept)[:100]} of {layer.num_filters} filters of "
+                    f"{layer.name[:100]} given; expected positions, ascending and from 0 on; "
+                    "plan again"
+                )
+        return Plan(document.layers)
 
     @property
     def digest(self) -> str:
         """First 16 hex digits of the SHA-256 of the plan, to recognise it elsewhere."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class _Document:
+    """What a plan's file holds."""
+
+    version: Literal[1]
+    layers: tuple[LayerPlan, ...]
 
 
 def keep_everything(structure: Structure) -> Plan:

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..inputs.split import seeded
+
 
 def label_loss(logits_BK: Tensor, labels_B: Tensor, smoothing: float) -> Tensor:
     """Mean cross-entropy, float32; a share `smoothing` of each target is spread evenly."""
@@ -32,8 +34,7 @@ def mix(
     The share is Beta(alpha, alpha); the order and the share come from `randomness`.
     """
     seed = int(torch.randint(2**31, (1,), generator=randomness))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         share = float(torch.distributions.Beta(alpha, alpha).sample())
     order = torch.randperm(len(images), generator=randomness).to(images.device)
     return share * images + (1 - share) * images[order], labels_B[order], share

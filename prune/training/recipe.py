@@ -40,7 +40,7 @@ class Training:
         patience: stop after so many epochs without a better held-out accuracy and return the best
             epoch; None runs all of them and returns the last.
         max_batches: no more steps than this, for brief trainings; None for whole epochs.
-        seed: of order, augmentation and mixup.
+        seed: of order, augmentation, mixup and dropout.
 
     Raises:
         UsageError: a number is out of range.

@@ -15,6 +15,7 @@ from ..errors import InputError, UsageError
 from ..files import write_torch
 from ..folder import describe_differences
 from ..inputs.split import generator
+from ..typed import from_values
 from .average import averaged_model
 from .recipe import Training
 
@@ -145,8 +146,6 @@ def save_state(path: Path, state: TrainingState) -> None:
         "schedule": {"last_epoch": state.schedule.last_epoch},
         "average": state.average.state_dict() if state.average is not None else None,
         "randomness": state.randomness.get_state(),
-        "torch_randomness": torch.get_rng_state(),
-        "device_randomness": _device_randomness(state.device),
         "position": (state.epoch, state.best_top1, state.best_epoch),
         "best_weights": state.best_weights,
         "history": state.history,
@@ -187,20 +186,14 @@ def load_state(path: Path, state: TrainingState) -> None:
 def _restore(state: TrainingState, values: dict[str, Any]) -> None:
     state.model.load_state_dict(values["model"])
     state.optimizer.load_state_dict(values["optimizer"])
-    state.schedule.last_epoch = values["schedule"]["last_epoch"]
+    state.schedule.last_epoch = int(values["schedule"]["last_epoch"])
     state.schedule._last_lr = [group["lr"] for group in state.optimizer.param_groups]
     if state.average is not None:
         state.average.load_state_dict(values["average"])
     state.randomness.set_state(values["randomness"])
-    torch.set_rng_state(values["torch_randomness"])
-    if values["device_randomness"] is not None and state.device.type == "cuda":
-        torch.cuda.set_rng_state(values["device_randomness"], state.device)
-    state.epoch, state.best_top1, state.best_epoch = values["position"]
+    state.epoch, state.best_top1, state.best_epoch = from_values(
+        values["position"], tuple[int, float, int], "its position"
+    )
     device = state.device
     state.history = list(values["history"])
     state.best_weights = {name: value.to(device) for name, value in values["best_weights"].items()}
-
-
-def _device_randomness(device: torch.device) -> Tensor | None:
-    """Where the generator of a GPU stands; dropout draws from it."""
-    return torch.cuda.get_rng_state(device) if device.type == "cuda" else None

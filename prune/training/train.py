@@ -5,8 +5,7 @@ Shapes: B images of a batch, K labels.
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import GateError, UsageError
 from ..forward import evaluating
-from ..inputs.split import Split
+from ..inputs.split import Split, seeded
 from ..progress import Progress, silent
 from .device import autocast
 from .loss import distillation_loss, label_loss, mix
@@ -109,13 +108,12 @@ def train_network(
     state.belongs_to = journal.belongs_to
     if teacher is not None and training.distill > 0:
         teacher = _place(teacher, device)
-    with _seeded(training.seed, device):
-        if journal.resume is not None:
-            load_state(journal.resume, state)
-        for row in state.history:
-            journal.past(row)
-        while not state.is_over:
-            _one_more_epoch(state, data, teacher, journal)
+    if journal.resume is not None:
+        load_state(journal.resume, state)
+    for row in state.history:
+        journal.past(row)
+    while not state.is_over:
+        _one_more_epoch(state, data, teacher, journal)
     if state.best_weights:
         state.result.load_state_dict(state.best_weights)
     return state.result.eval()
@@ -124,27 +122,20 @@ def train_network(
 def _one_more_epoch(
     state: TrainingState, data: TrainingData, teacher: nn.Module | None, journal: Journal
 ) -> None:
-    """Train, measure, log, and keep the state."""
-    row = _train_epoch(state, data.train, teacher, journal.progress)
-    if data.measured is not None:
-        row["held_out_top1"] = measure_top1(state.result, data.measured, state.device)
-        state.note_held_out(row["held_out_top1"])
+    """Train, measure, log, and keep the state.
+
+    Dropout and the like draw anew from the seed in each epoch: a resumed training equals an
+    uninterrupted one on every device, and the caller's generators stay as they are.
+    """
+    with seeded(state.training.seed * SEED_STRIDE + state.epoch + 1, state.device):
+        row = _train_epoch(state, data.train, teacher, journal.progress)
+        if data.measured is not None:
+            row["held_out_top1"] = measure_top1(state.result, data.measured, state.device)
+            state.note_held_out(row["held_out_top1"])
     state.history.append(row)
     journal.log(row)
     if journal.resume is not None:
         save_state(journal.resume, state)
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """torch's own generators (dropout draws from them) start at the seed, and stand afterwards
-    where they stood: what ran before changes no training, and a training nothing after it."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.default_generator.manual_seed(seed)
-        if device.type == "cuda":
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield
 
 
 def measure_top1(model: nn.Module, split: Split, device: torch.device) -> float:

@@ -23,6 +23,7 @@ from typing import Literal
 import torch
 import tyro
 from prune_dl.prune.errors import InputError
+from prune_dl.prune.inputs.callables import Trusted
 from prune_dl.prune.inputs.zoo import build
 from prune_dl.prune.mechanism.held_out import evaluate_probes
 from prune_dl.prune.mechanism.network import TracedNetwork
@@ -94,7 +95,7 @@ def build_network(options: Options) -> nn.Module:
         name = options.arch.removeprefix("torchvision:")
         network: nn.Module = get_model(name, weights=None, num_classes=options.labels)
         return network
-    return build(options.arch, options.labels)
+    return build(Trusted(options.arch), options.labels)
 
 
 def random_batch(options: Options, seed: int) -> Batch:

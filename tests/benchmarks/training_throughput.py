@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import torch
 from prune_dl.prune.inputs import zoo
+from prune_dl.prune.inputs.callables import Trusted
 from prune_dl.prune.inputs.data import open_data
 from prune_dl.prune.inputs.split import DataSet
 from prune_dl.prune.training.device import autocast, pick_device
@@ -48,7 +49,7 @@ def train_with_fit(model: nn.Module, data: DataSet, steps: int, device: torch.de
 def measure(train: Callable[..., None], arch: str, data: DataSet, steps: int, device: str) -> float:
     """Images a second of one short training."""
     where = pick_device(device)
-    model = zoo.build(zoo.with_channels(arch, data.input_size[0]), len(data.labels))
+    model = zoo.build(zoo.with_channels(Trusted(arch), data.input_size[0]), len(data.labels))
     started = time.perf_counter()
     train(model, data, steps, where)
     if where.type == "cuda":
@@ -65,7 +66,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
-    data = open_data(options.data)
+    data = open_data(Trusted(options.data))
     steps = min(options.steps, data.train.num_images // 128)
     speeds: dict[str, list[float]] = {"bare loop": [], "fit": []}
     arms = {"bare loop": train_by_hand, "fit": train_with_fit}

@@ -1,5 +1,6 @@
 """Timing: the statistics against known answers, the protocol against a fake clock."""
 
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from onnx import TensorProto, helper
-from prune_dl.evaluate.measure import latency
+from prune_dl.evaluate.measure import latency, memory
 from prune_dl.evaluate.measure.environment import available_cores, describe_environment
 from prune_dl.evaluate.measure.feeds import make_feed
 from prune_dl.evaluate.measure.latency import compare, time_interleaved
@@ -240,6 +241,32 @@ def test_environment_names_processor_and_versions() -> None:
     assert facts["cpu"]
     assert facts["torch"].count(".") >= 2
     assert "onnxruntime-gpu" in facts or "onnxruntime" in facts
+
+
+@pytest.mark.parametrize("from_python_path", [False, True])
+def test_no_module_of_the_working_folder_is_executed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, from_python_path: bool
+) -> None:
+    path = write_graph(tmp_path / "a.onnx", ["n", 4])
+    feed = make_feed(open_session(path), 1)
+    here = tmp_path / "here"
+    here.mkdir()
+    for name in ("numpy", "json", "select", "sitecustomize", "usercustomize", "onnxruntime"):
+        (here / f"{name}.py").write_text(f'open("EXECUTED_{name}", "w"); raise ImportError')
+    monkeypatch.chdir(here)
+    if from_python_path:  # as a shell's PYTHONPATH=.:... does
+        monkeypatch.setenv("PYTHONPATH", f".{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+        monkeypatch.syspath_prepend("")
+        monkeypatch.syspath_prepend(str(here))
+    assert peak_memory(path, "cpu", 1, feed) > 10e6  # type: ignore[operator]
+    assert not list(here.glob("EXECUTED_*"))
+
+
+def test_a_process_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_graph(tmp_path / "a.onnx", ["n", 4])
+    monkeypatch.setattr(memory, "MAX_SECONDS", 0.01)
+    with pytest.raises(InputError, match=r"not run 3 times within 0.01 seconds .*`latency_batch`"):
+        peak_memory(path, "cpu", 1, make_feed(open_session(path), 1))
 
 
 def test_peak_memory_grows_with_the_batch(tmp_path: Path) -> None:

@@ -12,8 +12,10 @@ from platformdirs import user_cache_path
 from prune_dl.prune.errors import InputError, UsageError
 from prune_dl.prune.inputs import folders
 from prune_dl.prune.inputs.arrays import Augmentation, shift_and_flip
+from prune_dl.prune.inputs.callables import Trusted
 from prune_dl.prune.inputs.data import open_data
 from prune_dl.prune.inputs.datasets import wrap_datasets
+from prune_dl.prune.inputs.decode import IMAGE_FORMATS, read_image, read_size
 from prune_dl.prune.inputs.known import default_root
 from prune_dl.prune.inputs.preprocessing import Preprocessing
 from prune_dl.prune.inputs.split import choose_order, generator, hold_out
@@ -228,6 +230,26 @@ def test_a_bad_folder_is_one_clear_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("form", ["EPS", "GIF", "ICO"])
+def test_only_the_promised_formats_are_opened_whatever_a_file_is_called(
+    root: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow hands an EPS to Ghostscript, another program."""
+    file = next((root / "train").rglob("*.png"))
+    Image.new("RGB", (16, 16)).save(file, format=form)
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", pytest.fail)
+    for read in (read_size, lambda path: read_image(path, 3)):
+        with pytest.raises(InputError, match="expected JPEG, PNG, PPM, BMP, TIFF, WEBP"):
+            read(str(file))
+
+
+@pytest.mark.parametrize("form", IMAGE_FORMATS)
+def test_every_promised_format_is_opened(tmp_path: Path, form: str) -> None:
+    Image.new("RGB", (5, 4), (9, 9, 9)).save(tmp_path / "x.png", format=form)
+    assert read_size(str(tmp_path / "x.png")) == (4, 5)
+    assert read_image(str(tmp_path / "x.png"), 3).float().mean().round() == 9
+
+
 def test_folders_that_are_none(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such folder"):
         open_data(str(tmp_path / "nothing"))
@@ -242,6 +264,8 @@ def test_a_set_that_cannot_be_downloaded(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("torchvision.datasets.cifar.download_and_extract_archive", unreachable)
     monkeypatch.setenv("PRUNE_DL_DATA", str(tmp_path))
     with pytest.raises(InputError, match=r"could not be downloaded \(no route to host\)"):
+        open_data(Trusted("cifar10"))
+    with pytest.raises(InputError, match=r"give `data=cifar10` to download them"):
         open_data("cifar10")
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from prune_dl.prune.errors import InputError, UsageError
 from prune_dl.prune.inputs import zoo
+from prune_dl.prune.inputs.callables import Trusted
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,7 @@ def test_input_channels_are_part_of_the_name() -> None:
 )
 def test_a_wrong_name_is_one_clear_line(arch: str, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words) as caught:
-        zoo.build(arch, 10)
+        zoo.build(Trusted(arch), 10)
     assert "\n" not in str(caught.value)
 
 
@@ -99,8 +100,8 @@ def test_a_callable_may_ask_for_the_number_of_labels(
     )
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(str(folder))
-    assert zoo.build("my_networks:small", 7)(torch.rand(1, 3, 8, 8)).shape == (1, 7)
-    assert zoo.build("my_networks:small:width=9", 7)(torch.rand(1, 3, 8, 8)).shape == (1, 7)
+    for arch in (Trusted("my_networks:small"), Trusted("my_networks:small:width=9")):
+        assert zoo.build(arch, 7)(torch.rand(1, 3, 8, 8)).shape == (1, 7)
 
 
 @pytest.mark.parametrize("arch", ["vgg6:width=0.1", "torchvision:squeezenet1_1"])

@@ -115,7 +115,6 @@ def test_a_resumed_training_equals_an_uninterrupted_one(
     teacher = small_network(seed=5) if "distill" in changes else None
 
     def run(network: nn.Module, journal: Journal) -> nn.Module:
-        torch.manual_seed(7)
         data = TrainingData(EASY.train, held_out=EASY.train)
         return train_network(network, data, training, device=CPU, teacher=teacher, journal=journal)
 
@@ -130,6 +129,34 @@ def test_a_resumed_training_equals_an_uninterrupted_one(
     resumed = run(small_network(seed=9), Journal(log=rows.append, resume=tmp_path / "r.pt"))
     assert [row["epoch"] for row in rows] == [3, 4]
     assert same_weights(whole, resumed)
+
+
+def test_dropout_follows_the_seed_and_leaves_the_callers_generator_alone() -> None:
+    def run(seed: int, drawn_before: int) -> nn.Module:
+        network = small_network()
+        torch.rand(drawn_before)
+        before = torch.get_rng_state()
+        recipe = Training(epochs=2, batch_size=16, seed=seed)
+        trained = train_network(network, EASY, recipe, device=CPU)
+        assert torch.equal(torch.get_rng_state(), before)
+        return trained
+
+    first = run(0, 0)
+    assert same_weights(first, run(0, 5))
+    assert not same_weights(first, run(1, 0))
+
+
+def test_every_epoch_drops_other_units() -> None:
+    """The seed of dropout is not the same in every epoch: else half of the units never learn."""
+    seen: list[torch.Tensor] = []
+    network = small_network()
+    network[3].register_forward_hook(
+        lambda module, given, out: seen.append(nn.functional.dropout(torch.ones(64)))
+    )
+    split = easy_split(16)
+    train_network(network, TrainingData(split), Training(epochs=2, batch_size=16), device=CPU)
+    assert len(seen) == 2
+    assert not torch.equal(*seen)
 
 
 def test_a_resume_file_of_another_training_is_refused(tmp_path: Path) -> None:

@@ -11,13 +11,14 @@ tradeoff.{json,csv,html}
 import json
 import shutil
 from dataclasses import asdict, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
-from ....evaluate.measure.accuracy import Accuracy
 from ....evaluate.report.tradeoff import TradeoffPoint
+from ...checks import unfit_name
 from ...errors import InputError, UsageError
-from ...files import write_json, write_text
+from ...files import read_bytes, write_json, write_text
 from ...folder import BELONGS_TO, CHECKPOINT, KEPT, remove_half_written_in
+from ...typed import from_json
 from ..options_file import to_tables
 from ..trees import Sweep
 
@@ -37,7 +38,7 @@ def open_folder(out: Path, options: Sweep) -> None:
     text = json.dumps(settings, indent=1, sort_keys=True)
     file = out / SETTINGS
     if options.run.resume and file.exists():
-        if file.read_text(encoding="utf-8") != text:
+        if read_bytes(file) != text.encode("utf-8"):
             raise UsageError(
                 f"`resume` given, but `out={out}` holds a sweep with other options; "
                 "give another folder"
@@ -96,8 +97,12 @@ def read_points(out: Path, name: str) -> list[TradeoffPoint]:
 
 
 def _read(file: Path) -> list[TradeoffPoint]:
-    rows = json.loads(file.read_text(encoding="utf-8"))
-    return [
-        TradeoffPoint(**{**row, "accuracy": row["accuracy"] and Accuracy(**row["accuracy"])})
-        for row in rows
-    ]
+    points = from_json(read_bytes(file), list[TradeoffPoint], str(file))
+    for point in points:
+        place = PurePath(point.file)
+        if place.is_absolute() or ".." in place.parts or unfit_name(point.file):
+            raise InputError(
+                f"{file} names the file {point.file[:200]!r}; expected one within the sweep's "
+                "folder; remove this point's folder and `resume`"
+            )
+    return points

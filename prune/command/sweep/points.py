@@ -41,6 +41,7 @@ from ..delivery import save_result
 from ..distribute import ray_map
 from ..facts import job_facts
 from ..flags import in_flags, one_line
+from ..home import write_run
 from ..opening import default_out, open_case
 from ..trees import Sweep
 from .budgets import budgets_of, settings_of
@@ -212,6 +213,7 @@ def _prune(sent: _Sent, budget: Budget, opened: _Opened) -> tuple[Planned, Outco
     outcome = carry_out(planned, settings, case)
     write_text(folder / "plan.json", planned.plan.to_json())
     save_result(folder, opened.checkpoint, case, planned, outcome.final)
+    write_run(folder, f"prune-dl sweep ({budget.name})", sent.options, case.data.name)
     return planned, outcome
 
 
