@@ -18,6 +18,7 @@ from ..options import Settings
 from ..selection.criteria import Ranking
 from ..structure.depth import DepthCut, cut_off
 from ..structure.plan import Plan
+from ..typed import from_values
 from .kept import Form, read_values
 from .known import Amounts, Case, Measured, Planned
 from .plan import measure_images
@@ -81,7 +82,7 @@ def _load(case: Case, settings: Settings, measured: Measured | None, place: Path
 
 def _planned(case: Case, values: dict[str, Any]) -> tuple[Case, Callable[[Measured], Planned]]:
     """The network that was planned for, and the plan without what was measured on it."""
-    depth = values["depth"] and DepthCut.from_dict(values["depth"])
+    depth = values["depth"] and from_values(values["depth"], DepthCut, "the kept plan")
     if depth:
         shorter = copy.deepcopy(case.model)
         cut_off(shorter, depth)
