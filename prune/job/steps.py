@@ -35,7 +35,7 @@ def plan_and_carry_out(
         UsageError, InputError, GateError, PruneError: as `make_plan` and `carry_out` do.
     """
     check_selection(settings.select)
-    check_ranges(settings.retrain)
+    check_ranges(settings)
     budget, steps = settings.select.budget, settings.select.steps
     whole: Planned | None = None
     outcomes: list[Outcome] = []
