@@ -20,7 +20,7 @@ def _between(least: int, most: int) -> tuple[str, Test]:
 
 
 LARGEST_SIDE = 4096
-"""Most pixels a side of an input: one colour image of that size takes 200 MB as the network reads
+"""Most pixels a side of an image that a network reads: one colour image of that size takes 200 MB as the network reads
 it. Classifiers take 1,024 at most."""
 MOST_PASSES = 100_000
 """Most epochs of a training: on the smallest data sets, weeks."""
@@ -49,7 +49,7 @@ RANGES: dict[str, tuple[str, Test]] = {
     "bench_seconds": ("seconds above 0, a day at most", lambda value: 0 < value <= 86_400),
     "batch_size": _between(2, LARGEST_BATCH),
     "epochs": _between(0, MOST_PASSES),
-    "input_size": _between(1, LARGEST_SIDE),
+    **dict.fromkeys(("num_labels", "input_size"), _at_least(1)),
     "steps": _between(1, MOST_STEPS),
     "threads": _between(1, MOST_THREADS),
 }

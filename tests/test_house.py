@@ -19,6 +19,7 @@ ORDER = [
     "prune/errors",
     "prune/progress",
     "prune/files",
+    "prune/machine",
     "prune/budget",
     "prune/options",
     "prune/checks",

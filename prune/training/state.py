@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel
 
 from ..errors import InputError, UsageError
-from ..files import write_torch
+from ..files import require_regular, write_torch
 from ..inputs.split import generator
 from .average import averaged_model
 from .recipe import Training
@@ -153,6 +153,7 @@ def load_state(path: Path, state: TrainingState) -> None:
     """
     if not path.exists():
         return
+    require_regular(path)
     recipe = asdict(state.training)
     try:
         values = torch.load(path, map_location="cpu", weights_only=True)
