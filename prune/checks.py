@@ -20,8 +20,8 @@ def _between(least: int, most: int) -> tuple[str, Test]:
 
 
 LARGEST_SIDE = 4096
-"""Most pixels a side of an image that a network reads: one colour image of that size takes 200 MB as the network reads
-it. Classifiers take 1,024 at most."""
+"""Most pixels a side of an image that a network reads: one in colour then takes 200 MB. Classifiers
+take 1,024 at most."""
 MOST_PASSES = 100_000
 """Most epochs of a training: on the smallest data sets, weeks."""
 MOST_THREADS = 1024

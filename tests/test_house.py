@@ -25,6 +25,7 @@ ORDER = [
     "prune/checks",
     "prune/folder",
     "prune/forward",
+    "prune/outputs",
     "prune/structure",
     "prune/inputs",
     "prune/mechanism",

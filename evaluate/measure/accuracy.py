@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from ...prune.errors import InputError
-from ...prune.forward import evaluating
+from ...prune.forward import call, evaluating
+from ...prune.outputs import logits_of
 from ...prune.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -95,13 +96,13 @@ def measure_accuracy(
         limit: look at this many images only (a seeded, shuffled choice of the split).
 
     Raises:
-        InputError: the split is empty, or an output is NaN or infinite.
+        InputError: the split is empty, the network gives no logits, or one is NaN or infinite.
     """
     correct, total = 0, 0
     expected = split.num_images if limit is None else min(limit, split.num_images)
     with evaluating(model):
         for images, labels_N in split.batches(EVALUATION_BATCH, device=device, limit=limit):
-            correct += _count_correct(model(images), labels_N)
+            correct += _count_correct(logits_of(call(model, images)), labels_N)
             total += len(labels_N)
             progress(total, expected)
     if not total:

@@ -9,8 +9,9 @@ from ..errors import InputError, UsageError
 from ..inputs.checkpoint import Checkpoint, load_checkpoint
 from ..inputs.data import open_data
 from ..inputs.split import DataSet
-from ..job.known import Case
+from ..job.known import EXAMPLES, Case
 from ..options import DataOptions, NetworkOptions, RunOptions
+from ..outputs import require_classifier
 from ..progress import RunLog
 from ..training.device import pick_device
 
@@ -22,7 +23,8 @@ def open_case(
 
     Raises:
         UsageError: no data given and the file names none, or the device is missing.
-        InputError: a file cannot be used, or network and data disagree on the labels.
+        InputError: a file cannot be used, network and data disagree on the labels, or the network
+            is no classifier of these images.
     """
     device = pick_device(run.device)
     with log.stage("load"):
@@ -35,6 +37,8 @@ def open_case(
         data = open_data_of(network.model, images, run.seed, checkpoint)
     check_fit(data, checkpoint)
     checkpoint.model.to(device).to(memory_format=torch.channels_last).eval()
+    images_N, _ = next(iter(data.train.batches(EXAMPLES, device=device, limit=EXAMPLES)))
+    require_classifier(checkpoint.model, images_N, len(data.labels))
     return checkpoint, Case(checkpoint.model, data, device, run.seed, log)
 
 

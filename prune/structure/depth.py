@@ -192,7 +192,7 @@ def _names_in_order(model: nn.Module, example_inputs: Any) -> list[str]:
     if (
         not names
         or not isinstance(model.get_submodule(names[-1]), nn.Linear)
-        or last_output[0] is not output
+        or last_output[0] is not logits_of(output)
     ):
         raise InputError(
             "a network given that does not end in a linear layer; expected one to cut off; "

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import GateError, UsageError
-from ..forward import evaluating
+from ..forward import call, evaluating
 from ..inputs.split import Split
+from ..outputs import logits_of
 from ..progress import Progress, silent
 from .device import autocast
 from .loss import distillation_loss, label_loss, mix
@@ -122,7 +123,7 @@ def measure_top1(model: nn.Module, split: Split, device: torch.device) -> float:
     with evaluating(model), autocast(device, model):
         for images, labels_B in split.batches(VALIDATION_BATCH, device=device):
             images = images.contiguous(memory_format=torch.channels_last)
-            correct += (model(images).argmax(1) == labels_B).sum()
+            correct += (logits_of(call(model, images)).argmax(1) == labels_B).sum()
     return int(correct) / max(1, split.num_images)
 
 
@@ -197,13 +198,13 @@ def _loss(
     if training.mixup > 0:
         images, others_B, share = mix(images, labels_B, training.mixup, state.randomness)
     with autocast(device, state.model):
-        logits_BK = state.model(images)
+        logits_BK = logits_of(call(state.model, images))
     loss = share * label_loss(logits_BK, labels_B, training.label_smoothing)
     if share < 1:
         loss = loss + (1 - share) * label_loss(logits_BK, others_B, training.label_smoothing)
     if teacher is not None and training.distill > 0:
         with evaluating(teacher), autocast(device, teacher):
-            answers_BK = teacher(images)
+            answers_BK = logits_of(call(teacher, images))
         imitation = distillation_loss(logits_BK, answers_BK, training.temperature)
         loss = (1 - training.distill) * loss + training.distill * imitation
     return loss, logits_BK
