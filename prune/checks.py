@@ -84,8 +84,10 @@ def _out_of_range(options: Any) -> Iterator[str]:
         else:
             expected, is_fine = RANGES.get(field.name, ("finite numbers", is_finite))
             for number in value if isinstance(value, tuple) else (value,):
-                if isinstance(number, int | float) and not (is_finite(number) and is_fine(number)):
-                    yield f"`{field.name}={number}` given; expected {expected}"
+                if not isinstance(number, int | float) or (is_finite(number) and is_fine(number)):
+                    continue
+                finite = "" if is_finite(number) or field.name not in RANGES else ", and finite"
+                yield f"`{field.name}={number}` given; expected {expected}{finite}"
 
 
 def check_selection(select: SelectOptions) -> None:

@@ -29,6 +29,11 @@ RANDOM_FORWARD = (
     "numbers in evaluation mode"
 )
 """What is said of a random forward, wherever it shows."""
+NOT_FINITE = (
+    "the network's outputs hold NaN or infinity, so its accuracy means nothing; check the "
+    "checkpoint, or retrain with a smaller learning rate"
+)
+"""What is said of outputs that are no numbers."""
 
 
 def logits_of(outputs: Any) -> Tensor:
@@ -133,8 +138,9 @@ def require_classifier(model: nn.Module, inputs: Any, num_labels: int) -> None:
             f"a network of {logits_NK.shape[1]} outputs given, for {num_labels} labels; expected "
             "one output for each label; give `num_labels`, or the data that it was trained on"
         )
-    is_finite = bool(torch.isfinite(logits_NK).all())  # else its accuracy says what is wrong
-    if is_finite and run_to_run_difference(model, inputs) > RANDOM_ABOVE:
+    if not bool(torch.isfinite(logits_NK).all()):
+        raise InputError(NOT_FINITE)
+    if run_to_run_difference(model, inputs) > RANDOM_ABOVE:
         raise InputError(RANDOM_FORWARD)
 
 
@@ -175,17 +181,27 @@ def _run(model: nn.Module, inputs: Any) -> Any:
     return call(model, map_tensors(Tensor.clone, inputs), buffers)
 
 
+def explain_types(model: nn.Module, inputs: Any) -> str | None:
+    """Why a network does not run on inputs of another precision; None where types agree."""
+    own = {x.dtype for x in model.parameters() if x.is_floating_point()}
+    given = {x.dtype for x in tensors_of(inputs) if x.is_floating_point()}
+    if len(own) != 1 or not given or given <= own:
+        return None
+    of_inputs, of_network = (
+        " and ".join(sorted(str(x).removeprefix("torch.") for x in types)) for types in (given, own)
+    )
+    return (
+        f"inputs of {of_inputs} given to a network of {of_network}; expected the same type of "
+        "both; give both in float32, the network as model.float()"
+    )
+
+
 def _does_not_run(model: nn.Module, inputs: Any, error: Exception) -> str:
     """Why a network does not run on its inputs, as far as types and sizes tell."""
     first = tensors_of(inputs)[0]
     sizes = " x ".join(map(str, first.shape[1:]))
-    own = {x.dtype for x in model.parameters() if x.is_floating_point()}
-    if len(own) == 1 and first.is_floating_point() and first.dtype not in own:
-        kind, wanted = (str(x).removeprefix("torch.") for x in (first.dtype, next(iter(own))))
-        return (
-            f"inputs of {kind} given to a network of {wanted}; expected the same type of both; "
-            "give the network as model.float()"
-        )
+    if other_type := explain_types(model, inputs):
+        return other_type
     layers = [x for x in model.modules() if isinstance(x, nn.Linear)]
     has_maps = any(isinstance(x, nn.Conv1d | nn.Conv2d | nn.Conv3d) for x in model.modules())
     if layers and not has_maps and layers[0].in_features == first[0].numel() and first.ndim > 2:

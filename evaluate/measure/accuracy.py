@@ -11,7 +11,7 @@ from torch import nn
 
 from ...prune.errors import InputError
 from ...prune.forward import call, evaluating
-from ...prune.outputs import logits_of
+from ...prune.outputs import NOT_FINITE, logits_of
 from ...prune.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -115,8 +115,5 @@ def measure_accuracy(
 def _count_correct(outputs_NK: torch.Tensor, labels_N: torch.Tensor) -> int:
     """Images whose highest output is their label; the first of equal outputs counts."""
     if not bool(torch.isfinite(outputs_NK).all()):
-        raise InputError(
-            "the network's outputs hold NaN or infinity, so its accuracy means nothing; "
-            "check the checkpoint, or retrain with a smaller learning rate"
-        )
+        raise InputError(NOT_FINITE)
     return int((outputs_NK.argmax(dim=1) == labels_N).sum())

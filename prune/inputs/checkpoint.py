@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError, UsageError
 from ..files import write_torch
+from ..structure.precision import precision_note
 from ..structure.units import AxisKey, IntArray
 from . import pretrained, pruned_file, zoo
 from .callables import is_callable_name
@@ -32,6 +33,7 @@ class Checkpoint:
         kept: positions that were kept on each cut axis, of an already pruned network.
         knows_inputs: whether input size, mean and std of the origin come with the weights;
             if not, they are defaults, and the data decides.
+        notes: what has to be said of the network as it is now: that it came in another precision.
     """
 
     model: nn.Module
@@ -39,6 +41,7 @@ class Checkpoint:
     sha256: str | None = None
     kept: Mapping[AxisKey, IntArray] = field(default_factory=dict)
     knows_inputs: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def load_checkpoint(
@@ -124,21 +127,28 @@ def _from_file(path: Path, arch: str | None, trust_pickle: bool) -> Checkpoint:
         model = pruned_file.load_pruned(path, whole)
         return Checkpoint(model.eval(), saved.origin, sha256_of(path), saved.kept, True)
     contents = read_weights(path, trust_pickle=trust_pickle)
+    notes = _precision_notes(contents.state)
     if contents.origin is not None and arch is None:
         origin = _read_origin(contents.origin, path)
         if origin.arch is not None:
             model = _fill(origin.arch, origin.num_labels, contents.state, str(path))
-            return Checkpoint(model, origin, sha256_of(path), knows_inputs=True)
+            return Checkpoint(model, origin, sha256_of(path), knows_inputs=True, notes=notes)
     if contents.model is not None and arch is None:
         model = contents.model.float()
-        return Checkpoint(model, Origin(None, count_outputs(model)), sha256_of(path))
+        return Checkpoint(model, Origin(None, count_outputs(model)), sha256_of(path), notes=notes)
     match = infer(contents.state, str(path), arch)
     if not match.arch.startswith("torchvision:") or match.num_labels != 1000:
         model = _fill(match.arch, match.num_labels, contents.state, str(path))
-        return Checkpoint(model, _guess_origin(match), sha256_of(path))
+        return Checkpoint(model, _guess_origin(match), sha256_of(path), notes=notes)
     origin = pretrained.origin_of(match.arch, 1000)
     model = _fill(str(origin.arch), 1000, contents.state, str(path))
-    return Checkpoint(model, origin, sha256_of(path), knows_inputs=True)
+    return Checkpoint(model, origin, sha256_of(path), knows_inputs=True, notes=notes)
+
+
+def _precision_notes(state: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """That weights came in another precision than float32, where any did."""
+    others = {x.dtype for x in state.values() if x.is_floating_point()} - {torch.float32}
+    return (precision_note(others),) if others else ()
 
 
 def _guess_origin(match: Match) -> Origin:

@@ -20,6 +20,9 @@ from torchvision.transforms.v2 import functional as transforms
 from ..errors import InputError, PruneError
 from ..files import require_regular
 
+IMAGE_FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
+"""What the names that torchvision's ImageFolder lists stand for. Pillow goes by content and knows
+many more, some of which start other programs (EPS: Ghostscript)."""
 SMALL = 64
 """Up to this many pixels a side, an image is small: no margin is cropped from it."""
 CROP_MARGIN = 256 / 224
@@ -149,7 +152,7 @@ def _opened(path: str) -> Iterator[Image.Image]:
         # all threads, so one at a time sets them.
         with _OPENING, warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(path)
+            image = Image.open(path, formats=IMAGE_FORMATS)
         with image:
             yield image
     except PruneError:
@@ -162,5 +165,6 @@ def _does_not_decode(path: str, error: Exception) -> InputError:
     reason = "".join(str(error).splitlines()[:1]).replace(repr(path), "the file")
     reason = reason or type(error).__name__
     return InputError(
-        f"{Path(path)} does not decode as an image ({reason}); replace it or remove it"
+        f"{Path(path)} does not decode as an image ({reason}); "
+        f"expected {', '.join(IMAGE_FORMATS)}; replace it or remove it"
     )

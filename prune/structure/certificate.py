@@ -69,8 +69,10 @@ def certify(model: nn.Module, smaller: nn.Module, cut: Cut, example_inputs: Any)
     failed = "the smaller network differs from the silenced original by"
     try:
         in_double = _difference(model, smaller, cut, example_inputs, torch.float64)
-    except FORWARD_ERRORS as reason:  # its code makes float32 tensors of its own
-        why = f"{failed} {error:.1e} in float32, and does not run in float64 ({first_line(reason)})"
+    except FORWARD_ERRORS as failure:  # its code makes float32 tensors of its own
+        why = (
+            f"{failed} {error:.1e} in float32, and does not run in float64 ({first_line(failure)})"
+        )
         return Certificate(True, error, CERTIFICATE_TOLERANCE, why)
     if in_double <= CERTIFICATE_TOLERANCE:
         return Certificate(True, in_double, CERTIFICATE_TOLERANCE, "equal in float64")

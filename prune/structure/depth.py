@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_map
 
 from ..errors import InputError, first_line
 from ..forward import FORWARD_ERRORS, Arguments, call, evaluating, input_of, watching
+from ..outputs import logits_of
 
 PASS_THROUGH_TOLERANCE = 1e-5
 """Relative difference up to which a block with zeros for parameters counts as returning its input.

@@ -122,7 +122,7 @@ def measure_top1(model: nn.Module, split: Split, device: torch.device) -> float:
     correct = torch.zeros((), dtype=torch.int64, device=device)
     with evaluating(model), autocast(device, model):
         for images, labels_B in split.batches(VALIDATION_BATCH, device=device):
-            images = images.contiguous(memory_format=torch.channels_last)
+            images = _channels_last(images)
             correct += (logits_of(call(model, images)).argmax(1) == labels_B).sum()
     return int(correct) / max(1, split.num_images)
 
@@ -130,6 +130,11 @@ def measure_top1(model: nn.Module, split: Split, device: torch.device) -> float:
 def _place(model: nn.Module, device: torch.device) -> nn.Module:
     """On the device, weights of convolutions with the channels last."""
     return model.to(device).to(memory_format=torch.channels_last)
+
+
+def _channels_last(images: Tensor) -> Tensor:
+    """Images (B, C, H, W) as `_place` lays out the weights; rows of numbers as they are."""
+    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
 
 
 def _train_epoch(
@@ -193,7 +198,7 @@ def _loss(
 ) -> tuple[Tensor, Tensor]:
     """The loss of one batch, and the logits it comes from."""
     training, device = state.training, images.device
-    images = images.contiguous(memory_format=torch.channels_last)
+    images = _channels_last(images)
     others_B, share = labels_B, 1.0
     if training.mixup > 0:
         images, others_B, share = mix(images, labels_B, training.mixup, state.randomness)

@@ -89,7 +89,10 @@ def test_a_budget_out_of_range_is_refused_before_any_work(
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (("--epochs", "-1", "--lr", "0"), "--epochs -1 given; expected 0 to 100000; --lr 0.0 given"),
+        (
+            ("--epochs", "-1", "--lr", "0"),
+            "--epochs -1 given; expected 0 to 100000; --lr 0.0 given",
+        ),
         (("--batch-size", "1"), "--batch-size 1 given; expected 2 to 65536"),
         (("--max-drop", "nan"), "--max-drop nan given; expected 0 or more"),
         (("--patience", "0"), "--patience 0 given; expected 1 to 100000"),

@@ -41,7 +41,7 @@ def test_the_schedule_ends_where_the_published_one_does() -> None:
         sgd = Sgd.of(epochs)
         assert sgd.lr * sgd.decay**sgd.epochs == pytest.approx(0.01 * 0.975**200)
     assert Sgd.of(200) == Sgd()
-    with pytest.raises(UsageError, match=r"`probe_epochs=0` given; expected 1 to 100000"):
+    with pytest.raises(UsageError, match=r"`probe_epochs=0` given; expected 1 or more"):
         Sgd.of(0)
 
 
