@@ -120,7 +120,7 @@ def _with_one_output(module: nn.Module, example: torch.Tensor) -> nn.Module:
             is_bare = isinstance(call(module, example.clone()), torch.Tensor)
     except FORWARD_ERRORS:
         return module
-    return module if is_bare else LogitsOnly(module)
+    return module if is_bare else LogitsOnly(module).eval()
 
 
 def _refuse_large(model: nn.Module) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from .budget import Budget
+from .checks import check_ranges
 from .errors import InputError, UsageError
 from .inputs.loaders import LoaderSplit, label_of, pair_of
 from .inputs.origin import Origin
@@ -248,7 +249,7 @@ def compress(
 def _settings(given: dict[str, Any]) -> Settings:
     """Options by their names, each where it belongs.
 
-    Raises UsageError for names that no option has.
+    Raises UsageError for names that no option has, and for values out of range.
     """
     kinds = (SelectOptions, RetrainOptions, BenchOptions)
     known = [{field.name for field in fields(kind)} for kind in kinds]
@@ -263,7 +264,9 @@ def _settings(given: dict[str, Any]) -> Settings:
     select, retrain, bench = (
         {name: value for name, value in given.items() if name in names} for names in known
     )
-    return Settings(SelectOptions(**select), RetrainOptions(**retrain), BenchOptions(**bench))
+    settings = Settings(SelectOptions(**select), RetrainOptions(**retrain), BenchOptions(**bench))
+    check_ranges(settings)
+    return settings
 
 
 def _chain(first: Any, rest: Iterable[Any]) -> Iterable[Any]:

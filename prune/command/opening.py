@@ -37,8 +37,7 @@ def open_case(
         data = open_data_of(network.model, images, run.seed, checkpoint)
     check_fit(data, checkpoint)
     checkpoint.model.to(device).to(memory_format=torch.channels_last).eval()
-    images_N, _ = next(iter(data.train.batches(EXAMPLES, device=device, limit=EXAMPLES)))
-    require_classifier(checkpoint.model, images_N, len(data.labels))
+    check_runs(checkpoint.model, data, device)
     return checkpoint, Case(checkpoint.model, data, device, run.seed, log)
 
 
@@ -88,6 +87,17 @@ def check_fit(data: DataSet, checkpoint: Checkpoint) -> None:
                 f"the network has {expected} {what} and `data={data.name}` has {given}; "
                 "give the data that the network was trained on"
             )
+
+
+def check_runs(model: nn.Module, data: DataSet, device: torch.device) -> None:
+    """Refuse, before any work, a network that is no classifier of these images.
+
+    Raises:
+        InputError: as `require_classifier`.
+    """
+    with torch.random.fork_rng(devices=[]):  # workers that decode draw from it
+        images, _ = next(iter(data.train.batches(EXAMPLES, device=device, limit=EXAMPLES)))
+    require_classifier(model, images, len(data.labels))
 
 
 def default_out(model: str) -> Path:

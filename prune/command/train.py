@@ -4,19 +4,20 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ...evaluate.measure.accuracy import measure_accuracy
 from ..folder import check_writable
 from ..inputs.checkpoint import save_checkpoint
 from ..inputs.data import open_data
 from ..inputs.origin import Origin
 from ..inputs.zoo import build, with_channels
-from ..job.known import EXAMPLES
 from ..job.stages import recipe_changes
-from ..outputs import require_classifier
 from ..progress import RunLog
 from ..training.device import pick_device
 from ..training.recipe import Training
 from ..training.train import Journal, TrainingData, train_network
+from .opening import check_runs
 from .trees import Train
 
 
@@ -36,8 +37,7 @@ def run_train(options: Train) -> dict[str, Any]:
         data = _open(options)
         arch = with_channels(options.arch, data.input_size[0])
         model = build(arch, len(data.labels), seed=options.run.seed)
-        some, _ = next(iter(data.train.batches(EXAMPLES, device="cpu", limit=EXAMPLES)))
-        require_classifier(model, some, len(data.labels))
+        check_runs(model, data, torch.device("cpu"))
     training = replace(
         Training(epochs=options.train.epochs), **recipe_changes(options.train, options.run.seed)
     )

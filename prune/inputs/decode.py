@@ -33,7 +33,7 @@ CROP_SHARE = (0.25, 1.0)
 LARGEST_DECODED = 1024 * 1024 * 1024 // 4 // 3
 """Most pixels that are decoded from one file: 89 million, as Pillow warns above. In colour they
 take 268 MB, and no more than two copies are alive at once."""
-LONGEST_SCALED = 4
+LONGEST_SCALED = 8
 """A scaled image is at most this many times as long as what is cropped from it: what lies farther
 out is cut off before it is scaled. No photograph is so long, and none is changed by it."""
 DECODE_ERRORS = (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError)

@@ -6,6 +6,7 @@ Order and endings are those of torchvision's ImageFolder.
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 
 import torch
@@ -97,18 +98,26 @@ def _label_folders(folder: Path) -> list[str]:
 
 
 def _images_of(folder: str) -> dict[str, str]:
-    """Images in a folder and below it, each under its resolved path, in the order of the paths."""
-    images: dict[str, str] = {}
+    """Images in a folder and below it, each under its resolved path, in the order of the paths.
+
+    Of several names of one file the first is taken that is no link.
+    """
+    found: list[tuple[str, str]] = []
+    links: list[tuple[str, str]] = []
     for place, real_place in sorted(_folders(folder)):
-        for entry in sorted(os.scandir(place), key=lambda entry: entry.name):
+        for entry in os.scandir(place):
             if entry.name.lower().endswith(IMG_EXTENSIONS) and not entry.is_dir():
                 if not entry.is_file():
                     require_regular(entry.path)
                 real = os.path.join(real_place, entry.name)
-                images.setdefault(
-                    os.path.realpath(real) if entry.is_symlink() else real, entry.path
-                )
-    return images
+                if entry.is_symlink():
+                    links.append((os.path.realpath(real), entry.path))
+                else:
+                    found.append((real, entry.path))
+    names = dict(found)
+    for real, path in sorted(links, key=itemgetter(1)):
+        names.setdefault(real, path)
+    return dict(sorted(names.items(), key=lambda item: os.path.split(item[1])))
 
 
 def _folders(folder: str) -> Iterator[tuple[str, str]]:

@@ -120,10 +120,11 @@ def train_network(
 def measure_top1(model: nn.Module, split: Split, device: torch.device) -> float:
     """Share of a split's images whose label is the largest output; modes are restored."""
     correct = torch.zeros((), dtype=torch.int64, device=device)
-    with evaluating(model), autocast(device, model):
+    with evaluating(model):
         for images, labels_B in split.batches(VALIDATION_BATCH, device=device):
-            images = _channels_last(images)
-            correct += (logits_of(call(model, images)).argmax(1) == labels_B).sum()
+            with autocast(device, model):  # not while images are read: collate is no arithmetic
+                logits_BK = logits_of(call(model, _channels_last(images)))
+            correct += (logits_BK.argmax(1) == labels_B).sum()
     return int(correct) / max(1, split.num_images)
 
 
