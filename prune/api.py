@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from .budget import Budget
-from .checks import check_ranges
+from .checks import check_ranges, check_selection
 from .errors import InputError, UsageError
 from .inputs.loaders import LoaderSplit, label_of, pair_of
 from .inputs.origin import Origin
@@ -266,6 +266,7 @@ def _settings(given: dict[str, Any]) -> Settings:
     )
     settings = Settings(SelectOptions(**select), RetrainOptions(**retrain), BenchOptions(**bench))
     check_ranges(settings)
+    check_selection(settings.select)
     return settings
 
 
