@@ -17,6 +17,8 @@ from torch import nn
 
 from ..prune.errors import InputError, UsageError
 from ..prune.files import whole_file
+from ..prune.forward import FORWARD_ERRORS, call, evaluating
+from ..prune.outputs import LogitsOnly
 
 INPUT_NAME = "images"
 OUTPUT_NAME = "logits"
@@ -89,7 +91,7 @@ def export_module(
     """The body of `export_onnx` for any input tensor; `finish` may rewrite the graph."""
     _refuse_large(model)
     module = copy.deepcopy(model).cpu().eval()
-    proto = _to_proto(module, example, form)
+    proto = _to_proto(_with_one_output(module, example), example, form)
     if finish is not None:
         proto = finish(proto)
     _describe(proto, metadata)
@@ -106,6 +108,19 @@ def write_checked(proto: onnx.ModelProto, path: Path) -> Path:
         partial.write_bytes(proto.SerializeToString())
         onnx.checker.check_model(str(partial), full_check=True)
     return path
+
+
+def _with_one_output(module: nn.Module, example: torch.Tensor) -> nn.Module:
+    """The module itself, or where it wraps its logits in something, only them.
+
+    A module that does not run is left to the exporter, which says why.
+    """
+    try:
+        with evaluating(module):
+            is_bare = isinstance(call(module, example.clone()), torch.Tensor)
+    except FORWARD_ERRORS:
+        return module
+    return module if is_bare else LogitsOnly(module).eval()
 
 
 def _refuse_large(model: nn.Module) -> None:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..prune.errors import GateError, InputError
-from ..prune.forward import evaluating
+from ..prune.forward import call, evaluating
+from ..prune.outputs import logits_of
 from .session import open_session, run_session
 
 PARITY_TOLERANCE = 1e-3
@@ -107,7 +108,8 @@ def _outputs(model: nn.Module, images: Tensor) -> NDArray[Any]:
     device = tensors[0].device if tensors else torch.device("cpu")
     with evaluating(model):
         batches = [
-            model(batch.to(device)).float().cpu() for batch in torch.split(images, PARITY_BATCH)
+            logits_of(call(model, batch.to(device))).float().cpu()
+            for batch in torch.split(images, PARITY_BATCH)
         ]
     outputs: NDArray[Any] = torch.cat(batches).numpy()
     return outputs

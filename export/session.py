@@ -17,6 +17,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from ..prune.errors import InputError, UsageError
+from ..prune.files import require_regular
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -49,7 +50,8 @@ def open_session(path: Path, provider: str = "cpu", threads: int | None = None) 
         InputError: the file is missing or is no ONNX graph that this ONNX Runtime can run.
     """
     wanted = _available(provider)
-    if not path.is_file():
+    require_regular(path)
+    if not path.exists():
         raise InputError(f"{path} given; there is no such file; expected an .onnx file")
     session = _create(path, provider, wanted, _options(threads))
     used = session.get_providers()[0]

@@ -11,6 +11,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from ..prune.outputs import logits_of
 from .graph import EXAMPLE_BATCH, OUTPUT_NAME, GraphFormat, export_module
 from .parity import PARITY_TOLERANCE, Parity, check_parity
 
@@ -60,7 +61,7 @@ class Preprocessed(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Scale to 0..1, subtract the mean, divide by the deviation, classify, softmax."""
         images = pixels.permute(0, 3, 1, 2).float() * self.scale - self.shift
-        return torch.softmax(self.model(images), dim=1)
+        return torch.softmax(logits_of(self.model(images)), dim=1)
 
 
 def to_pixels(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:

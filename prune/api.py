@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from .budget import Budget
+from .checks import check_ranges, check_selection
 from .errors import InputError, UsageError
-from .inputs.loaders import LoaderSplit
+from .inputs.loaders import LoaderSplit, label_of, pair_of
 from .inputs.origin import Origin
 from .inputs.pruned_file import load_pruned, save_pruned
 from .inputs.split import DataSet, hold_out
@@ -21,6 +22,7 @@ from .job.steps import plan_and_carry_out
 from .mechanism.network import TracedNetwork
 from .mechanism.spectrum import Spectrum, measure
 from .options import BenchOptions, Provider, RetrainOptions, SelectOptions, Settings
+from .outputs import require_classifier
 from .progress import RunLog
 from .selection.allocate import Layout, allocate
 from .selection.criteria import WEIGHT_CRITERIA, rank_units
@@ -30,6 +32,7 @@ from .structure.certificate import Certificate, certify
 from .structure.cost import CostModel
 from .structure.cut import Cut
 from .structure.plan import Plan
+from .structure.precision import as_float32
 from .structure.surgery import remove
 from .structure.tracing.trace import trace
 from .structure.units import Structure
@@ -135,12 +138,14 @@ def rank(
         InputError: no batches, or nothing to remove.
     """
     place = pick_device(device)
-    model.to(place)
+    model = as_float32(model).model.to(place)
     train = iter(batches)
     first = next(train, None)
     if first is None:
         raise InputError("batches is empty; give at least one pair of inputs and labels")
-    structure = trace(model, first[0][:8].to(place))
+    example = first[0][:8].to(place)
+    require_classifier(model, example, num_labels)
+    structure = trace(model, example)
     network = TracedNetwork(model, structure, num_labels, place)
     _, spectrum = measure(network, _chain(first, train), held_out)
     return spectrum
@@ -239,15 +244,17 @@ def compress(
     settings = _settings({"batch_size": train.batch_size or RetrainOptions.batch_size, **options})
     place = pick_device(device)
     data = _data_of(train, held_out, num_labels, seed)
-    case = Case(model.to(place), data, place, seed, RunLog(show=progress))
+    single = as_float32(model)
+    case = Case(single.model.to(place), data, place, seed, RunLog(show=progress))
+    require_classifier(case.model, case.example, num_labels)
     planned, outcome = plan_and_carry_out(case, settings)
-    return Compressed(outcome.final, outcome, planned, outcome.notes)
+    return Compressed(outcome.final, outcome, planned, single.notes + outcome.notes)
 
 
 def _settings(given: dict[str, Any]) -> Settings:
     """Options by their names, each where it belongs.
 
-    Raises UsageError for names that no option has.
+    Raises UsageError for names that no option has, and for values out of range.
     """
     kinds = (SelectOptions, RetrainOptions, BenchOptions)
     known = [{field.name for field in fields(kind)} for kind in kinds]
@@ -262,7 +269,10 @@ def _settings(given: dict[str, Any]) -> Settings:
     select, retrain, bench = (
         {name: value for name, value in given.items() if name in names} for names in known
     )
-    return Settings(SelectOptions(**select), RetrainOptions(**retrain), BenchOptions(**bench))
+    settings = Settings(SelectOptions(**select), RetrainOptions(**retrain), BenchOptions(**bench))
+    check_ranges(settings)
+    check_selection(settings.select)
+    return settings
 
 
 def _chain(first: Any, rest: Iterable[Any]) -> Iterable[Any]:
@@ -277,10 +287,10 @@ def _data_of(
     learning: Any = train.dataset
     deciding: Any = None if held_out is None else held_out.dataset
     if deciding is None:
-        labels_N = torch.tensor([int(learning[i][1]) for i in range(len(learning))])
+        labels_N = torch.tensor([label_of(learning[i]) for i in range(len(learning))])
         kept, out = hold_out(labels_N, 0.1, seed)
         learning, deciding = Subset(learning, kept.tolist()), Subset(learning, out.tolist())
     splits = [LoaderSplit(x, train.num_workers, train.collate_fn) for x in (learning, deciding)]
-    size = tuple(int(n) for n in learning[0][0].shape)
+    size = tuple(int(n) for n in getattr(pair_of(learning[0])[0], "shape", ()))
     names = tuple(str(label) for label in range(num_labels))
     return DataSet("your loaders", names, size, (), (), splits[0], splits[1], splits[1])  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 """Options out of range, or that do not go together, are refused here before anything is read."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -15,6 +16,10 @@ def _at_least(least: int) -> tuple[str, Test]:
     return f"{least} or more", lambda value: value >= least
 
 
+def _between(least: int, most: int) -> tuple[str, Test]:
+    return f"{least} to {most}", lambda value: least <= value <= most
+
+
 MAX_NUMBER = 2**53
 """Whole numbers up to this one are exact in float64, which most of them meet sooner or later."""
 MAX_SEED = 2**32 - 1
@@ -22,21 +27,56 @@ MAX_SEED = 2**32 - 1
 MAX_NAME = 200
 """Bytes; file systems take 255, and names of unfinished files are longer than those of their places
 by up to 50."""
+LARGEST_SIDE = 4096
+"""Most pixels a side of an image that a network reads: one in colour then takes 200 MB. Classifiers
+take 1,024 at most."""
+MOST_PASSES = 100_000
+"""Most epochs of a training: on the smallest data sets, weeks."""
+MOST_THREADS = 1024
+"""Most threads: more than the largest servers have cores."""
+MOST_STEPS = 100
+"""Most steps to a budget: each measures, repairs and retrains the network, and takes a few filters
+of a layer at most."""
+LARGEST_BATCH = 65_536
+"""Most images of one batch: as many as the largest published trainings took over thousands of
+devices (arXiv 1811.06992)."""
+MOST_IMAGES = 1_000_000_000
+"""More than any data set holds."""
+
 POSITIVE: tuple[str, Test] = "a number above 0", lambda value: value > 0
 SHARE: tuple[str, Test] = "a share from 0 to 1", lambda value: 0 <= value <= 1
 PART: tuple[str, Test] = "a share from 0 to below 1", lambda value: 0 <= value < 1
 RANGES: dict[str, tuple[str, Test]] = {
-    **dict.fromkeys(("lr", "temperature", "latency_ms", "bench_seconds"), POSITIVE),
+    **dict.fromkeys(("lr", "temperature", "latency_ms"), POSITIVE),
     **dict.fromkeys(("momentum", "label_smoothing", "distill", "warm_up"), SHARE),
     **dict.fromkeys(("averaging", "held_out"), PART),
-    **dict.fromkeys(("epochs", "weight_decay", "mixup", "max_drop"), _at_least(0)),
-    **dict.fromkeys(("images", "multiple", "steps", "patience", "max_batches"), _at_least(1)),
-    **dict.fromkeys(("threads", "latency_batch", "input_size", "probe_epochs"), _at_least(1)),
-    **dict.fromkeys(("num_labels", "static_batch", "opset"), _at_least(1)),
-    "batch_size": _at_least(2),
+    **dict.fromkeys(("weight_decay", "mixup", "max_drop"), _at_least(0)),
+    **dict.fromkeys(("images", "max_batches"), _between(1, MOST_IMAGES)),
+    **dict.fromkeys(("probe_epochs", "patience"), _between(1, MOST_PASSES)),
+    **dict.fromkeys(("latency_batch", "static_batch", "multiple"), _between(1, LARGEST_BATCH)),
+    "bench_seconds": ("seconds above 0, a day at most", lambda value: 0 < value <= 86_400),
+    "batch_size": _between(2, LARGEST_BATCH),
+    "epochs": _between(0, MOST_PASSES),
+    **dict.fromkeys(("num_labels", "input_size", "opset"), _at_least(1)),
+    "steps": _between(1, MOST_STEPS),
+    "threads": _between(1, MOST_THREADS),
     "seed": (f"0 or more, and at most {MAX_SEED}", lambda value: 0 <= value <= MAX_SEED),
 }
 """Numbers with the same range wherever they stand: what is expected, and whether a value is it."""
+
+
+def is_finite(value: float) -> bool:
+    """Whether a number is neither infinite nor NaN; also of whole numbers of any length.
+
+    >>> is_finite(10**400), is_finite(float("inf"))
+    (True, False)
+    """
+    return isinstance(value, int) or math.isfinite(value)
+
+
+def fits(value: float) -> bool:
+    """Whether a number is finite, and at most `MAX_NUMBER` on either side of zero."""
+    return is_finite(value) and abs(value) <= MAX_NUMBER
 
 
 def check_ranges(options: Any) -> None:
@@ -55,12 +95,13 @@ def _out_of_range(options: Any) -> Iterator[str]:
         value = getattr(options, field.name)
         if is_dataclass(value):
             yield from _out_of_range(value)
-            continue
-        expected, is_fine = RANGES.get(field.name, ("a finite number", lambda value: True))
-        for number in value if isinstance(value, tuple) else (value,):
-            is_number = isinstance(number, int | float)
-            if is_number and not (abs(number) <= MAX_NUMBER and is_fine(number)):
-                yield f"`{field.name}={number}` given; expected {expected}"
+        else:
+            expected, is_fine = RANGES.get(field.name, ("finite numbers", fits))
+            for number in value if isinstance(value, tuple) else (value,):
+                if not isinstance(number, int | float) or (fits(number) and is_fine(number)):
+                    continue
+                finite = "" if is_finite(number) or field.name not in RANGES else ", and finite"
+                yield f"`{field.name}={number}` given; expected {expected}{finite}"
 
 
 def check_texts(options: Any) -> None:

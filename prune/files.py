@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -87,8 +88,39 @@ def unwritable(path: Path, error: OSError) -> InputError:
     return InputError(f"{path} cannot be written ({reason}); give another place")
 
 
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def require_regular(path: str | Path) -> None:
+    """Refuse a place to read from that may block or never end: a pipe, a socket, a device.
+
+    A place where nothing is, or that cannot be looked at, passes: to read it says why it fails.
+
+    Raises:
+        InputError: it is there, and no regular file.
+
+    >>> require_regular("/")
+    Traceback (most recent call last):
+    prune_dl.prune.errors.InputError: / is a folder; expected a regular file; give a file
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):  # a name with NUL is a ValueError
+        return
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "no file")
+        raise InputError(f"{path} is {kind}; expected a regular file; give a file")
+
+
 def read_bytes(path: Path) -> bytes:
-    """A whole file. Raises InputError where it cannot be read."""
+    """A whole regular file. Raises InputError where it cannot be read."""
+    require_regular(path)
     try:
         return path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a path that no system takes
@@ -167,6 +199,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, "Tensor"], dict[str, str]]:
     """
     from safetensors import SafetensorError, safe_open
 
+    require_regular(path)
     try:
         with safe_open(path, framework="pt") as file:
             names = list(file.keys())
@@ -203,9 +236,14 @@ def tensor_in(
 
 
 def read_safetensors_metadata(path: Path) -> dict[str, str]:
-    """Metadata of a safetensors file alone; empty for any other file."""
+    """Metadata of a safetensors file alone; empty for any other file.
+
+    Raises:
+        InputError: it is no regular file.
+    """
     from safetensors import SafetensorError, safe_open
 
+    require_regular(path)
     try:
         with safe_open(path, framework="pt") as file:
             return dict(file.metadata() or {})

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.utils._pytree import tree_iter, tree_map
 
 Arguments = tuple[Any, ...]
@@ -41,7 +40,33 @@ def call(model: nn.Module, inputs: Any, parameters: Mapping[str, Tensor] | None 
     arguments, named = arguments_of(inputs)
     if parameters is None:
         return model(*arguments, **named)
-    return functional_call(model, dict(parameters), arguments, named)
+    with _in_place_of_own(model, parameters):
+        return model(*arguments, **named)
+
+
+@contextmanager
+def _in_place_of_own(model: nn.Module, values: Mapping[str, Tensor]) -> Iterator[None]:
+    """Values where parameters and buffers stand, under all of their names, for the block.
+
+    `torch.func.functional_call` does not put back those of a module that has two names.
+    """
+    own: dict[str, Tensor] = dict(model.named_parameters(remove_duplicate=False))
+    own |= dict(model.named_buffers(remove_duplicate=False))
+    by_tensor = {id(own[name]): value for name, value in values.items()}
+    places = [
+        (store, attribute, tensor)
+        for module in model.modules()
+        for store in (module._parameters, module._buffers)
+        for attribute, tensor in store.items()
+        if id(tensor) in by_tensor
+    ]
+    try:
+        for store, attribute, tensor in places:
+            store[attribute] = by_tensor[id(tensor)]  # type: ignore[assignment]
+        yield
+    finally:
+        for store, attribute, tensor in places:
+            store[attribute] = tensor  # type: ignore[assignment]
 
 
 def arguments_of(inputs: Any) -> tuple[Arguments, dict[str, Any]]:

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from ...prune.errors import InputError
-from ...prune.forward import evaluating
+from ...prune.forward import call, evaluating
+from ...prune.outputs import NOT_FINITE, logits_of
 from ...prune.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def measure_accuracy(
         limit: look at this many images only (a seeded, shuffled choice of the split).
 
     Raises:
-        InputError: the split is empty, or an output is NaN or infinite.
+        InputError: the split is empty, the network gives no logits, or one is NaN or infinite.
     """
     hits = torch.zeros((), dtype=torch.int64, device=device)
     finite = torch.ones((), dtype=torch.bool, device=device)
@@ -103,7 +104,7 @@ def measure_accuracy(
     expected = split.num_images if limit is None else min(limit, split.num_images)
     with evaluating(model):
         for images, labels_N in split.batches(EVALUATION_BATCH, device=device, limit=limit):
-            outputs_NK = model(images)
+            outputs_NK = logits_of(call(model, images))
             hits += (outputs_NK.argmax(dim=1) == labels_N).sum()
             finite &= torch.isfinite(outputs_NK).all()
             total += len(labels_N)
@@ -113,8 +114,5 @@ def measure_accuracy(
             "an empty part of the data given; expected at least one image to measure accuracy on"
         )
     if not bool(finite):  # read at the end: a read in every batch would make a GPU wait
-        raise InputError(
-            "the network's outputs hold NaN or infinity, so its accuracy means nothing; "
-            "check the checkpoint, or retrain with a smaller learning rate"
-        )
+        raise InputError(NOT_FINITE)
     return Accuracy(int(hits), total)

@@ -1,5 +1,6 @@
 """Random inputs for any graph, made from the shapes and types that it declares."""
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,10 @@ from ...export.session import Session
 from ...prune.errors import InputError, UsageError
 
 Feed = dict[str, NDArray[Any]]
-DTYPES = {
+LARGEST_FEED = 2**29
+"""Bytes of all inputs of one run together: 870 colour images of 224 x 224. Drawing them takes three
+times as many."""
+DTYPES: dict[str, type[np.generic]] = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
     "tensor(double)": np.float64,
@@ -31,13 +35,32 @@ def make_feed(
 
     Raises:
         UsageError: the graph takes another batch size, or leaves a size open that was not given.
-        InputError: the graph takes something that is not a tensor of numbers.
+        InputError: the graph takes something that is not a tensor of numbers, or more than
+            `LARGEST_FEED` of them.
     """
     generator = np.random.default_rng(seed)
+    entries = session.get_inputs()
+    shapes = [_shape(entry, batch_size, input_size) for entry in entries]
+    dtypes = [_dtype(entry) for entry in entries]
+    _check_size(shapes, dtypes)
     return {
-        entry.name: _fill(entry, _shape(entry, batch_size, input_size), generator)
-        for entry in session.get_inputs()
+        entry.name: _fill(shape, dtype, generator)
+        for entry, shape, dtype in zip(entries, shapes, dtypes, strict=True)
     }
+
+
+def _check_size(shapes: list[tuple[int, ...]], dtypes: list[type[np.generic]]) -> None:
+    """Before anything is allocated, and in whole numbers of any length."""
+    sizes = [
+        prod(shape) * np.dtype(dtype).itemsize for shape, dtype in zip(shapes, dtypes, strict=True)
+    ]
+    if sum(sizes) > LARGEST_FEED:
+        largest = shapes[sizes.index(max(sizes))]
+        raise InputError(
+            f"an input of {' x '.join(map(str, largest))} numbers given, {sum(sizes) / 2**30:.3g} "
+            f"GiB in all; expected at most {LARGEST_FEED / 2**30:g} GiB for one run; "
+            "give a smaller `latency_batch` or `input_size`, or another file"
+        )
 
 
 def _shape(entry: Any, batch_size: int, input_size: tuple[int, ...] | None) -> tuple[int, ...]:
@@ -57,12 +80,18 @@ def _shape(entry: Any, batch_size: int, input_size: tuple[int, ...] | None) -> t
     return (batch_size, *input_size)
 
 
-def _fill(entry: Any, shape: tuple[int, ...], generator: np.random.Generator) -> NDArray[Any]:
+def _dtype(entry: Any) -> type[np.generic]:
     dtype = DTYPES.get(entry.type)
     if dtype is None:
         raise InputError(
             f"input {entry.name} is {entry.type}; expected numbers; such a file cannot be timed"
         )
+    return dtype
+
+
+def _fill(
+    shape: tuple[int, ...], dtype: type[np.generic], generator: np.random.Generator
+) -> NDArray[Any]:
     if np.issubdtype(dtype, np.floating):
         return generator.standard_normal(shape).astype(dtype)
     if dtype is np.uint8:

@@ -11,8 +11,9 @@ from ..inputs.callables import Name, Trusted
 from ..inputs.checkpoint import Checkpoint, load_checkpoint
 from ..inputs.data import open_data
 from ..inputs.split import DataSet
-from ..job.known import Case
+from ..job.known import EXAMPLES, Case
 from ..options import DataOptions, NetworkOptions, RunOptions
+from ..outputs import require_classifier
 from ..progress import RunLog
 from ..training.device import pick_device
 from .home import data_at_home
@@ -25,7 +26,8 @@ def open_case(
 
     Raises:
         UsageError: no data given and the file names none, or the device is missing.
-        InputError: a file cannot be used, or network and data disagree on the labels.
+        InputError: a file cannot be used, network and data disagree on the labels, or the network
+            is no classifier of these images.
     """
     device = pick_device(run.device)
     with log.stage("load"):
@@ -42,6 +44,7 @@ def open_case(
         print(f"prune-dl: data: {data.name}, which the model file names", file=sys.stderr)
     check_fit(data, checkpoint)
     checkpoint.model.to(device).to(memory_format=torch.channels_last).eval()
+    check_runs(checkpoint.model, data, device)
     return checkpoint, Case(checkpoint.model, data, device, run.seed, log)
 
 
@@ -103,6 +106,17 @@ def check_fit(data: DataSet, checkpoint: Checkpoint) -> None:
                 f"the network has {expected} {what} and `data={data.name}` has {given}; "
                 "give the data that the network was trained on"
             )
+
+
+def check_runs(model: nn.Module, data: DataSet, device: torch.device) -> None:
+    """Refuse, before any work, a network that is no classifier of these images.
+
+    Raises:
+        InputError: as `require_classifier`.
+    """
+    with torch.random.fork_rng(devices=[]):  # workers that decode draw from it
+        images, _ = next(iter(data.train.batches(EXAMPLES, device=device, limit=EXAMPLES)))
+    require_classifier(model, images, len(data.labels))
 
 
 def default_out(model: str) -> Path:

@@ -13,7 +13,8 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from ..errors import UsageError
+from ..errors import InputError, UsageError
+from ..files import require_regular
 from .flags import expected
 
 Tree = TypeVar("Tree")
@@ -26,8 +27,11 @@ def read_config(path: Path) -> dict[str, Any]:
         UsageError: the file cannot be read, or is neither.
     """
     try:
+        require_regular(path)
         text = path.read_text(encoding="utf-8")
         tables = json.loads(text)["options"] if path.suffix == ".json" else tomllib.loads(text)
+    except InputError as error:
+        raise UsageError(f"`config`: {error}") from None
     except OSError as error:
         reason = error.strerror
         raise UsageError(f"`config={path}` cannot be read ({reason}); give a file") from None

@@ -4,6 +4,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ...evaluate.measure.accuracy import measure_accuracy
 from ..folder import check_writable, state_beside
 from ..inputs.callables import Trusted
@@ -18,6 +20,7 @@ from ..progress import RunLog
 from ..training.device import pick_device
 from ..training.recipe import Training
 from ..training.train import Journal, TrainingData, train_network
+from .opening import check_runs
 from .trees import Train
 
 
@@ -45,6 +48,7 @@ def _train_to(out: Path, state: Path, options: Train) -> dict[str, Any]:
         data = _open(options)
         arch = with_channels(Trusted(options.arch), data.input_size[0])
         model = build(arch, len(data.labels), seed=options.run.seed)
+        check_runs(model, data, torch.device("cpu"))
     training = replace(
         Training(epochs=options.train.epochs), **recipe_changes(options.train, options.run.seed)
     )

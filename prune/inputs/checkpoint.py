@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError, UsageError
 from ..files import write_torch
+from ..structure.precision import precision_note
 from ..structure.units import AxisKey, IntArray
 from . import pretrained, pruned_file, zoo
 from .callables import Name, Trusted, is_callable_name
@@ -31,6 +32,7 @@ class Checkpoint:
         kept: positions that were kept on each cut axis, of an already pruned network.
         knows_inputs: whether input size, mean and std of the origin come with the weights;
             if not, they are defaults, and the data decides.
+        notes: what has to be said of the network as it is now: that it came in another precision.
     """
 
     model: nn.Module
@@ -38,6 +40,7 @@ class Checkpoint:
     sha256: str | None = None
     kept: Mapping[AxisKey, IntArray] = field(default_factory=dict)
     knows_inputs: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def load_checkpoint(
@@ -126,22 +129,29 @@ def _from_file(path: Path, arch: str | None, trust_pickle: bool, trust_file: boo
         model = pruned_file.load_pruned(path, whole, trust_file=trust_file)
         return Checkpoint(model.eval(), saved.origin, sha256_of(path), saved.kept, True)
     contents = read_weights(path, trust_pickle=trust_pickle)
+    notes = _precision_notes(contents.state)
     if contents.origin is not None:
         origin = Origin.from_dict(contents.origin, str(path))
         if origin.arch is not None and arch in (None, origin.arch):
             name: Name = Trusted(origin.arch) if trust_file or typed else origin.arch
             model = _fill(name, origin.num_labels, contents.state, str(path))
-            return Checkpoint(model, origin, sha256_of(path), knows_inputs=True)
+            return Checkpoint(model, origin, sha256_of(path), knows_inputs=True, notes=notes)
     if contents.model is not None and arch is None:
         model = contents.model.float()
-        return Checkpoint(model, Origin(None, count_outputs(model)), sha256_of(path))
+        return Checkpoint(model, Origin(None, count_outputs(model)), sha256_of(path), notes=notes)
     match = infer(contents.state, str(path), typed)
     if not str(match.arch).startswith("torchvision:") or match.num_labels != 1000:
         model = _fill(match.arch, match.num_labels, contents.state, str(path))
-        return Checkpoint(model, _guess_origin(match), sha256_of(path))
+        return Checkpoint(model, _guess_origin(match), sha256_of(path), notes=notes)
     origin = pretrained.origin_of(match.arch, 1000)
     model = _fill(Trusted(str(origin.arch)), 1000, contents.state, str(path))
-    return Checkpoint(model, origin, sha256_of(path), knows_inputs=True)
+    return Checkpoint(model, origin, sha256_of(path), knows_inputs=True, notes=notes)
+
+
+def _precision_notes(state: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """That weights came in another precision than float32, where any did."""
+    others = {x.dtype for x in state.values() if x.is_floating_point()} - {torch.float32}
+    return (precision_note(others),) if others else ()
 
 
 def _guess_origin(match: Match) -> Origin:

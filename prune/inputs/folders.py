@@ -7,18 +7,17 @@ ROOT/LABEL/*.jpg                                       (a fifth is split off wit
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
-from torchvision.datasets import ImageFolder
 
 from ..checks import unfit_name
 from ..errors import InputError
 from ..progress import Progress, silent
 from .arrays import SHIFT_PART, ArraySplit, Augmentation, Images, measure_mean_std
 from .decode import SMALL, FileDecoder, read_size
+from .listing import Listing, list_images, require_apart
 from .origin import imagenet_mean_std
 from .preprocessing import Preprocessing
 from .split import DataSet, Split, hold_out
@@ -35,15 +34,6 @@ SIZES_READ = 32
 """Images, spread over the set, whose sizes are compared; reading all headers takes long."""
 
 
-@dataclass(frozen=True)
-class Listing:
-    """Files and labels of one folder or of several, one after the other."""
-
-    labels: tuple[str, ...]
-    paths: tuple[str, ...]
-    labels_N: Tensor
-
-
 def open_image_folder(
     root: Path,
     wanted: Preprocessing,
@@ -55,8 +45,9 @@ def open_image_folder(
     """Open a folder; arguments and defaults as in `open_data`.
 
     Raises:
-        InputError: no such folder, no images, an empty label folder, parts whose labels differ,
-            or (small sets, which are decoded here) an image that does not decode.
+        InputError: no such folder, no images, an empty label folder, parts whose labels differ
+            or that share a file, or (small sets, which are decoded here) an image that does not
+            decode.
     """
     files, train, held, test = _list_parts(root, held_out, seed)
     _check_labels(root, files.labels)
@@ -176,6 +167,7 @@ def _split_one(files: Listing, held_out: float, seed: int) -> Parts:
 
 def _join(parts: list[Listing]) -> tuple[Listing, list[Tensor]]:
     """One listing of several, and the positions of each."""
+    require_apart(parts)
     labels = parts[0].labels
     for part in parts[1:]:
         if part.labels != labels:
@@ -186,30 +178,8 @@ def _join(parts: list[Listing]) -> tuple[Listing, list[Tensor]]:
                 f"{', '.join(differing[:5])} in one of them only; both must hold the same labels"
             )
     paths = tuple(path for part in parts for path in part.paths)
+    real = tuple(path for part in parts for path in part.real)
     sizes = [len(part.paths) for part in parts]
     positions = list(torch.split(torch.arange(len(paths)), sizes))
-    return Listing(labels, paths, torch.cat([part.labels_N for part in parts])), positions
-
-
-def list_images(folder: Path) -> Listing:
-    """Image files of one folder per label, sorted.
-
-    Raises:
-        InputError: no label folders, or one without images.
-    """
-    try:
-        found = ImageFolder(str(folder), allow_empty=True)
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{folder} holds no label folders; expected one folder of images per label"
-        ) from error
-    labels_N = torch.tensor(found.targets, dtype=torch.int64)
-    counts = torch.bincount(labels_N, minlength=len(found.classes))
-    if len(labels_N) == 0:
-        raise InputError(f"{folder} holds no images; expected one folder of images per label")
-    if (counts == 0).any():
-        empty = found.classes[int((counts == 0).nonzero()[0])]
-        raise InputError(
-            f"{folder / empty} holds no images; fill this label's folder or take it away"
-        )
-    return Listing(tuple(found.classes), tuple(path for path, _ in found.samples), labels_N)
+    labels_N = torch.cat([part.labels_N for part in parts])
+    return Listing(labels, paths, labels_N, real), positions

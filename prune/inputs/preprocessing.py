@@ -1,8 +1,8 @@
 """How images are brought into the form that a network takes, as far as the user decides it."""
 
 from dataclasses import dataclass
-from math import isfinite
 
+from ..checks import LARGEST_SIDE, is_finite
 from ..errors import UsageError
 
 
@@ -27,15 +27,16 @@ class Preprocessing:
     def __post_init__(self) -> None:
         if self.channels not in (None, 1, 3):
             raise UsageError(f"`input_size` of {self.channels} channels given; expected 1 or 3")
-        if self.size is not None and min(self.size) < 1:
-            raise UsageError(f"`input_size={min(self.size)}` given; expected 1 pixel or more")
+        for side in self.size or ():
+            if not 1 <= side <= LARGEST_SIDE:
+                raise UsageError(f"`input_size={side}` given; expected 1 to {LARGEST_SIDE} pixels")
         self._check_channels("mean", self.mean)
         self._check_channels("std", self.std)
         if self.std is not None and min(self.std) <= 0:
             raise UsageError(f"`std={min(self.std)}` given; expected values above 0")
 
     def _check_channels(self, option: str, values: tuple[float, ...] | None) -> None:
-        if not all(map(isfinite, values or ())):
+        if values is not None and not all(map(is_finite, values)):
             raise UsageError(f"`{option}={values}` given; expected finite numbers")
         if values is None or len(values) in ((self.channels,) if self.channels else (1, 3)):
             return

@@ -6,6 +6,8 @@ linear `classifier`. VGG-16's keys are those of torchvision's `vgg16_bn` up to t
 VGG: Simonyan and Zisserman, arXiv 1409.1556. VGG-6 and AVGG-16: Meir et al., arXiv 2303.05800.
 """
 
+import math
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -59,7 +61,7 @@ def build_vgg(
     Raises:
         UsageError: width or early_pools out of range.
     """
-    if not width > 0 or not 0 <= early_pools <= 5:
+    if not 0 < width < math.inf or early_pools not in range(6):
         raise UsageError(
             f"{name}: width {width} and early_pools {early_pools} were given; "
             "use a width above 0 and 0 to 5 early pools"

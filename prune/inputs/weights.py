@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..files import read_safetensors
+from ..files import read_safetensors, require_regular
 
 NESTS = ("state_dict", "model", "model_state_dict", "net", "model_ema", "ema")
 """Where public checkpoints keep the state dict."""
@@ -73,6 +73,7 @@ def check_file(path: Path) -> None:
         )
     if not path.exists():
         raise no_such_file(path)
+    require_regular(path)
     try:
         with path.open("rb") as file:
             is_empty = not file.read(1)

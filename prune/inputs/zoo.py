@@ -19,19 +19,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
-from ..errors import InputError, UsageError
+from ..errors import InputError, PruneError, UsageError, first_line
+from ..machine import memory_bytes
 from .callables import Name, Trusted, call_with, import_callable, is_callable_name
 from .cifar_resnet import DEPTHS, build_cifar_resnet
+from .construction import Construction
 from .file_names import check_file_arch
 from .split import seeded
 from .vgg import VGG_LAYERS, build_vgg
 
 ZOO_NAMES = (*VGG_LAYERS, "avgg16", *DEPTHS)
 """Architectures of the zoo itself."""
+
+USUAL_LABELS = 100_000
+"""Up to so many outputs, no network of the libraries is larger than machines are."""
 
 Option = int | float | bool | str
 GivenName = TypeVar("GivenName", bound=Name)
@@ -106,24 +109,29 @@ def build(arch: Name, num_labels: int, seed: int | None = None) -> nn.Module:
 
     Raises:
         UsageError: unknown name or option.
-        InputError: the library behind the name is missing, a callable gives no network, or a file
-            names what only the user may name.
+        InputError: the library behind the name is missing, a callable gives no network, a file
+            names what only the user may name, or the network takes more memory than there is.
     """
     parsed = parse_arch(arch)
     if not isinstance(arch, Trusted):
         check_file_arch(arch, parsed.source, parsed.name, parsed.options)
+    if parsed.source == "callable":
+        return _build_seeded(parsed, num_labels, seed).eval()
     try:
-        network = _build_seeded(parsed, num_labels, seed)
-    except TypeError as error:
-        if parsed.source == "callable":
-            raise
-        raise UsageError(f"architecture '{arch}': {error}; check its options") from error
-    return network.eval()
+        if parsed.options or num_labels > USUAL_LABELS:
+            with Construction(str(arch), memory_bytes(), on_meta=True):
+                _build(parsed, num_labels)
+        return _build_seeded(parsed, num_labels, seed).eval()
+    except PruneError:
+        raise
+    except (TypeError, ValueError, ArithmeticError, RuntimeError, AssertionError) as error:
+        reason = first_line(error)
+        raise UsageError(f"architecture '{arch}': {reason}; check its options") from error
 
 
 def build_empty(arch: Name, num_labels: int) -> nn.Module:
     """As `build`, with parameters on the meta device: shapes and names at little cost."""
-    with _EmptyOnMeta():
+    with Construction(str(arch), memory_bytes(), on_meta=True):
         return build(arch, num_labels)
 
 
@@ -237,15 +245,3 @@ def _read_option(text: str) -> tuple[str, Option]:
 
 def _write(value: Option) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-class _EmptyOnMeta(TorchFunctionMode):
-    """Parameters on the meta device; small tensors that constructors compute with stay real."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = dict(kwargs or {})
-        if func is torch.empty:
-            kwargs["device"] = "meta"
-        return func(*args, **kwargs)

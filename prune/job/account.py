@@ -110,7 +110,11 @@ def assemble(command: str, done: Finished) -> Report:
         contest=planned.contest,
         repair=outcome.facts,
         peak_memory_bytes=peak_memory_bytes(),
-        warnings=(*outcome.notes, *drift_notes(planned.reference_ms, comparison)),
+        warnings=(
+            *done.checkpoint.notes,
+            *outcome.notes,
+            *drift_notes(planned.reference_ms, comparison),
+        ),
     )
     return replace(report, warnings=honest_warnings(report))
 

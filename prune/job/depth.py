@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from ..budget import Budget
 from ..errors import GateError, InputError
-from ..forward import evaluating
+from ..forward import call, evaluating
 from ..mechanism.spectrum import DepthPoint
 from ..options import Settings
+from ..outputs import logits_of
 from ..repair.least_squares import Residuals
 from ..repair.refit import PENALTY
 from ..repair.samples import inputs_of
@@ -197,7 +198,7 @@ def fit_classifier(
     problem = Residuals.none(linear.in_features, linear.out_features, linear.weight.device)
     with evaluating(model, shorter):
         for batch, x_NF in zip(images, inputs_of(shorter, classifier, images), strict=True):
-            problem.add(x_NF.float(), model(batch).float())
+            problem.add(x_NF.float(), logits_of(call(model, batch)).float())
         solved = problem.solve(PENALTY)
         linear.weight.copy_(solved[:-1].T)
         linear.bias.copy_(solved[-1])

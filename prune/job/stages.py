@@ -11,10 +11,11 @@ from typing import Any
 from torch import nn
 
 from ...evaluate.measure.accuracy import Accuracy
-from ..errors import PruneError
+from ..errors import InputError, PruneError
 from ..inputs.identity import data_facts
 from ..inputs.split import Split
 from ..options import RetrainOptions, Settings
+from ..outputs import RANDOM_FORWARD
 from ..progress import Progress
 from ..structure.certificate import Certificate, certify
 from ..structure.plan import Plan
@@ -65,12 +66,15 @@ def carry_out(
             repaired network and the state of the retraining are kept.
 
     Raises:
+        InputError: the network's forward is random.
         PruneError: removing was not the same as masking: a bug, and nothing is delivered.
     """
     case, cut = original.of(planned.model), planned.cut
     with case.log.stage("remove"):
         removed = remove(case.model, cut)
         certificate = certify(case.model, removed, cut, case.example)
+    if certificate.reason == RANDOM_FORWARD:
+        raise InputError(RANDOM_FORWARD)
     if certificate.applies and not certificate.ok:
         raise PruneError(f"removing filters was not exact ({certificate.reason}); please report it")
     with case.log.stage("repair"):

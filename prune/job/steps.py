@@ -33,7 +33,7 @@ def plan_and_carry_out(case: Case, settings: Settings) -> tuple[Planned, Outcome
         UsageError, InputError, GateError, PruneError: as `make_plan` and `carry_out` do.
     """
     check_selection(settings.select)
-    check_ranges(settings.retrain)
+    check_ranges(settings)
     budget, steps = settings.select.budget, settings.select.steps
     whole: Planned | None = None
     outcomes: list[Outcome] = []
@@ -80,23 +80,28 @@ def share_left(planned: Planned, budget: Budget) -> float:
 def join(first: Plan, second: Plan) -> Plan:
     """One plan for two in a row, the second made for what the first left.
 
+    A layer that the second does not name stays as the first left it: nothing more can be removed
+    where one filter is left.
+
     Raises:
-        InputError: their layers are not the same.
+        InputError: the second names a layer that the first does not, or finds another width.
     """
     found = {layer.name: layer for layer in second.layers}
-    for layer in first.layers:
-        if layer.name not in found or found[layer.name].num_filters != len(layer.kept):
+    left = {layer.name: len(layer.kept) for layer in first.layers}
+    for layer in second.layers:
+        if left.get(layer.name) != layer.num_filters:
             raise InputError(
                 f"layer {layer.name} can no longer be followed after a step of `steps`; "
                 "leave `steps` out"
             )
     return Plan(
         tuple(
-            LayerPlan(
-                layer.name,
-                layer.num_filters,
-                tuple(layer.kept[position] for position in found[layer.name].kept),
-            )
+            LayerPlan(layer.name, layer.num_filters, _kept(layer, found.get(layer.name)))
             for layer in first.layers
         )
     )
+
+
+def _kept(first: LayerPlan, second: LayerPlan | None) -> tuple[int, ...]:
+    """Filters of a layer that both plans keep, as the first counts them."""
+    return first.kept if second is None else tuple(first.kept[position] for position in second.kept)

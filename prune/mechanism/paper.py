@@ -9,7 +9,6 @@ by `fields.output_fields`, which equals it exactly.
 Shapes: N samples, K labels, D features of a whole map.
 """
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -19,6 +18,7 @@ from torch.nn import functional
 
 from ..errors import InputError, UsageError
 from ..inputs.split import Batches
+from ..machine import memory_bytes
 from ..progress import Progress, silent
 from .held_out import evaluate_probes
 from .network import TracedNetwork
@@ -201,16 +201,6 @@ def _check_memory(maps: Maps, num_labels: int) -> None:
             f"`probe=sgd` needs {needed / 1e9:.0f} GB for its probes, which read whole maps; this "
             f"machine has {there / 1e9:.0f} GB; use `probe=ridge`, or smaller images"
         )
-
-
-def memory_bytes(device: torch.device) -> int | None:
-    """Memory of the device, or of the machine; None where the system does not tell."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[1])
-    names = getattr(os, "sysconf_names", {})
-    if "SC_PHYS_PAGES" not in names or "SC_PAGE_SIZE" not in names:
-        return None
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _check_size(here: Mapping[str, Grid], first: Mapping[str, Grid]) -> None:

@@ -17,6 +17,7 @@ from torch.nn import functional
 from ..errors import InputError
 from ..forward import call, evaluating
 from ..inputs.split import Batches
+from ..outputs import logits_of
 from ..structure.units import AxisKey, FloatArray, Group, IntArray, Structure
 
 
@@ -143,7 +144,7 @@ def _gradients(
     device = parameters[names[0]].device
     for x, labels_N in batches:
         with evaluating(model, gradients=True):
-            logits = call(model, x.to(device), parameters)
+            logits = logits_of(call(model, x.to(device), parameters))
             loss = functional.cross_entropy(logits, labels_N.to(device))
             found = torch.autograd.grad(loss, list(parameters.values()))
         yield {n: g.double().cpu() for n, g in zip(names, found, strict=True)}

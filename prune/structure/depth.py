@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_map
 
 from ..errors import InputError, first_line
 from ..forward import FORWARD_ERRORS, Arguments, call, evaluating, input_of, watching
+from ..outputs import logits_of
 
 PASS_THROUGH_TOLERANCE = 1e-5
 """Relative difference up to which a block with zeros for parameters counts as returning its input.
@@ -186,7 +187,7 @@ def _names_in_order(model: nn.Module, example_inputs: Any) -> list[str]:
     if (
         not names
         or not isinstance(model.get_submodule(names[-1]), nn.Linear)
-        or last_output[0] is not output
+        or last_output[0] is not logits_of(output)
     ):
         raise InputError(
             "a network given that does not end in a linear layer; expected one to cut off; "

@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel
 
 from ..errors import InputError, UsageError
-from ..files import write_torch
+from ..files import require_regular, write_torch
 from ..folder import describe_differences
 from ..inputs.split import generator
 from ..typed import from_values
@@ -162,6 +162,7 @@ def load_state(path: Path, state: TrainingState) -> None:
     """
     if not path.exists():
         return
+    require_regular(path)
     facts = {f"`{name}`": value for name, value in asdict(state.training).items()}
     try:
         values = torch.load(path, map_location="cpu", weights_only=True)

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import GateError, UsageError
-from ..forward import evaluating
+from ..forward import call, evaluating
 from ..inputs.split import Split, seeded
+from ..outputs import logits_of
 from ..progress import Progress, silent
 from .device import autocast
 from .loss import distillation_loss, label_loss, mix
@@ -141,16 +142,22 @@ def _one_more_epoch(
 def measure_top1(model: nn.Module, split: Split, device: torch.device) -> float:
     """Share of a split's images whose label is the largest output; modes are restored."""
     correct = torch.zeros((), dtype=torch.int64, device=device)
-    with evaluating(model), autocast(device, model):
+    with evaluating(model):
         for images, labels_B in split.batches(VALIDATION_BATCH, device=device):
-            images = images.contiguous(memory_format=torch.channels_last)
-            correct += (model(images).argmax(1) == labels_B).sum()
+            with autocast(device, model):  # not while images are read: collate is no arithmetic
+                logits_BK = logits_of(call(model, _channels_last(images)))
+            correct += (logits_BK.argmax(1) == labels_B).sum()
     return int(correct) / max(1, split.num_images)
 
 
 def _place(model: nn.Module, device: torch.device) -> nn.Module:
     """On the device, weights of convolutions with the channels last."""
     return model.to(device).to(memory_format=torch.channels_last)
+
+
+def _channels_last(images: Tensor) -> Tensor:
+    """Images (B, C, H, W) as `_place` lays out the weights; rows of numbers as they are."""
+    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
 
 
 def _train_epoch(
@@ -214,18 +221,18 @@ def _loss(
 ) -> tuple[Tensor, Tensor]:
     """The loss of one batch, and the logits it comes from."""
     training, device = state.training, images.device
-    images = images.contiguous(memory_format=torch.channels_last)
+    images = _channels_last(images)
     others_B, share = labels_B, 1.0
     if training.mixup > 0:
         images, others_B, share = mix(images, labels_B, training.mixup, state.randomness)
     with autocast(device, state.model):
-        logits_BK = state.model(images)
+        logits_BK = logits_of(call(state.model, images))
     loss = share * label_loss(logits_BK, labels_B, training.label_smoothing)
     if share < 1:
         loss = loss + (1 - share) * label_loss(logits_BK, others_B, training.label_smoothing)
     if teacher is not None and training.distill > 0:
         with evaluating(teacher), autocast(device, teacher):
-            answers_BK = teacher(images)
+            answers_BK = logits_of(call(teacher, images))
         imitation = distillation_loss(logits_BK, answers_BK, training.temperature)
         loss = (1 - training.distill) * loss + training.distill * imitation
     return loss, logits_BK

@@ -286,7 +286,7 @@ def test_downloads_go_to_the_users_cache_unless_told_otherwise(
         ({"std": (0.0,)}, r"`std=0\.0` given; expected values above 0"),
         ({"mean": (0.1, 0.2)}, "`mean` of 2 values given; expected 1 or 3, one for every channel"),
         ({"input_size": (3, 8, 8), "std": (0.1,)}, "`std` of 1 values given; expected 3"),
-        ({"input_size": 0}, "`input_size=0` given; expected 1 pixel or more"),
+        ({"input_size": 0}, "`input_size=0` given; expected 1 to 4096 pixels"),
         ({"input_size": (2, 8, 8)}, "`input_size` of 2 channels given; expected 1 or 3"),
     ],
 )

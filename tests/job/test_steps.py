@@ -55,8 +55,15 @@ def test_joined_plans_speak_of_the_first_networks_filters() -> None:
     first = Plan((LayerPlan("a", 6, (1, 2, 4, 5)), LayerPlan("b", 3, (0, 1, 2))))
     second = Plan((LayerPlan("a", 4, (0, 3)), LayerPlan("b", 3, (2,))))
     assert join(first, second) == Plan((LayerPlan("a", 6, (1, 5)), LayerPlan("b", 3, (2,))))
-    with pytest.raises(InputError, match="layer b"):
-        join(first, Plan((LayerPlan("a", 4, (0, 3)), LayerPlan("b", 2, (1,)))))
+    for odd in (LayerPlan("b", 2, (1,)), LayerPlan("c", 3, (1,))):
+        with pytest.raises(InputError, match=f"layer {odd.name}"):
+            join(first, Plan((LayerPlan("a", 4, (0, 3)), odd)))
+
+
+def test_a_layer_of_one_filter_stays_through_later_steps() -> None:
+    first = Plan((LayerPlan("a", 6, (4,)), LayerPlan("b", 3, (0, 2))))
+    second = Plan((LayerPlan("b", 2, (1,)),))
+    assert join(first, second) == Plan((LayerPlan("a", 6, (4,)), LayerPlan("b", 3, (2,))))
 
 
 @pytest.mark.parametrize(

@@ -248,6 +248,20 @@ def test_replaced_parameters_are_gone_after_an_error() -> None:
     assert isinstance(model.scale, nn.Parameter)
 
 
+def test_replaced_parameters_of_a_layer_with_two_names_are_put_back() -> None:
+    model = nn.Module()
+    model.first = nn.Linear(2, 2)
+    model.second = model.first
+    model.third = nn.Linear(2, 2)
+    model.third.weight = model.first.weight
+    model.forward = lambda x: model.third(model.second(x))
+    own = model.first.weight
+    for name in ("first.weight", "second.weight", "third.weight"):
+        found = call(model, torch.ones(1, 2), {name: torch.zeros(2, 2)})
+        assert torch.equal(found, model.third.bias[None])
+        assert model.first.weight is model.second.weight is model.third.weight is own
+
+
 def test_no_argument_at_all_is_an_empty_dictionary() -> None:
     assert arguments_of({}) == ((), {})
     assert arguments_of(({},)) == (({},), {})

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_iter
 
 from ...errors import InputError, first_line
 from ...forward import call, evaluating, map_tensors, tensors_of, unfused_attention
+from ...outputs import explain_types
 from ..cut import Cut
 from ..surgery import copied, keep_positions
 from ..units import Structure
@@ -80,6 +81,8 @@ def _check_runs(model: nn.Module, inputs: Any) -> None:
     try:
         call(copied_model, copied_inputs)
     except Exception as error:
+        if other_type := explain_types(model, inputs):
+            raise InputError(other_type) from error
         raise InputError(
             f"example inputs given on which {type(model).__name__} does not run "
             f"({first_line(error)}); expected what its forward takes; "
