@@ -25,6 +25,8 @@ ORDER = [
     "prune/folder",
     "prune/forward",
     "prune/structure",
+    "prune/centring",
+    "prune/linear_algebra",
     "prune/inputs",
     "prune/mechanism",
     "prune/selection",

@@ -198,7 +198,7 @@ def test_least_squares_never_explains_less_than_nothing(
     problem = Residuals.none(5, 3, CPU)
     problem.add(inputs[: rows // 2], rest[: rows // 2])
     problem.add(inputs[rows // 2 :], rest[rows // 2 :])
-    change = problem.solve(1e-3, with_constant=constant)
+    change, _ = problem.solve(1e-3, with_constant=constant)
     after = problem.energy_after(change)
     assert after <= problem.energy * (1 + 1e-6)
     left = rest - inputs @ change[:-1].float() - change[-1].float()
