@@ -29,6 +29,8 @@ ORDER = [
     "prune/forward",
     "prune/outputs",
     "prune/structure",
+    "prune/centring",
+    "prune/linear_algebra",
     "prune/inputs",
     "prune/mechanism",
     "prune/selection",

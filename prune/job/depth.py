@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ..budget import Budget
 from ..errors import GateError, InputError
 from ..forward import call, evaluating
+from ..linear_algebra import told_of_few_rows, told_of_raised
 from ..mechanism.spectrum import DepthPoint
 from ..options import Settings
 from ..outputs import logits_of
@@ -41,11 +42,13 @@ class Shorter:
 
     Attributes:
         name: what was taken out, in words.
+        notes: what has to be said of its new classifier, a line each.
     """
 
     name: str
     case: Case
     cut: DepthCut
+    notes: tuple[str, ...] = ()
 
 
 def plan_at_best_depth(case: Case, budget: Budget, settings: Settings) -> Planned:
@@ -70,7 +73,7 @@ def plan_at_best_depth(case: Case, budget: Budget, settings: Settings) -> Planne
         except GateError as error:
             notes.append(f"`cut_depth`: {one.name}, {error}")
             continue
-        notes += plan.notes
+        notes += (*one.notes, *plan.notes)
         top1[one.name] = _top1(one.case, plan, settings)
         if top1[one.name] >= max(top1.values()):
             best = replace(plan, original=whole.original, depth=one.cut)
@@ -113,7 +116,8 @@ def without_end(case: Case, planned: Planned) -> Shorter | None:
         if cut.num_features > MAX_INPUTS:
             continue
         images = [images for images, _ in case.training(PROBE_IMAGES)]
-        return Shorter(f"cut off at {cut.passed[0]}", case.of(_shortened(case, cut, images)), cut)
+        model, notes = _shortened(case, cut, images)
+        return Shorter(f"cut off at {cut.passed[0]}", case.of(model), cut, notes)
     return None
 
 
@@ -137,18 +141,22 @@ def without_branches(case: Case, planned: Planned) -> Shorter | None:
     best: Shorter | None = None
     for block in blocks:
         cut = DepthCut((*(best.cut.passed if best else ()), block), classifier, num_features)
-        shorter = case.of(_shortened(case, cut, images))
+        model, notes = _shortened(case, cut, images)
+        shorter = case.of(model)
         if shorter.accuracy.top1 >= least:
-            best = Shorter(f"without the branches of {', '.join(cut.passed)}", shorter, cut)
+            name = f"without the branches of {', '.join(cut.passed)}"
+            best = Shorter(name, shorter, cut, notes)
     return best
 
 
-def _shortened(case: Case, cut: DepthCut, images: Sequence[Tensor]) -> nn.Module:
-    """A copy of the network without what the cut takes, its classifier solved again."""
+def _shortened(
+    case: Case, cut: DepthCut, images: Sequence[Tensor]
+) -> tuple[nn.Module, tuple[str, ...]]:
+    """A copy of the network without what the cut takes, its classifier solved again; and notes."""
     shorter = copy.deepcopy(case.model)
     cut_off(shorter, cut)
-    fit_classifier(shorter, case.model, cut.classifier, images)
-    return shorter
+    notes = fit_classifier(shorter, case.model, cut.classifier, images)
+    return shorter, notes
 
 
 def blocks_without_gain(
@@ -186,8 +194,10 @@ def layers_without_gain(depth: Sequence[DepthPoint], num_images: int) -> list[st
 
 def fit_classifier(
     shorter: nn.Module, model: nn.Module, classifier: str, images: Sequence[Tensor]
-) -> None:
+) -> tuple[str, ...]:
     """Solve the classifier of a network that was cut off, in place: least squares of the answers.
+
+    Returns what has to be said of it, a line each.
 
     Args:
         model: whose answers (N, K) are the targets.
@@ -199,6 +209,9 @@ def fit_classifier(
     with evaluating(model, shorter):
         for batch, x_NF in zip(images, inputs_of(shorter, classifier, images), strict=True):
             problem.add(x_NF.float(), logits_of(call(model, batch)).float())
-        solved = problem.solve(PENALTY)
+        solved, raised = problem.solve(PENALTY)
         linear.weight.copy_(solved[:-1].T)
         linear.bias.copy_(solved[-1])
+    rows = {classifier: (problem.num_rows, linear.in_features)}
+    what = "`cut_depth`: new classifier"
+    return told_of_few_rows(rows, what) + told_of_raised({classifier: raised}, what)

@@ -11,6 +11,7 @@ from ..budget import Budget
 from ..checks import check_criterion
 from ..errors import InputError
 from ..inputs.callables import Trusted, import_callable, is_callable_name
+from ..linear_algebra import told_of_raised
 from ..mechanism.spectrum import Spectrum, measure
 from ..mechanism.statistics import Statistics
 from ..options import SelectOptions, Settings
@@ -60,7 +61,11 @@ def make_plan(case: Case, budget: Budget, settings: Settings) -> Planned:
         measured.whole,
         contest=tried,
         reference_ms=fitted.reference_ms,
-        notes=(fitted.note,) if fitted.note else (),
+        notes=(
+            *told_of_raised(measured.spectrum.raised, "label probes"),
+            *told_of_raised(ranking.raised, "ranking"),
+            *((fitted.note,) if fitted.note else ()),
+        ),
     )
 
 

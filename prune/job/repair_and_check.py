@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from ...evaluate.measure.accuracy import Accuracy
+from ..linear_algebra import told_of_few_rows, told_of_raised
 from ..mechanism.statistics import collect
 from ..repair.norms import find_norm_behind, reestimate_norms
 from ..repair.refit import RefitImages, refit
@@ -99,11 +100,13 @@ def _with_repair(case: Case, measured: Measured, cut: Cut, best: Repaired) -> Re
         held_out=others.moments,
     )
     notes = [f"not repaired: {layer}: {why}" for layer, why in done.left.items()]
+    notes += [*told_of_few_rows(done.rows, "repair"), *told_of_raised(done.raised, "repair")]
     best = best.tried(REPAIRED, repaired)
     batches = [images for images, _ in case.training(REFIT_IMAGES, shuffle_seed=0)]
     images = RefitImages(batches, held_out=checks[0][0])
     refitted, found = refit(repaired, case.model, cut, images, norm_behind=norms)
     notes += [f"not refitted: {layer}: {why}" for layer, why in found.left.items()]
+    notes += [*told_of_few_rows(found.rows, "refit"), *told_of_raised(found.raised, "refit")]
     best = best.tried(REFITTED, refitted)
     if best.applied == NOTHING:
         notes.append("repair was dropped: held-out images were no better with it")

@@ -1,6 +1,7 @@
 """Sums over the inputs of one reader, built up batch by batch in bounded memory.
 
-Products are taken in float32, batch by batch, and added up in float64.
+Products are taken in float32, batch by batch, and added up in float64. Features that hardly vary
+are shifted before, by their mean in the first batch, and the sums are shifted back in the end.
 
 Shapes: K labels, D pooled features, C channels, R rows (samples times positions), B buffered.
 """
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ..centring import bordered, choose_shift, less, unshifted
 from ..structure.units import Reader
 from .sample import Sampler
 from .taps import Grid, as_map, choose_grid, pool, position_rows, position_stride, repeat_labels
@@ -28,6 +30,8 @@ class Accumulator:
         grid: cells of the pooled map, fixed by the first input.
         counts_K, sums_KD, gram_DD: of the pooled features (upper triangle only, for now).
         moments_CC: (C + 1, C + 1) second moments of [channels; 1] over samples and positions.
+        shift_D, shift_C: what is taken off features and channels before products; None for nothing.
+        is_flushed: whether samples have reached `gram_DD` yet.
         macs_per_position: of the reader itself; decides how many positions the moments take.
         sampler: keeps some samples on a finer grid, where they are asked for.
         waiting: pooled features and labels not yet in the sums.
@@ -44,16 +48,23 @@ class Accumulator:
     sums_KD: Tensor = field(init=False)
     gram_DD: Tensor = field(init=False)
     moments_CC: Tensor = field(init=False)
+    shift_D: Tensor | None = None
+    shift_C: Tensor | None = None
+    is_flushed: bool = False
     waiting: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
     def add(self, x: Tensor, labels_N: Tensor) -> None:
         """Take in one input of the reader, with the label of each sample."""
         map_NCHW = as_map(x, self.reader)
-        if self.grid is None:
+        is_first = self.grid is None
+        if is_first:
             self._start(map_NCHW)
         assert self.grid is not None
         stride = position_stride(map_NCHW, self.macs_per_position)
-        add_moments(self.moments_CC, position_rows(map_NCHW, stride))
+        rows_RC = position_rows(map_NCHW, stride)
+        if is_first:
+            self.shift_C = choose_shift(rows_RC)
+        add_moments(self.moments_CC, less(rows_RC, self.shift_C))
         if self.sampler is not None:
             self.sampler.add(map_NCHW, labels_N)
         self.waiting.append((pool(map_NCHW, self.grid), repeat_labels(labels_N, map_NCHW)))
@@ -79,10 +90,27 @@ class Accumulator:
         features = torch.cat([pooled for pooled, _ in self.waiting])
         labels = torch.cat([labels for _, labels in self.waiting]).to(self.device)
         self.waiting.clear()
+        if not self.is_flushed:
+            self.shift_D, self.is_flushed = choose_shift(features), True
         # Not bincount: a GPU would wait for the host, which must know how long its result is.
         self.counts_K.index_add_(0, labels, self.counts_K.new_ones(len(labels)))
         self.sums_KD.index_add_(0, labels, features.to(self.device, torch.float64))
-        add_gram(self.gram_DD, features)
+        add_gram(self.gram_DD, less(features, self.shift_D))
+
+    def sums(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """counts_K, sums_KD, gram_DD and moments_CC of all that was taken in, on the CPU.
+
+        They are plain sums: what was shifted is shifted back. Called once, at the end.
+        """
+        self.flush()
+        counts_K, sums_KD = self.counts_K.cpu(), self.sums_KD.cpu()
+        gram_DD, moments_CC = mirror(self.gram_DD), unshifted(mirror(self.moments_CC), self.shift_C)
+        if self.shift_D is None:
+            return counts_K, sums_KD, gram_DD, moments_CC
+        shift_D, count = self.shift_D.to(gram_DD), counts_K.sum()
+        sum_D = sums_KD.sum(0) - count * shift_D
+        with_sums_DD = bordered(gram_DD, sum_D, count)
+        return counts_K, sums_KD, unshifted(with_sums_DD, shift_D)[:-1, :-1], moments_CC
 
 
 def add_gram(gram_DD: Tensor, features_BD: Tensor) -> None:

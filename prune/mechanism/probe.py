@@ -3,11 +3,13 @@
 Shapes: N samples, K labels, D features.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from ..centring import centred
+from ..linear_algebra import solve_positive
 from .statistics import LayerStatistics
 from .taps import Grid
 
@@ -27,16 +29,18 @@ class Probe:
     | weights_KD | (K, D) | float32                                |
     | bias_K     | (K,)   | float32                                |
 
-    `grid` is (rows, columns) of the pooled map that the features are the cells of.
+    `grid` is (rows, columns) of the pooled map that the features are the cells of; `raised` how
+    many times its ridge had to be raised to be solved, 1 for not at all.
     """
 
     grid: Grid
     weights_KD: Tensor
     bias_K: Tensor
+    raised: float = 1.0
 
     def to(self, device: torch.device) -> "Probe":
         """The same probe on another device."""
-        return Probe(self.grid, self.weights_KD.to(device), self.bias_K.to(device))
+        return replace(self, weights_KD=self.weights_KD.to(device), bias_K=self.bias_K.to(device))
 
     def predict(self, features_ND: Tensor) -> Tensor:
         """Label with the largest output of each sample, (N,) int64; ties go to the lower label."""
@@ -58,18 +62,18 @@ def solve(statistics: LayerStatistics, ridge: float = RIDGE) -> Probe:
     counts_K, sums_KD = statistics.counts_K, statistics.sums_KD
     num_samples = counts_K.sum()
     mean_D = sums_KD.sum(0) / num_samples
-    cross_KD = sums_KD - counts_K[:, None] * mean_D
-    covariance_DD = statistics.gram_DD - num_samples * torch.outer(mean_D, mean_D)
+    covariance_DD = centred(statistics.gram_DD, mean_D, float(num_samples))
     penalty = ridge * float(covariance_DD.trace() / num_samples)
-    weights_KD = _solve_positive(covariance_DD, penalty, cross_KD)
+    varies_D = covariance_DD.diagonal() > 0
+    cross_KD = torch.where(varies_D, sums_KD - counts_K[:, None] * mean_D, 0.0)
+    weights_KD, raised = _solve(covariance_DD, penalty, cross_KD)
     bias_K = counts_K / num_samples - weights_KD @ mean_D
-    return Probe(statistics.grid, weights_KD.float(), bias_K.float())
+    return Probe(statistics.grid, weights_KD.float(), bias_K.float(), raised)
 
 
-def _solve_positive(matrix_DD: Tensor, penalty: float, rhs_KD: Tensor) -> Tensor:
+def _solve(matrix_DD: Tensor, penalty: float, rhs_KD: Tensor) -> tuple[Tensor, float]:
     """Solve W (matrix + penalty I) = rhs; zeros where no feature varies at all."""
     if penalty <= 0:
-        return torch.zeros_like(rhs_KD)
-    system_DD = matrix_DD + penalty * torch.eye(len(matrix_DD), dtype=matrix_DD.dtype)
-    factor_DD = torch.linalg.cholesky(system_DD)
-    return torch.cholesky_solve(rhs_KD.T, factor_DD).T
+        return torch.zeros_like(rhs_KD), 1.0
+    weights_DK, raised = solve_positive(matrix_DD, penalty, rhs_KD.T)
+    return weights_DK.T, raised

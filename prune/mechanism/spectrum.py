@@ -4,7 +4,7 @@ Shapes: K labels, D pooled features, U units of a group, Q features of one unit.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -100,6 +100,8 @@ class Spectrum:
             training images, or are zero where there are none either.
         probe: which probes read the labels: "ridge", "softmax (epochs: 40)" or
             "sgd (epochs: 200)".
+        raised: of every reader, how many times the ridge of its probe had to be raised, 1 for not
+            at all; not kept in a file.
     """
 
     groups: tuple[GroupSpectrum | None, ...]
@@ -107,6 +109,7 @@ class Spectrum:
     num_labels: int
     labels_without_held_out: tuple[int, ...] = ()
     probe: str = "ridge"
+    raised: Mapping[str, float] = field(default_factory=dict)
 
 
 def measure(
@@ -154,7 +157,8 @@ def spectrum_of(
         if name in held_out
     )
     empty = tuple(torch.nonzero(counts_K == 0)[:, 0].tolist())
-    return Spectrum(groups, depth, len(counts_K), empty, title)
+    raised = {name: probe.raised for name, probe in probes.items()}
+    return Spectrum(groups, depth, len(counts_K), empty, title, raised)
 
 
 def _writer(structure: Structure, reader: Reader) -> str | None:

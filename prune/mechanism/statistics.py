@@ -21,7 +21,7 @@ from ..files import read_safetensors, tensor_in, write_safetensors
 from ..inputs.split import Batches
 from ..progress import Progress, silent
 from ..typed import from_json
-from .accumulate import Accumulator, mirror
+from .accumulate import Accumulator
 from .memory import macs_per_position, max_features, sample_grids
 from .network import TracedNetwork
 from .observe import map_sizes, observe
@@ -165,8 +165,7 @@ def _samplers(network: TracedNetwork, images: Keyed) -> dict[str, Sampler]:
 
 def _finish(tap: Accumulator) -> LayerStatistics:
     assert tap.grid is not None
-    tap.flush()
-    sums = (tap.counts_K.cpu(), tap.sums_KD.cpu(), mirror(tap.gram_DD), mirror(tap.moments_CC))
+    sums = tap.sums()
     sample = tap.sampler.finish() if tap.sampler is not None else None
     return LayerStatistics(tap.grid, *sums, sample=sample)
 

@@ -19,7 +19,7 @@ O outputs of one convolution group.
 
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -72,10 +72,14 @@ class RefitNotes:
         error: layer -> relative squared error of its responses on the sampled positions, before
             and after: 0 is the original's response, 1 its mean.
         left: layer -> why it was left as it was.
+        rows: layer -> (rows that it was solved on, inputs of one output).
+        raised: layer -> how many times the penalty had to be raised, 1 for not at all.
     """
 
     error: Mapping[str, tuple[float, float]]
     left: Mapping[str, str]
+    rows: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    raised: Mapping[str, float] = field(default_factory=dict)
 
 
 def refit(
@@ -102,7 +106,9 @@ def refit(
             done |= visit(fresh, part, images.batches, partial(work.solve, targets=targets))
     errors = {name: (layer.before, layer.after) for name, layer in done.items()}
     worse = {name: layer.worse for name, layer in done.items() if layer.worse}
-    return fresh, RefitNotes(errors, {**left, **worse})
+    rows = {name: layer.rows for name, layer in done.items()}
+    raised = {name: layer.raised for name, layer in done.items()}
+    return fresh, RefitNotes(errors, {**left, **worse}, rows, raised)
 
 
 @dataclass(frozen=True)
@@ -134,11 +140,16 @@ def _constant(
 
 @dataclass(frozen=True)
 class _Refitted:
-    """One layer: relative squared error before and after, and why it was left; empty if not."""
+    """One layer: relative squared error before and after; the rest as in `RefitNotes`.
+
+    `worse` is why it was left, empty if it was not.
+    """
 
     before: float
     after: float
     worse: str
+    rows: tuple[int, int]
+    raised: float
 
 
 @dataclass(frozen=True)
@@ -168,14 +179,14 @@ class _Refit:
                     problem.add(x_RF, t_RO)
                 else:
                     checked.append((x_RF, t_RO))
-        changes = problem.solve(with_constant=constant.tensor is not None)
+        changes, raised = problem.solve(with_constant=constant.tensor is not None)
         variance = _variance(own[:num_fitted])
         before, after = problem.energies(changes)
         worse = _worse(problem, checked, changes, own[num_fitted:])
         if worse:
-            return _Refitted(before / variance, before / variance, worse)
+            return _Refitted(before / variance, before / variance, worse, problem.rows, raised)
         _apply(problem.module, changes, constant)
-        return _Refitted(before / variance, after / variance, "")
+        return _Refitted(before / variance, after / variance, "", problem.rows, raised)
 
 
 @dataclass(frozen=True)
@@ -206,8 +217,15 @@ class _Layerwise:
         for problem, (x, rest) in zip(self.problems, self.residuals(x_RF, t_RO), strict=True):
             problem.add(x, rest)
 
-    def solve(self, *, with_constant: bool) -> list[Tensor]:
-        return [problem.solve(PENALTY, with_constant=with_constant) for problem in self.problems]
+    def solve(self, *, with_constant: bool) -> tuple[list[Tensor], float]:
+        """The change of every group, and how many times the penalty had to be raised."""
+        solved = [p.solve(PENALTY, with_constant=with_constant) for p in self.problems]
+        return [change for change, _ in solved], max(raised for _, raised in solved)
+
+    @property
+    def rows(self) -> tuple[int, int]:
+        """Rows that a group is solved on, and its inputs."""
+        return self.problems[0].num_rows, self.matrix_GOF.shape[2]
 
     def energies(self, changes: Sequence[Tensor]) -> tuple[float, float]:
         """Squared error of all groups before and after the changes."""

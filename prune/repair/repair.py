@@ -18,14 +18,17 @@ Shapes: G convolution groups, n channels of one group (k of them kept), T target
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..centring import centred
+from ..linear_algebra import solve_damped
 from ..mechanism.statistics import Statistics
-from ..selection.readers import by_channel, damped, from_channels, weight_of
+from ..selection.readers import by_channel, damping, from_channels, weight_of
 from ..structure.cut import Cut
 from ..structure.units import AxisKey, BoolArray, FloatArray, IntArray, Reader
 
@@ -42,11 +45,15 @@ class RepairNotes:
         repaired: readers whose weights took over.
         without_constant: those of them with no place for a constant.
         left: reader -> why it was left as it was.
+        rows: reader -> (rows that its moments are of, channels that the others are predicted from).
+        raised: reader -> how many times its damping had to be raised, 1 for not at all.
     """
 
     repaired: tuple[str, ...]
     without_constant: tuple[str, ...]
     left: Mapping[str, str]
+    rows: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    raised: Mapping[str, float] = field(default_factory=dict)
 
 
 def repair(
@@ -69,6 +76,8 @@ def repair(
     repaired = copy.deepcopy(smaller)
     done, without = [], []
     left: dict[str, str] = {}
+    rows: dict[str, tuple[int, int]] = {}
+    raised: dict[str, float] = {}
     for name, reader in cut.structure.readers.items():
         gone_C = np.isin(reader.unit_C, cut.removed)
         if not gone_C.any():
@@ -93,15 +102,31 @@ def repair(
                 target, sign = place
                 tensors[target] += (sign * _cut(shift_O, target, cut.kept)).to(tensors[target])
         done.append(name)
+        raised[name] = folded.raised
+        most_kept = int((~gone_C).reshape(reader.groups, -1).sum(1).max())
+        rows[name] = statistics.num_positions[name], most_kept
         if place is None:
             without.append(name)
-    return repaired, RepairNotes(tuple(done), tuple(without), left)
+    return repaired, RepairNotes(tuple(done), tuple(without), left, rows, raised)
+
+
+class Prediction(NamedTuple):
+    """Channels that go as x_gone = A x_kept + b.
+
+    Attributes:
+        slope, offset: A (gone, kept) and b (gone,).
+        raised: how many times the damping had to be raised, 1 for not at all.
+    """
+
+    slope: FloatArray
+    offset: FloatArray
+    raised: float
 
 
 def predict_channels(
     moments: FloatArray, kept: IntArray, gone: IntArray, *, with_constant: bool = True
-) -> tuple[FloatArray, FloatArray]:
-    """Least-squares prediction of channels from others: A (gone, kept) and b (gone,).
+) -> Prediction:
+    """Least-squares prediction of channels from others.
 
     Args:
         moments: (n + 1, n + 1) sum or mean of [x; 1][x; 1]^T, the constant last.
@@ -110,9 +135,10 @@ def predict_channels(
     """
     second = moments / moments[-1, -1]
     mean = second[:-1, -1] if with_constant else np.zeros(len(second) - 1)
-    cov = second[:-1, :-1] - np.outer(mean, mean)
-    slope = np.linalg.solve(damped(cov[np.ix_(kept, kept)]), cov[np.ix_(kept, gone)]).T
-    return slope, mean[gone] - slope @ mean[kept]
+    cov = centred(torch.from_numpy(second[:-1, :-1]), torch.from_numpy(mean)).numpy()
+    own = cov[np.ix_(kept, kept)]
+    slope_kg, raised = solve_damped(own, damping(own), cov[np.ix_(kept, gone)])
+    return Prediction(slope_kg.T, mean[gone] - slope_kg.T @ mean[kept], raised)
 
 
 @dataclass(frozen=True)
@@ -122,10 +148,12 @@ class Folded:
     Attributes:
         matrix_GnT: weights, zero at the channels that go.
         shift_GT: the constant that is missing at every target; zero without a constant.
+        raised: how many times the damping had to be raised, 1 for not at all.
     """
 
     matrix_GnT: Tensor
     shift_GT: Tensor
+    raised: float
 
 
 def fold(
@@ -146,15 +174,17 @@ def fold(
     matrix_GnT = by_channel(weight, reader).clone()
     parts = _parts(gone_C, len(matrix_GnT))
     shift_GT = torch.zeros(len(parts), matrix_GnT.shape[2], dtype=weight.dtype)
+    raised = 1.0
     for part, matrix_nT, shift_T in zip(parts, matrix_GnT, shift_GT, strict=True):
         index = np.append(part, len(gone_C))
         own = moments[np.ix_(index, index)]
         kept, gone = np.flatnonzero(~gone_C[part]), np.flatnonzero(gone_C[part])
-        slope, offset = predict_channels(own, kept, gone, with_constant=with_constant)
+        slope, offset, more = predict_channels(own, kept, gone, with_constant=with_constant)
+        raised = max(raised, more)
         matrix_nT[kept] += torch.from_numpy(slope.T).to(weight) @ matrix_nT[gone]
         shift_T += torch.from_numpy(offset).to(weight) @ matrix_nT[gone]
         matrix_nT[gone] = 0
-    return Folded(matrix_GnT, shift_GT)
+    return Folded(matrix_GnT, shift_GT, raised)
 
 
 def _as_weight(folded: Folded, like: Tensor, reader: Reader) -> tuple[Tensor, Tensor]:

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from ..structure.units import AxisKey, IntArray, Structure
+from .lockstep import in_lockstep
 from .samples import (
     answering,
     can_sample,
     choose_positions,
     count_positions,
-    halting,
     inputs_of,
     output_rows,
 )
@@ -33,9 +33,9 @@ so all of VGG-16."""
 ROWS = 4 * MAX_INPUTS
 """Positions that one layer is solved on, where the images have so many: four for each input of the
 largest layer, so that its least squares are well determined."""
-ONE_BATCH_BYTES = 640 * 2**20
-"""A layer's inputs, all images together, up to which they go through the network at once. Memory
-against time only: above it the network runs up to every layer again."""
+INPUT_BYTES = 640 * 2**20
+"""A layer's inputs, all images together, up to which they are held at once. Memory against time
+only: above it the network runs up to every layer again."""
 TARGET_BYTES = 512 * 2**20
 """Responses of the original that are held at once; more layers are done in parts. Memory only."""
 
@@ -115,22 +115,22 @@ def visit(
 ) -> dict[str, Solution]:
     """Call `solve(layer, inputs of each batch)` in execution order; it changes the layer.
 
-    Where the images fit through the network as one batch, it runs once and halts at every layer
-    until that is solved; else it runs up to every layer again.
+    Where what a layer is given fits into memory for all images, the network runs once on all
+    batches and halts at every layer until that is solved (`lockstep`); else it runs up to every
+    layer again.
 
     Returns what `solve` returned, by layer.
     """
-    sizes = [len(batch) for batch in images]
-    if sum(sizes) * max(layer.bytes_per_image for layer in layers) > ONE_BATCH_BYTES:
+    num_images = sum(len(batch) for batch in images)
+    if num_images * max(layer.bytes_per_image for layer in layers) > INPUT_BYTES:
         return {layer.name: solve(layer, inputs_of(fresh, layer.name, images)) for layer in layers}
     by_name = {layer.name: layer for layer in layers}
     done: dict[str, Solution] = {}
 
-    def halt(name: str, x: Tensor) -> None:
-        done[name] = solve(by_name[name], torch.split(x, sizes))
+    def on_layer(name: str, inputs: list[Tensor]) -> None:
+        done[name] = solve(by_name[name], inputs)
 
-    with halting(fresh, list(by_name), halt):
-        fresh(torch.cat(list(images)))
+    in_lockstep(fresh, list(by_name), images, on_layer)
     return done
 
 

@@ -28,7 +28,7 @@ repair. Without statistics the channels count as uncorrelated and of equal power
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import TypeVar
 
@@ -83,13 +83,15 @@ class Ranking:
     | error     | reader -> (U + 1,) float64 | relative squared error after the first m went   |
     | scores    | (U,) float64    | of each unit by the criterion, higher is better            |
 
-    A reader whose input never varies has no error.
+    A reader whose input never varies has no error. `raised` tells of every reader how many times
+    its damping had to be raised, 1 for not at all (`linear_algebra`).
     """
 
     criterion: str
     order: tuple[IntArray, ...]
     error: tuple[Mapping[str, FloatArray], ...]
     scores: tuple[FloatArray, ...]
+    raised: Mapping[str, float] = field(default_factory=dict)
 
 
 def rank_units(criterion: str | Scorer, evidence: Evidence) -> Ranking:
@@ -105,13 +107,15 @@ def rank_units(criterion: str | Scorer, evidence: Evidence) -> Ranking:
         InputError: a criterion that cannot rank this network, or scores of the wrong shape.
     """
     scorer = criterion if callable(criterion) else _scorer(criterion, evidence)
-    parts = [
-        _rank_group(group, index, scorer, _response_problems(evidence, group))
-        for index, group in enumerate(evidence.structure.groups)
-    ]
+    parts = []
+    raised: dict[str, float] = {}
+    for index, group in enumerate(evidence.structure.groups):
+        response = _response_problems(evidence, group)
+        parts.append(_rank_group(group, index, scorer, response))
+        raised |= {name: max(one.raised for one in own) for name, own in response.items()}
     name = criterion if isinstance(criterion, str) else getattr(criterion, "__name__", "callable")
     order, error, scores = zip(*parts, strict=True) if parts else ((), (), ())
-    return Ranking(name, order, error, scores)
+    return Ranking(name, order, error, scores, raised)
 
 
 def _rank_group(

@@ -9,6 +9,7 @@ Shapes: K labels, C channels, P cells of the pooling grid, D = C * P features.
 import numpy as np
 import torch
 
+from ..centring import centred
 from ..mechanism.probe import RIDGE, solve
 from ..mechanism.spectrum import GroupSpectrum
 from ..mechanism.statistics import Statistics
@@ -30,7 +31,7 @@ def probe_problem(structure: Structure, group: Group, statistics: Statistics) ->
     unit_C = _positions(structure.readers[group.readers[-1]], group)
     count = layer.counts_K.sum()
     mean_D = layer.sums_KD.sum(0) / count
-    cov = layer.gram_DD / count - mean_D[:, None] * mean_D
+    cov = centred(layer.gram_DD / count, mean_D)
     penalty = RIDGE * float(cov.trace() / count)
     cov = cov + penalty * torch.eye(len(cov), dtype=cov.dtype)
     cells = len(mean_D) // len(unit_C)

@@ -8,18 +8,21 @@ of one group times kernel taps, or times positions after a flatten).
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..centring import centred
+from ..linear_algebra import damp, ridge_of
 from ..structure.units import FloatArray, IntArray, Reader
 
 TARGETS_AT_ONCE = 16384
 """Targets that are written out in float64 at once: 64 MiB for 512 channels. Memory only."""
 DAMPING = 1e-6
 """Added to the diagonal of a covariance, as a share of its mean, so that it can be inverted where
-channels are dead or depend on each other.
+channels are dead or depend on each other; raised where that is not enough (`linear_algebra`).
 
 It lies between two roundings: well above that of float64 (2e-16 times hundreds of channels), so
 that the inverse is stable, and at that of the float32 sums it is added to (6e-8 times a few), so
@@ -46,6 +49,11 @@ class Problem:
     def energy(self) -> float:
         """Variance of all targets together: tr(W^T Cov W)."""
         return float(np.sum(self.covariance_nn * self.gram_nn))
+
+    @cached_property
+    def raised(self) -> float:
+        """How many times `damping` has to be raised for the covariance to be inverted."""
+        return damp(self.covariance_nn, damping(self.covariance_nn)).raised
 
     def scaled(self, energy: float) -> "Problem":
         """The same problem with targets scaled by energy."""
@@ -102,17 +110,13 @@ def weight_of(model: nn.Module, reader: Reader) -> Tensor:
 
 def covariance(moments: Tensor) -> FloatArray:
     """Channel covariances (C, C) of second moments (C + 1, C + 1) with the constant last."""
-    second = moments.double().numpy() / float(moments[-1, -1])
-    mean = second[:-1, -1]
-    return np.asarray(second[:-1, :-1] - np.outer(mean, mean))
+    second = moments.double() / float(moments[-1, -1])
+    return np.asarray(centred(second[:-1, :-1], second[:-1, -1]).numpy())
 
 
-def damped(covariance_nn: FloatArray) -> FloatArray:
-    """The covariance plus a small multiple of the identity: always invertible."""
-    n = len(covariance_nn)
-    mean = float(np.trace(covariance_nn)) / max(n, 1)
-    extra = DAMPING * mean if mean > 0 else 1.0
-    return np.asarray(covariance_nn + extra * np.eye(n), dtype=np.float64)
+def damping(covariance_nn: FloatArray) -> float:
+    """The ridge that a covariance is inverted with: a small share of its mean variance."""
+    return ridge_of(DAMPING, float(np.trace(covariance_nn)) / max(len(covariance_nn), 1))
 
 
 def problems(

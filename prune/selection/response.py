@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..linear_algebra import damp, invert_damped, solve_square
 from ..structure.units import BoolArray, FloatArray, IntArray
-from .readers import Problem, damped
+from .readers import Problem, damping
 
 ROUNDS = 64
 """A round removes 1/64 of the units that are left between two updates of the large matrices.
@@ -47,7 +48,8 @@ class _Elimination:
 
     @staticmethod
     def start(problem: Problem, scale: float) -> "_Elimination":
-        inverse = np.asarray(np.linalg.inv(damped(problem.covariance_nn)), dtype=np.float64)
+        covariance_nn = problem.covariance_nn
+        inverse, _ = invert_damped(covariance_nn, damping(covariance_nn))
         gram = problem.gram_nn * scale
         left = np.ones(len(gram), dtype=np.bool_)
         elimination = _Elimination(inverse, gram, problem.unit_n.copy(), left)
@@ -76,7 +78,7 @@ class _Elimination:
                 costs = self.gram_nn[one, one] / self.inverse_nn[one, one]
             else:
                 block = rows_Ub[:, :, None], rows_Ub[:, None, :]
-                solved = np.linalg.solve(self.inverse_nn[block], self.gram_nn[block])
+                solved = solve_square(self.inverse_nn[block], self.gram_nn[block])
                 costs = np.trace(solved, axis1=1, axis2=2)
             known = units < len(costs_U)
             costs_U[units[known]] += np.maximum(costs[known], 0)
@@ -96,7 +98,7 @@ class _Elimination:
         if len(gone) == 0:
             return
         inner, column = self.inverse_nn[np.ix_(gone, gone)], self.inverse_nn[gone]
-        share = np.linalg.solve(inner, column)
+        share = solve_square(inner, column)
         half = self.gram_nn[gone] - self.gram_nn[np.ix_(gone, gone)] @ share / 2
         self.inverse_nn -= column.T @ share
         cross = share.T @ half
@@ -190,7 +192,8 @@ def error_curve(problems: Sequence[Problem], order: IntArray) -> FloatArray:
     for problem in problems:
         steps = step_of[problem.unit_n]
         rows = np.argsort(-steps, kind="stable")
-        factor = np.linalg.cholesky(damped(problem.covariance_nn[np.ix_(rows, rows)]))
+        covariance_nn = problem.covariance_nn[np.ix_(rows, rows)]
+        factor = damp(covariance_nn, damping(covariance_nn)).factor_nn
         energy_n = np.sum(factor * (problem.gram_nn[np.ix_(rows, rows)] @ factor), axis=0) / total
         np.add.at(lost_U, steps[rows], energy_n)
     return np.concatenate([[0.0], np.cumsum(lost_U[:-1])])

@@ -135,7 +135,7 @@ def test_parts_of_the_network_give_the_same_as_all_at_once(monkeypatch: pytest.M
 def test_one_pass_gives_the_same_as_a_pass_to_every_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     model = plain()
     _, _, at_once, once = refitted(model, (0, 5))
-    monkeypatch.setattr(visits, "ONE_BATCH_BYTES", 0)
+    monkeypatch.setattr(visits, "INPUT_BYTES", 0)
     _, _, again, notes = refitted(model, (0, 5))
     for one, other in zip(at_once.state_dict().values(), again.state_dict().values(), strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
@@ -198,7 +198,7 @@ def test_least_squares_never_explains_less_than_nothing(
     problem = Residuals.none(5, 3, CPU)
     problem.add(inputs[: rows // 2], rest[: rows // 2])
     problem.add(inputs[rows // 2 :], rest[rows // 2 :])
-    change = problem.solve(1e-3, with_constant=constant)
+    change, _ = problem.solve(1e-3, with_constant=constant)
     after = problem.energy_after(change)
     assert after <= problem.energy * (1 + 1e-6)
     left = rest - inputs @ change[:-1].float() - change[-1].float()

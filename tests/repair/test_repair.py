@@ -143,7 +143,7 @@ def test_prediction_never_raises_the_least_squares_error(
     samples = rng.normal(size=(40, rank)) @ rng.normal(size=(rank, 6)) + rng.normal(size=6)
     rows = np.column_stack([samples, np.ones(40)])
     kept, gone = np.arange(split), np.arange(split, 6)
-    slope, offset = predict_channels(rows.T @ rows, kept, gone, with_constant=constant)
+    slope, offset, _ = predict_channels(rows.T @ rows, kept, gone, with_constant=constant)
     left = samples[:, gone] - samples[:, kept] @ slope.T - offset
     assert np.isfinite(left).all()
     assert np.square(left).sum() <= np.square(samples[:, gone]).sum() * (1 + 1e-9)
@@ -152,7 +152,7 @@ def test_prediction_never_raises_the_least_squares_error(
 def test_prediction_is_the_least_squares_solution() -> None:
     rng = np.random.default_rng(1)
     rows = np.column_stack([rng.normal(size=(100, 5)) + 1, np.ones(100)])
-    slope, offset = predict_channels(rows.T @ rows, np.array([0, 2, 4]), np.array([1, 3]))
+    slope, offset, _ = predict_channels(rows.T @ rows, np.array([0, 2, 4]), np.array([1, 3]))
     expected, *_ = np.linalg.lstsq(rows[:, [0, 2, 4, 5]], rows[:, [1, 3]], rcond=None)
     np.testing.assert_allclose(np.column_stack([slope, offset]), expected.T, atol=1e-5)
 

@@ -17,7 +17,7 @@ def with_solved_end(layers: list[nn.Module], num_features: int) -> tuple[nn.Sequ
     problem = Residuals.none(num_features, 10, torch.device("cpu"))
     with torch.no_grad():
         problem.add(model[:-1](images), nn.functional.one_hot(labels_N, 10).float())
-        solved = problem.solve(1e-3)
+        solved, _ = problem.solve(1e-3)
         model[-1].weight.copy_(solved[:-1].T)
         model[-1].bias.copy_(solved[-1])
     return model, DataLoader(TensorDataset(images, labels_N), batch_size=100)
