@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from .errors import InputError, UsageError
-from .files import remove, remove_half_written, unwritable, write_json
+from .files import discard, remove_half_written, unwritable, write_json
 from .lock import only_writer
 
 CHECKPOINT = "retraining.pt"
@@ -198,7 +198,7 @@ def _work_seconds(partial: Path) -> float:
 def remove_half_written_in(folder: Path) -> None:
     """Remove what a killed run was writing, anywhere in its folder, when it was killed."""
     for left in list(folder.rglob(".*.partial")):
-        remove(left)
+        discard(left)
 
 
 @contextmanager
