@@ -117,7 +117,8 @@ def check_resumption(place: Path, resume: bool, has_state: bool, work_seconds: f
 def has_state(folder: Path) -> bool:
     """Whether a folder holds what a run can go on from."""
     kept = folder / KEPT
-    return (folder / CHECKPOINT).is_file() or (kept.is_dir() and any(kept.iterdir()))
+    whole = kept.is_dir() and any(not path.name.startswith(".") for path in kept.iterdir())
+    return whole or (folder / CHECKPOINT).is_file()
 
 
 def drop_state(folder: Path) -> None:
