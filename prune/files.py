@@ -71,10 +71,10 @@ def remove_half_written(path: Path) -> None:
     pattern = re.compile(rf"\.{re.escape(path.name)}\.\d+\.partial")
     for left in path.parent.iterdir():
         if pattern.fullmatch(left.name):
-            remove(left)
+            discard(left)
 
 
-def remove(path: Path) -> None:
+def discard(path: Path) -> None:
     """Remove a file, or a folder with all that it holds, if it is there."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)

@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from .errors import InputError, UsageError
-from .files import remove, remove_half_written, unwritable, write_json
+from .files import discard, remove_half_written, unwritable, write_json
 from .lock import only_writer
 
 CHECKPOINT = "retraining.pt"
@@ -117,7 +117,8 @@ def check_resumption(place: Path, resume: bool, has_state: bool, work_seconds: f
 def has_state(folder: Path) -> bool:
     """Whether a folder holds what a run can go on from."""
     kept = folder / KEPT
-    return (folder / CHECKPOINT).is_file() or (kept.is_dir() and any(kept.iterdir()))
+    whole = kept.is_dir() and any(not path.name.startswith(".") for path in kept.iterdir())
+    return whole or (folder / CHECKPOINT).is_file()
 
 
 def drop_state(folder: Path) -> None:
@@ -198,7 +199,7 @@ def _work_seconds(partial: Path) -> float:
 def remove_half_written_in(folder: Path) -> None:
     """Remove what a killed run was writing, anywhere in its folder, when it was killed."""
     for left in list(folder.rglob(".*.partial")):
-        remove(left)
+        discard(left)
 
 
 @contextmanager

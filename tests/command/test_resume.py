@@ -12,11 +12,14 @@ import pytest
 import torch
 from prune_dl.prune.command import cli, delivery, dispatch, rank
 from prune_dl.prune.command import prune as prune_command
+from prune_dl.prune.command.sweep import points
+from prune_dl.prune.errors import UsageError
 from prune_dl.prune.files import read_safetensors
 from prune_dl.prune.folder import bind_to, output_folder
 from prune_dl.prune.job import plan as planning
 from prune_dl.prune.job import stages, steps
 from prune_dl.prune.job.kept import Kept
+from prune_dl.prune.lock import only_writer
 from prune_dl.prune.training import train
 from scenes.jobs import FinishedRun, job
 
@@ -90,7 +93,7 @@ def test_a_refused_resume_names_what_differs_and_deletes_nothing(
         ("--epochs", "3"): "another --epochs (2 then, 3 now)",
         ("--seed", "1"): "another --seed (0 then, 1 now)",
         ("--model", str(home / "other.pt")): "another --model (",
-        ("--mean", "0.4"): "another --mean ([0.5] then, [0.4] now)",
+        ("--mean", "0.4"): "another --mean (",
         ("--held-out", "0.2"): "another number of images (",
         ("--data", "digts"): "--data digts",
     }
@@ -124,7 +127,10 @@ def test_a_first_epoch_that_is_interrupted_keeps_plan_and_repaired_network(
     assert same_result(home / "out", finished_run.folder)
 
 
-@pytest.mark.parametrize("kind", ["disk", "memory", "bug"])
+@pytest.mark.parametrize(
+    "kind",
+    ["disk", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("memory", "bug"))],
+)
 def test_a_failure_after_the_retraining_costs_no_training(
     kind: str,
     home: Path,
@@ -255,6 +261,15 @@ def test_state_that_does_not_say_what_it_belongs_to_is_refused_and_kept(tmp_path
         assert (partial / "retraining.pt").exists()
 
 
+def test_what_is_half_written_is_nothing_to_go_on_from(tmp_path: Path) -> None:
+    (tmp_path / ".out.partial" / "kept" / ".measured-x.17.partial").mkdir(parents=True)
+    with (
+        pytest.raises(UsageError, match="nothing to go on from"),
+        output_folder(tmp_path / "out", resume=True),
+    ):
+        pytest.fail("there is nothing")
+
+
 def test_half_written_files_of_a_killed_run_are_not_delivered(tmp_path: Path) -> None:
     partial = tmp_path / ".out.partial"
     partial.mkdir()
@@ -320,6 +335,48 @@ def test_sigterm_ends_as_ctrl_c_does(
     assert stop.value.code == 143
     assert "prune-dl: terminated; what was finished is kept in" in capsys.readouterr().err
     assert (tmp_path / ".out.partial" / "retraining.pt").exists()
+
+
+def test_a_sweep_goes_on_only_with_the_same_network_and_seed(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["sweep", "--model", str(home / "digits.pt"), "--keep", "0.5"]
+    argv += ["--images", "300", "--no-int8", "--out", str(home / "out")]
+    with monkeypatch.context() as patch:
+        patch.setattr(points, "plan_within", interrupt)
+        assert cli.run(argv) == 130
+    assert "what was finished is kept in" in capsys.readouterr().err
+    before = contents(home / "out")
+    assert cli.run([*argv, "--resume", "--seed", "1"]) == 2
+    assert "another --seed (0 then, 1 now)" in capsys.readouterr().err
+    weights = torch.load(home / "digits.pt", weights_only=True)
+    weights["state_dict"]["classifier.bias"] += 1
+    torch.save(weights, home / "digits.pt")
+    assert cli.run([*argv, "--resume"]) == 2
+    assert "another --model" in capsys.readouterr().err
+    assert contents(home / "out") == before
+
+
+def test_every_command_refuses_what_another_one_writes(
+    home: Path, finished_run: FinishedRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, out = ("--model", str(home / "digits.pt")), home / "out"
+    run, hub = str(finished_run.folder), ("--hub-folder", str(out))
+    with only_writer(out):
+        for argv in (
+            [*model, *FLAGS, "--out", str(out)],
+            [*model, *FLAGS, *hub],
+            ["train", "--arch", "vgg6:width=0.05", "--out", str(out)],
+            ["rank", *model, "--out", str(out)],
+            ["sweep", *model, "--keep", "0.5", "--out", str(out)],
+            ["export", *model, "--out", str(out)],
+            ["export", "--model", run, *hub],
+        ):
+            capsys.readouterr()
+            assert cli.run(argv) == 2
+            (line,) = capsys.readouterr().err.splitlines()
+            assert f"is being written by process {os.getpid()}" in line
+    assert [path.name for path in home.iterdir()] == ["digits.pt"]
 
 
 @pytest.mark.slow
