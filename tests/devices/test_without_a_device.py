@@ -40,6 +40,7 @@ from prune_dl.prune.structure.tracing.trace import trace
 from prune_dl.prune.structure.units import Structure
 from prune_dl.prune.training.recipe import Training
 from prune_dl.prune.training.train import TrainingData, train_network
+from scenes import structure_zoo as zoo
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils.data import DataLoader, TensorDataset
@@ -311,6 +312,35 @@ def test_compress_from_loaders_to_the_retrained_network(
     outcome = compress(copy.deepcopy(lab.model), loader, LABELS, **options)
     assert outcome.outcome.certificate.ok
     assert all(isinstance(x, Remote) for x in outcome.model.state_dict().values())
+
+
+ZOO = (
+    *(zoo.plain, zoo.residual, zoo.option_a, zoo.shuffle, zoo.concatenation, zoo.squeeze_excite),
+    *(zoo.grouped, zoo.channelwise_norm, zoo.shared_and_tied, zoo.prelu_and_scale),
+    *(zoo.pixel_shuffle, zoo.control_flow, zoo.loose_parameter, zoo.weight_standardised),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", ZOO)
+def test_compress_gives_what_it_gives_on_the_cpu(
+    make: Callable[[], zoo.Built], lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Networks that each use one thing that is easily done on the wrong side."""
+    torch.manual_seed(0)
+    model, _ = make()
+    images_N = torch.randn(64, 3, 8, 8)
+    labels = model.eval()(images_N[:1]).shape[1]
+    loader = DataLoader(TensorDataset(images_N, torch.arange(64) % labels), batch_size=16)
+
+    def compressed(device: torch.device) -> nn.Module:
+        monkeypatch.setattr(api, "pick_device", lambda name: device)
+        return compress(copy.deepcopy(model), loader, labels, keep=0.7, epochs=1).model
+
+    with _disable_current_modes():
+        here = compressed(CPU)
+    monkeypatch.setattr(plan, "trace", traced_on_the_cpu)
+    equal_networks(here, compressed(lab.device), 1e-3)
 
 
 def per_batch(lab: Lab, work: Callable[[int], Any]) -> dict[str, float]:
