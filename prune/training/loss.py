@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..inputs.arrays import sent
+
 
 def label_loss(logits_BK: Tensor, labels_B: Tensor, smoothing: float) -> Tensor:
     """Mean cross-entropy, float32; a share `smoothing` of each target is spread evenly."""
@@ -35,5 +37,5 @@ def mix(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         share = float(torch.distributions.Beta(alpha, alpha).sample())
-    order = torch.randperm(len(images), generator=randomness).to(images.device)
+    order = sent(torch.randperm(len(images), generator=randomness), images.device)
     return share * images + (1 - share) * images[order], labels_B[order], share
