@@ -88,18 +88,28 @@ class ArraySplit:
         order = choose_order(self.num_images, shuffle_seed, limit)
         randomness = generator(shuffle_seed or 0)
         for chosen_B in torch.split(order, batch_size):
-            images = pixels[self.positions_N[chosen_B].to(device)]
+            images = pixels[sent(self.positions_N[chosen_B], device)]
             if augment:
                 images = shift_and_flip(images, self.augmentation, randomness)
-            labels = self.labels_N[chosen_B].to(device)
+            labels = sent(self.labels_N[chosen_B], device)
             yield normalise(images, self.mean, self.std), labels
 
 
 def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """(B, C, H, W) uint8 -> float32, (pixel / 255 - mean) / std per channel."""
-    scale = 1.0 / (255.0 * torch.tensor(std, device=images.device).view(-1, 1, 1))
-    offset = torch.tensor(mean, device=images.device).view(-1, 1, 1) * 255.0 * scale
+    scale = 1.0 / (255.0 * torch.tensor(std).view(-1, 1, 1))
+    offset = torch.tensor(mean).view(-1, 1, 1) * 255.0 * scale
+    scale, offset = sent(scale, images.device), sent(offset, images.device)
     return torch.addcmul(-offset, images.float(), scale)
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on a device; the host does not wait for it.
+
+    A waiting copy to CUDA ends only when everything queued before it has run, so that the device
+    idles while the host prepares the next step. MPS copies safely only where the host waits.
+    """
+    return tensor.to(device, non_blocking=device.type != "mps")
 
 
 def shift_and_flip(
@@ -115,7 +125,7 @@ def shift_and_flip(
         mirrored = torch.rand(batch, 1, generator=randomness) < 0.5
         columns = torch.where(mirrored, columns.flip(1), columns)
     padded = functional.pad(images, (shift, shift, shift, shift))
-    rows, columns = rows.to(images.device), columns.to(images.device)
+    rows, columns = sent(rows, images.device), sent(columns, images.device)
     which = torch.arange(batch, device=images.device)[:, None, None]
     # Indices around a slice put the slice last: (B, H, W, C).
     return padded[which, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..inputs.arrays import sent
 from ..inputs.split import seeded
 
 
@@ -36,5 +37,5 @@ def mix(
     seed = int(torch.randint(2**31, (1,), generator=randomness))
     with seeded(seed):
         share = float(torch.distributions.Beta(alpha, alpha).sample())
-    order = torch.randperm(len(images), generator=randomness).to(images.device)
+    order = sent(torch.randperm(len(images), generator=randomness), images.device)
     return share * images + (1 - share) * images[order], labels_B[order], share

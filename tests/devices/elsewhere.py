@@ -97,7 +97,8 @@ class Machine(TorchDispatchMode):
 
     Attributes:
         device: as tensors name it.
-        crossed: what crossed, by kind: "reads", "waits", "to host", "to device".
+        crossed: what crossed, by kind: "reads", "waits", "to host", "to device", and
+            "waiting copies" of those to the device that the host waits for.
     """
 
     def __init__(self, device: str) -> None:
@@ -132,7 +133,7 @@ class Machine(TorchDispatchMode):
         if func is aten.copy_.default:
             self._count(isinstance(args[1], Remote), isinstance(args[0], Remote))
         elif func is aten._to_copy.default:
-            self._count(bool(remote), there)
+            self._count(bool(remote), there, not kwargs.get("non_blocking"))
         if asked is not None and there:
             kwargs["device"] = torch.device("cpu")
             kwargs.pop("pin_memory", None)
@@ -142,9 +143,10 @@ class Machine(TorchDispatchMode):
             return return_and_correct_aliasing(func, args, kwargs, wrapped)
         return wrapped
 
-    def _count(self, from_remote: bool, to_remote: bool) -> None:
+    def _count(self, from_remote: bool, to_remote: bool, waits: bool = True) -> None:
         self.crossed["to host"] += from_remote and not to_remote
         self.crossed["to device"] += to_remote and not from_remote
+        self.crossed["waiting copies"] += to_remote and not from_remote and waits
 
     def _wrap(self, value: Any, there: bool) -> Any:
         if not there or not isinstance(value, Tensor) or isinstance(value, Remote):
@@ -154,7 +156,9 @@ class Machine(TorchDispatchMode):
     def _check(self, func: Any, args: Any, local: list[Tensor]) -> None:
         if func in INDEXING:
             indices = {id(x) for x in args[1] if x is not None}
-            self.crossed["to device"] += sum(id(x) in indices for x in local)
+            copies = sum(id(x) in indices for x in local)
+            self.crossed["to device"] += copies
+            self.crossed["waiting copies"] += copies
             local = [x for x in local if id(x) not in indices]
         if mixed := [x for x in local if x.ndim]:
             raise RuntimeError(

@@ -17,11 +17,16 @@ import torch
 
 CANARY = "canary_module"
 """A module in the working folder; importing it is code that a file made run."""
+CODE = (
+    *(f"{CANARY}:build", f"{CANARY}:build:a=1", "os:system:command=ls", "builtins:exec"),
+    *("subprocess:getoutput:cmd=ls", "torch.hub:load"),
+)
+"""Names of code, to put where a file names an architecture, data or a criterion."""
 EVIL: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1, 3, 2**31, 2**63, -(2**63), 10**30, 10**13),
     *(0.0, -0.5, 1e-320, 1e308, float("inf"), float("nan")),
     *("", "\0", "a\0b", "x" * 300, "\u00e9\u20ac", "\ud800", "a\nb", "../../../etc/passwd", "/"),
-    *(f"{CANARY}:build", "os:system", "builtins:exec", "torch.hub:load", "vgg6:width=1e9"),
+    *(*CODE, "vgg6:width=1e9"),
     *("torchvision:vgg16", "timm:hf-hub:x/y", "vgg6:depth=3", "digits", "/dev/zero", "nowhere"),
     *([], {}, [[]], [0, 0, 0], [2, 1], [-1], {"a": 1}, [None], ["a"], [1e9, 1e9, 1e9]),
     [3, 100_000, 100_000],
@@ -100,11 +105,14 @@ def operate(document: Any, draw: random.Random) -> Any:
     if not places:
         return draw.choice(EVIL)
     place = draw.choice(places)
+    words = [x for x in places if isinstance(_at_place(document, x), str)]
+    if words and draw.random() < 0.15:
+        *way, last = draw.choice(words)
+        _at_place(document, tuple(way))[last] = draw.choice(CODE)
+        return document
     if draw.random() < 0.02:
         return draw.choice(EVIL)
-    parent = document
-    for step in place[:-1]:
-        parent = parent[step]
+    parent = _at_place(document, place[:-1])
     last, action = place[-1], draw.random()
     if action < 0.7:
         parent[last] = _like(parent[last], draw)
@@ -114,6 +122,12 @@ def operate(document: Any, draw: random.Random) -> Any:
         parent[draw.choice(("", "x" * 300, "\0", "unknown", "layers.0"))] = parent.pop(last)
     else:
         parent.insert(last, copy.deepcopy(parent[last]))
+    return document
+
+
+def _at_place(document: Any, place: Place) -> Any:
+    for step in place:
+        document = document[step]
     return document
 
 

@@ -17,6 +17,7 @@ from prune_dl.export.graph import export_onnx
 from prune_dl.export.hub import write_hub_folder
 from prune_dl.prune.checks import check_ranges
 from prune_dl.prune.command import cli
+from prune_dl.prune.command.opening import open_data_of
 from prune_dl.prune.command.options_file import to_tables
 from prune_dl.prune.command.sweep import folder as sweep_folder
 from prune_dl.prune.errors import InputError
@@ -31,7 +32,7 @@ from prune_dl.prune.mechanism.files import load_spectrum, save_spectrum
 from prune_dl.prune.mechanism.network import TracedNetwork
 from prune_dl.prune.mechanism.spectrum import measure
 from prune_dl.prune.mechanism.statistics import load_statistics, save_statistics
-from prune_dl.prune.options import BenchOptions
+from prune_dl.prune.options import BenchOptions, DataOptions
 from prune_dl.prune.structure.cut import Cut
 from prune_dl.prune.structure.plan import LayerPlan, Plan, keep_everything
 from prune_dl.prune.structure.surgery import remove
@@ -171,7 +172,9 @@ def _sweep_settings(home: Path) -> str:
 
 
 def _load(path: Path) -> Any:
-    return load_checkpoint(str(path))
+    """As every command opens a network, and the data that its file names."""
+    checkpoint = load_checkpoint(str(path))
+    return open_data_of(str(path), DataOptions(), 0, checkpoint)
 
 
 def _load_state(path: Path) -> Any:
