@@ -12,6 +12,7 @@ from ..inputs.checkpoint import Checkpoint, load_checkpoint
 from ..inputs.data import open_data
 from ..inputs.split import DataSet
 from ..job.known import EXAMPLES, Case
+from ..job.transform_input import settle_transform_input
 from ..options import DataOptions, NetworkOptions, RunOptions
 from ..outputs import require_classifier
 from ..progress import RunLog
@@ -45,6 +46,7 @@ def open_case(
     check_fit(data, checkpoint)
     checkpoint.model.to(device).to(memory_format=torch.channels_last).eval()
     check_runs(checkpoint.model, data, device)
+    checkpoint = settle_transform_input(checkpoint, data, device)
     return checkpoint, Case(checkpoint.model, data, device, run.seed, log)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import onnx
 import pytest
 import torch
 from prune_dl.export.graph import export_onnx
@@ -48,6 +49,10 @@ def in_a_dictionary(logits: Tensor) -> Any:
     return {"loss": None, "logits": logits}
 
 
+def after_others(logits: Tensor) -> Any:
+    return {"aux": logits + 1, "logits": logits}
+
+
 def in_a_tuple(logits: Tensor) -> Any:
     return logits, logits + 1
 
@@ -72,10 +77,11 @@ def test_wrapped_logits_are_found_where_gradients_and_depth_need_them(options: A
     assert rank(Network(in_a_tuple), LOADER, LOADER, 4, device="cpu").groups[0] is not None
 
 
-@pytest.mark.parametrize("after", [in_a_dictionary, in_a_tuple])
+@pytest.mark.parametrize("after", [after_others, in_a_tuple])
 def test_wrapped_logits_are_the_one_output_of_an_exported_file(after: Any, tmp_path: Path) -> None:
     model = Network(after).eval()
     path = export_onnx(model, (3, 12, 12), tmp_path / "model.onnx", metadata={})
+    assert [entry.name for entry in onnx.load(path).graph.output] == ["logits"]
     assert check_parity(path, model, IMAGES[:8]).ok
 
 

@@ -1,0 +1,41 @@
+"""Whether GoogLeNet rescales its inputs: no file says it, so it is measured."""
+
+import pytest
+import torch
+from prune_dl.prune.inputs.checkpoint import Checkpoint
+from prune_dl.prune.inputs.datasets import wrap_datasets
+from prune_dl.prune.inputs.origin import Origin
+from prune_dl.prune.inputs.preprocessing import Preprocessing
+from prune_dl.prune.job.transform_input import settle_transform_input
+from torch import Tensor, nn
+from torch.utils.data import TensorDataset
+
+CPU = torch.device("cpu")
+
+
+class Shifted(nn.Module):
+    """Right where its inputs are moved as its labels were made; as torchvision names the switch."""
+
+    transform_input = False
+
+    def forward(self, images: Tensor) -> Tensor:
+        mean = images.mean((1, 2, 3)) + (1.0 if self.transform_input else 0.0)
+        return torch.stack([-mean, mean], 1)
+
+
+@pytest.mark.parametrize("truth", [True, False])
+def test_the_better_of_both_is_taken_named_and_said(truth: bool) -> None:
+    images = torch.randn(40, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    labels = (images.mean((1, 2, 3)) + float(truth) > 0).long()
+    part = TensorDataset(images, labels)
+    data = wrap_datasets("some", part, part, Preprocessing())
+    model = Shifted().eval()
+    origin = Origin("torchvision:googlenet:aux_logits=false", 2)
+    found = settle_transform_input(Checkpoint(model, origin), data, CPU)
+    assert model.transform_input is truth
+    assert str(found.origin.arch).endswith(f"transform_input={str(truth).lower()}")
+    (note,) = found.notes
+    assert "does not say whether the network rescales its inputs" in note
+    known = Checkpoint(model, origin, knows_inputs=True)
+    assert settle_transform_input(known, data, CPU) is known
+    assert settle_transform_input(found, data, CPU) is found
