@@ -103,6 +103,7 @@ class Measured:
     """What is known of a network before anything is ranked.
 
     Attributes:
+        statistics: without the sums that probes alone need, once a ranking is chosen.
         efficient: group -> the only widths that it may have; empty where all may be had.
     """
 

@@ -48,6 +48,7 @@ def make_plan(case: Case, budget: Budget, settings: Settings) -> Planned:
     measured = measure_network(case, budget, settings)
     with case.log.stage("rank"):
         ranking, tried = choose_ranking(case, measured, budget, select)
+    measured = replace(measured, statistics=measured.statistics.without_grams)
     with case.log.stage("allocate"):
         fitted = plan_within(case, measured, ranking, budget, settings)
     return Planned(
