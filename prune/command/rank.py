@@ -19,6 +19,7 @@ from ..mechanism.statistics import Statistics, collect
 from ..progress import Progress, RunLog
 from ..selection.criteria import Ranking
 from ..structure.cost import CostModel
+from ..structure.finite import check_finite_weights
 from ..structure.tracing.trace import trace
 from ..structure.units import Structure
 from .checks import check_rank, has_budget, marked
@@ -40,6 +41,7 @@ def run_rank(options: Rank, command: str) -> Spectrum:
     log = RunLog(show=True)
     with output_folder(options.run.out or name.with_name(f"{name.name}-rank")) as folder:
         _, case = open_case(options.network, options.data, options.run, log)
+        check_finite_weights(case.model)
         with log.stage("trace"):
             structure = trace(case.model, case.example)
             cost = CostModel.of(case.model, structure)

@@ -18,6 +18,7 @@ from ..selection.criteria import Ranking, rank_units
 from ..selection.evidence import Evidence
 from ..selection.search import contest
 from ..structure.cost import CostModel
+from ..structure.finite import check_finite_weights
 from ..structure.tracing.trace import trace
 from ..structure.units import Structure
 from .budget import counted_plan, plan_within, searches_widths
@@ -71,8 +72,9 @@ def measure_network(case: Case, budget: Budget, settings: Settings) -> Measured:
     """Trace a network and run the images through it once.
 
     Raises:
-        InputError: the network has nothing that can be removed.
+        InputError: the network has nothing that can be removed, or weights that are not finite.
     """
+    check_finite_weights(case.model)
     with case.log.stage("trace"):
         structure = trace(case.model, case.example)
         cost = CostModel.of(case.model, structure)
