@@ -31,6 +31,7 @@ from .selection.evidence import Evidence
 from .structure.certificate import Certificate, certify
 from .structure.cost import CostModel
 from .structure.cut import Cut
+from .structure.finite import check_finite_weights
 from .structure.plan import Plan
 from .structure.precision import as_float32
 from .structure.surgery import remove
@@ -109,6 +110,7 @@ def shrink(
             f"`criterion={criterion}` given; expected one of {known}, which need no data; "
             "others need some: use compress"
         )
+    check_finite_weights(model)
     structure = trace(model, example_inputs)
     ranking = rank_units(criterion, Evidence(model, structure, seed=seed))
     cost = CostModel.of(model, structure)
@@ -138,6 +140,7 @@ def rank(
         InputError: no batches, or nothing to remove.
     """
     place = pick_device(device)
+    check_finite_weights(model)
     model = as_float32(model).model.to(place)
     train = iter(batches)
     first = next(train, None)

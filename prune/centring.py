@@ -22,6 +22,10 @@ covariances still have 5 of their 7 digits. Below it sums are, bit for bit, thos
 """
 
 
+ROWS_AT_ONCE = 256
+"""Rows of a matrix that are worked on at once. Memory only."""
+
+
 def choose_shift(rows_Rn: Tensor) -> Tensor | None:
     """What to take off features before products are taken, (n,) float32; None for nothing.
 
@@ -74,7 +78,12 @@ def centred(
         count: rows that were summed up.
         shift_n: what was taken off the features before; their own mean is larger by it.
     """
-    around_nn = products_nn - count * torch.outer(mean_n, mean_n)
+    around_nn = products_nn.clone()
+    for start in range(
+        0, len(mean_n), ROWS_AT_ONCE
+    ):  # the whole outer product would double the memory
+        part = slice(start, start + ROWS_AT_ONCE)
+        around_nn[part] -= count * torch.outer(mean_n[part], mean_n)
     level_n = mean_n if shift_n is None else mean_n + shift_n.to(mean_n)
     constant_n = around_nn.diagonal() <= count * (CONSTANT * level_n).square()
     if bool(constant_n.any()):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...evaluate.measure.accuracy import Accuracy, measure_accuracy
+from ..errors import InputError
 from ..inputs.identity import weights_digest
 from ..inputs.split import Batch, DataSet
 from ..mechanism.network import TracedNetwork
@@ -67,9 +68,19 @@ class Case:
 
     @cached_property
     def example(self) -> Tensor:
-        """A few held-out images, (N, C, H, W) or as the data set gives them."""
-        images, _ = next(iter(self.data.held_out.batches(EXAMPLES, device=self.device)))
-        return images
+        """A few held-out images, (N, C, H, W) or as the data set gives them.
+
+        Raises:
+            InputError: there are none.
+        """
+        first = next(iter(self.data.held_out.batches(EXAMPLES, device=self.device)), None)
+        if first is None:
+            raise InputError(
+                f"data without held-out images given ({self.data.train.num_images} images for "
+                f"{self.num_labels} labels); expected two images of a label or more, so that one "
+                "can be held out; give more images, or a larger `held_out`"
+            )
+        return first[0]
 
     def training(self, limit: int, *, shuffle_seed: int | None = None) -> Iterator[Batch]:
         """Batches of so many training images, not augmented."""
@@ -112,6 +123,7 @@ class Measured:
     """What is known of a network before anything is ranked.
 
     Attributes:
+        statistics: without the sums that probes alone need, once a ranking is chosen.
         efficient: group -> the only widths that it may have; empty where all may be had.
     """
 

@@ -19,6 +19,7 @@ from ..selection.criteria import Ranking, rank_units
 from ..selection.evidence import Evidence
 from ..selection.search import contest
 from ..structure.cost import CostModel
+from ..structure.finite import check_finite_weights
 from ..structure.tracing.trace import trace
 from ..structure.units import Structure
 from .budget import counted_plan, plan_within, searches_widths
@@ -51,6 +52,7 @@ def make_plan(case: Case, budget: Budget, settings: Settings) -> Planned:
     measured = measure_network(case, budget, settings)
     with case.log.stage("rank"):
         ranking, tried = choose_ranking(case, measured, budget, select)
+    measured = replace(measured, statistics=measured.statistics.without_grams)
     with case.log.stage("allocate"):
         fitted = plan_within(case, measured, ranking, budget, settings)
     return Planned(
@@ -73,7 +75,7 @@ def measure_network(case: Case, budget: Budget, settings: Settings) -> Measured:
     """Trace a network and run the images through it once.
 
     Raises:
-        InputError: the network has nothing that can be removed.
+        InputError: the network has nothing that can be removed, or weights that are not finite.
     """
     measured = measure_images(case, settings)
     return replace(measured, efficient=_efficient(case, measured.structure, budget, settings))
@@ -81,6 +83,7 @@ def measure_network(case: Case, budget: Budget, settings: Settings) -> Measured:
 
 def measure_images(case: Case, settings: Settings) -> Measured:
     """The same but for the widths that should be fast. Statistics that took long are kept."""
+    check_finite_weights(case.model)
     with case.log.stage("trace"):
         structure = trace(case.model, case.example)
         cost = CostModel.of(case.model, structure)

@@ -9,7 +9,7 @@ from torch import nn
 
 from ...evaluate.measure.accuracy import Accuracy
 from ..linear_algebra import told_of_few_rows, told_of_raised
-from ..mechanism.statistics import collect
+from ..mechanism.statistics import collect_moments
 from ..repair.norms import find_norm_behind, reestimate_norms
 from ..repair.refit import RefitImages, refit
 from ..repair.repair import repair
@@ -90,14 +90,14 @@ def _with_repair(case: Case, measured: Measured, cut: Cut, best: Repaired) -> Re
     """Repaired from the original's statistics, then refitted on its own inputs, where it pays."""
     norms = find_norm_behind(case.model, case.example)
     checks = list(case.held_out(CHECK_IMAGES))
-    others = collect(case.traced(cut.structure), checks)
+    others = collect_moments(case.traced(cut.structure), checks)
     repaired, done = repair(
         best.model,
         case.model,
         cut,
         measured.statistics,
         norm_behind=norms,
-        held_out=others.moments,
+        held_out=others,
     )
     notes = [f"not repaired: {layer}: {why}" for layer, why in done.left.items()]
     notes += [*told_of_few_rows(done.rows, "repair"), *told_of_raised(done.raised, "repair")]

@@ -23,16 +23,46 @@ BLOCK = 256
 
 
 @dataclass
+class Moments:
+    """Running second moments of the channels of one reader's input.
+
+    Attributes:
+        macs_per_position: of the reader itself; decides how many positions the moments take.
+        sums_CC: (C + 1, C + 1) of [channels; 1] over samples and positions (upper triangle of
+            blocks); None before the first input.
+        shift_C: what is taken off the channels before products; None for nothing.
+    """
+
+    macs_per_position: float
+    device: torch.device
+    sums_CC: Tensor | None = None
+    shift_C: Tensor | None = None
+
+    def add(self, map_NCHW: Tensor) -> None:
+        """Take in one input of the reader."""
+        rows_RC = position_rows(map_NCHW, position_stride(map_NCHW, self.macs_per_position))
+        if self.sums_CC is None:
+            size = map_NCHW.shape[1] + 1
+            self.sums_CC = torch.zeros(size, size, dtype=torch.float64, device=self.device)
+            self.shift_C = choose_shift(rows_RC)
+        add_moments(self.sums_CC, less(rows_RC, self.shift_C))
+
+    def finish(self) -> Tensor:
+        """The plain moments of all that was taken in, on the CPU. Called once, at the end."""
+        assert self.sums_CC is not None, "there was an input"
+        return unshifted(mirror(self.sums_CC), self.shift_C)
+
+
+@dataclass
 class Accumulator:
     """Running sums of one reader, which become its `LayerStatistics`.
 
     Attributes:
         grid: cells of the pooled map, fixed by the first input.
         counts_K, sums_KD, gram_DD: of the pooled features (upper triangle only, for now).
-        moments_CC: (C + 1, C + 1) second moments of [channels; 1] over samples and positions.
-        shift_D, shift_C: what is taken off features and channels before products; None for nothing.
+        moments: of the channels.
+        shift_D: what is taken off features before products; None for nothing.
         is_flushed: whether samples have reached `gram_DD` yet.
-        macs_per_position: of the reader itself; decides how many positions the moments take.
         sampler: keeps some samples on a finer grid, where they are asked for.
         waiting: pooled features and labels not yet in the sums.
     """
@@ -40,31 +70,24 @@ class Accumulator:
     reader: Reader
     num_labels: int
     max_features: int
-    macs_per_position: float
+    moments: Moments
     device: torch.device
     sampler: Sampler | None = None
     grid: Grid | None = None
     counts_K: Tensor = field(init=False)
     sums_KD: Tensor = field(init=False)
     gram_DD: Tensor = field(init=False)
-    moments_CC: Tensor = field(init=False)
     shift_D: Tensor | None = None
-    shift_C: Tensor | None = None
     is_flushed: bool = False
     waiting: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
     def add(self, x: Tensor, labels_N: Tensor) -> None:
         """Take in one input of the reader, with the label of each sample."""
         map_NCHW = as_map(x, self.reader)
-        is_first = self.grid is None
-        if is_first:
+        if self.grid is None:
             self._start(map_NCHW)
         assert self.grid is not None
-        stride = position_stride(map_NCHW, self.macs_per_position)
-        rows_RC = position_rows(map_NCHW, stride)
-        if is_first:
-            self.shift_C = choose_shift(rows_RC)
-        add_moments(self.moments_CC, less(rows_RC, self.shift_C))
+        self.moments.add(map_NCHW)
         if self.sampler is not None:
             self.sampler.add(map_NCHW, labels_N)
         self.waiting.append((pool(map_NCHW, self.grid), repeat_labels(labels_N, map_NCHW)))
@@ -78,7 +101,6 @@ class Accumulator:
         self.counts_K = self._zeros(self.num_labels)
         self.sums_KD = self._zeros(self.num_labels, features)
         self.gram_DD = self._zeros(features, features)
-        self.moments_CC = self._zeros(channels + 1, channels + 1)
 
     def _zeros(self, *shape: int) -> Tensor:
         return torch.zeros(shape, dtype=torch.float64, device=self.device)
@@ -104,7 +126,7 @@ class Accumulator:
         """
         self.flush()
         counts_K, sums_KD = self.counts_K.cpu(), self.sums_KD.cpu()
-        gram_DD, moments_CC = mirror(self.gram_DD), unshifted(mirror(self.moments_CC), self.shift_C)
+        gram_DD, moments_CC = mirror(self.gram_DD), self.moments.finish()
         if self.shift_D is None:
             return counts_K, sums_KD, gram_DD, moments_CC
         shift_D, count = self.shift_D.to(gram_DD), counts_K.sum()

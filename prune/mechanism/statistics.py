@@ -10,7 +10,7 @@ Shapes: N samples, K labels, C channels, P cells of the pooling grid, D = C * P 
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -21,12 +21,12 @@ from ..files import read_safetensors, tensor_in, write_safetensors
 from ..inputs.split import Batches
 from ..progress import Progress, silent
 from ..typed import from_json
-from .accumulate import Accumulator
+from .accumulate import Accumulator, Moments
 from .memory import macs_per_position, max_features, sample_grids
 from .network import TracedNetwork
 from .observe import map_sizes, observe
 from .sample import SAMPLE_TENSORS, Keyed, LayerSample, Sampler, merge_samples
-from .taps import Grid
+from .taps import Grid, as_map
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,11 @@ class LayerStatistics:
     gram_DD: Tensor
     moments_CC: Tensor
     sample: LayerSample | None = field(default=None, kw_only=True)
+
+    @property
+    def without_gram(self) -> "LayerStatistics":
+        """The same with an empty `gram_DD`: the largest part, which probes alone need."""
+        return replace(self, gram_DD=self.gram_DD.new_zeros(0, 0))
 
     @property
     def num_channels(self) -> int:
@@ -90,6 +95,11 @@ class Statistics:
     layers: Mapping[str, LayerStatistics]
     num_labels: int
     num_images: int
+
+    @property
+    def without_grams(self) -> "Statistics":
+        """The same without the sums that probes alone need: much smaller."""
+        return replace(self, layers={name: x.without_gram for name, x in self.layers.items()})
 
     @property
     def moments(self) -> dict[str, Tensor]:
@@ -135,6 +145,25 @@ def collect(
     return Statistics(layers, network.num_labels, num_images)
 
 
+def collect_moments(network: TracedNetwork, batches: Batches) -> dict[str, Tensor]:
+    """The channel moments alone, reader -> (C + 1, C + 1): `Statistics.moments` without the rest.
+
+    Raises InputError as `collect`.
+    """
+    device = network.sums_device
+    taps = {
+        name: Moments(macs_per_position(network.model, reader), device)
+        for name, reader in network.readers.items()
+    }
+    observe(
+        network,
+        network.readers,
+        batches,
+        lambda name, x, _: taps[name].add(as_map(x, network.readers[name])),
+    )
+    return {name: tap.finish() for name, tap in taps.items() if tap.sums_CC is not None}
+
+
 def _accumulators(
     network: TracedNetwork, samplers: Mapping[str, Sampler]
 ) -> dict[str, Accumulator]:
@@ -145,7 +174,7 @@ def _accumulators(
             reader,
             network.num_labels,
             features,
-            macs_per_position(network.model, reader),
+            Moments(macs_per_position(network.model, reader), network.sums_device),
             network.sums_device,
             samplers.get(name),
         )
