@@ -249,6 +249,7 @@ def compress(
     data = _data_of(train, held_out, num_labels, seed)
     single = as_float32(model)
     case = Case(single.model.to(place), data, place, seed, RunLog(show=progress))
+    check_finite_weights(case.model)
     require_classifier(case.model, case.example, num_labels)
     planned, outcome = plan_and_carry_out(case, settings)
     return Compressed(outcome.final, outcome, planned, single.notes + outcome.notes)

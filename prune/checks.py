@@ -75,8 +75,8 @@ def is_finite(value: float) -> bool:
 
 
 def fits(value: float) -> bool:
-    """Whether a number is finite, and at most `MAX_NUMBER` on either side of zero."""
-    return is_finite(value) and abs(value) <= MAX_NUMBER
+    """Whether a number is finite, and a whole one at most `MAX_NUMBER` on either side of zero."""
+    return abs(value) <= MAX_NUMBER if isinstance(value, int) else math.isfinite(value)
 
 
 def check_ranges(options: Any) -> None:

@@ -16,6 +16,7 @@ from ..job.transform_input import settle_transform_input
 from ..options import DataOptions, NetworkOptions, RunOptions
 from ..outputs import require_classifier
 from ..progress import RunLog
+from ..structure.finite import check_finite_weights
 from ..training.device import pick_device
 from .home import data_at_home
 
@@ -118,6 +119,7 @@ def check_runs(model: nn.Module, data: DataSet, device: torch.device) -> None:
     """
     with torch.random.fork_rng(devices=[]):  # workers that decode draw from it
         images, _ = next(iter(data.train.batches(EXAMPLES, device=device, limit=EXAMPLES)))
+    check_finite_weights(checkpoint.model)
     require_classifier(model, images, len(data.labels))
 
 

@@ -21,7 +21,6 @@ from ..mechanism.statistics import Statistics, collect
 from ..progress import Progress, RunLog
 from ..selection.criteria import Ranking
 from ..structure.cost import CostModel
-from ..structure.finite import check_finite_weights
 from ..structure.tracing.trace import trace
 from ..structure.units import Structure
 from .checks import check_rank, has_budget, marked
@@ -52,7 +51,6 @@ def _fill(options: Rank, command: str, folder: Path) -> Spectrum:
     checkpoint, case = open_case(options.network, options.data, options.run, log)
     bind_to(folder, case_facts(checkpoint, case) | options_facts(options))
     case = replace(case, kept=Kept(folder))
-    check_finite_weights(case.model)
     with log.stage("trace"):
         structure = trace(case.model, case.example)
         cost = CostModel.of(case.model, structure)

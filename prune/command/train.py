@@ -52,7 +52,7 @@ def _train_to(out: Path, state: Path, options: Train) -> dict[str, Any]:
     training = replace(
         Training(epochs=options.train.epochs), **recipe_changes(options.train, options.run.seed)
     )
-    belongs_to = {"`arch`": arch, **data_facts(data), "`held_out`": options.data.held_out}
+    belongs_to = {"`arch`": str(arch), **data_facts(data), "`held_out`": options.data.held_out}
     rows: list[dict[str, Any]] = []
     with log.stage("train") as progress:
         model = train_network(

@@ -30,7 +30,7 @@ def weights_digest(model: nn.Module) -> str:
 def data_facts(data: DataSet) -> dict[str, Any]:
     """Name, labels, sizes of the parts and normalisation of a data set, in the words of errors."""
     return {
-        "`data`": data.name,
+        "`data`": str(data.name),
         "labels": list(data.labels),
         "number of images": [part.num_images for part in (data.train, data.held_out, data.test)],
         "`input_size`": list(data.input_size),

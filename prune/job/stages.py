@@ -5,7 +5,7 @@ plan -> removed -> repaired -> retrained
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
@@ -16,7 +16,6 @@ from ..inputs.identity import data_facts
 from ..inputs.split import Split
 from ..options import RetrainOptions, Settings
 from ..outputs import RANDOM_FORWARD
-from ..progress import Progress
 from ..structure.certificate import Certificate, certify
 from ..structure.plan import Plan
 from ..structure.surgery import remove
@@ -55,6 +54,7 @@ def carry_out(
     planned: Planned,
     settings: Settings,
     original: Case,
+    step: int | None = None,
 ) -> Outcome:
     """Remove, prove, repair, retrain. The network that was planned for is never changed.
 
@@ -64,6 +64,7 @@ def carry_out(
     Args:
         original: the network that came in, whom a retraining learns from, its data, and where the
             repaired network and the state of the retraining are kept.
+        step: that this is of several, where it is not the last.
 
     Raises:
         InputError: the network's forward is random.
@@ -86,7 +87,9 @@ def carry_out(
         repaired = repair_once(case, planned.plan, removed, make)
     final, retrained = repaired.case, None
     if settings.retrain.epochs:
-        retrained = retrain(original, repaired.case, settings.retrain, planned.plan)
+        retrained = retrain(
+            original, repaired.case, settings.retrain, _journal(original, planned.plan, step)
+        )
         final = retrained.delivered
     held_out = {
         "original": original.accuracy,
@@ -123,23 +126,22 @@ class Retrained:
     notes: tuple[str, ...]
 
 
-def retrain(original: Case, repaired: Case, options: RetrainOptions, plan: Plan) -> Retrained:
+def retrain(original: Case, repaired: Case, options: RetrainOptions, journal: Journal) -> Retrained:
     """Retrain a repaired network with the original as its teacher, and judge what came of it.
 
     Args:
-        plan: that the repaired network was made by; the state of the retraining belongs to it.
+        journal: where the training reports to, but for its progress, which is the job's.
     """
     recipe = retraining(options.epochs, **recipe_changes(options, original.seed))
     watched, notes = _watched(original, recipe)
     with original.log.stage("retrain") as progress:
-        journal = _journal(original, plan, progress)
         trained = train_network(
             copy.deepcopy(repaired.model),
             TrainingData(original.data.train, watched),
             recipe,
             device=original.device,
             teacher=original.model,
-            journal=journal,
+            journal=replace(journal, progress=progress),
         )
         after = repaired.of(trained)
         verdict = judge_retraining(original, repaired, after)
@@ -147,17 +149,17 @@ def retrain(original: Case, repaired: Case, options: RetrainOptions, plan: Plan)
     return Retrained(after, after if verdict.paid else repaired, notes)
 
 
-def _journal(original: Case, plan: Plan, progress: Progress) -> Journal:
+def _journal(original: Case, plan: Plan, step: int | None) -> Journal:
     """Rows of metrics.jsonl, also of epochs that were done before, and the state that is kept."""
 
     def log(values: dict[str, Any]) -> None:
         original.log.log({"stage": "retrain", **values})
 
-    checkpoint = original.kept.checkpoint
-    if checkpoint is None:
-        return Journal(progress, log)
+    kept = original.kept if step is None else original.kept.of_step(step)
+    if kept.checkpoint is None:
+        return Journal(log=log)
     facts = {"`model`": original.digest, **data_facts(original.data), "plan": plan.digest}
-    return Journal(progress, log, checkpoint, facts, past=log)
+    return Journal(log=log, resume=kept.checkpoint, belongs_to=facts, past=log)
 
 
 def _watched(original: Case, recipe: Training) -> tuple[Split, tuple[str, ...]]:

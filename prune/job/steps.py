@@ -44,8 +44,7 @@ def plan_and_carry_out(case: Case, settings: Settings) -> tuple[Planned, Outcome
         planned = _plan(current, _budget_of(budget, step, steps, whole), settings, whole is None)
         whole = planned if whole is None else replace(whole, plan=join(whole.plan, planned.plan))
         how = settings if last else replace(settings, retrain=_brief(settings))
-        original = case if last else replace(case, kept=case.kept.of_step(step))
-        outcomes.append(carry_out(planned, how, original))
+        outcomes.append(carry_out(planned, how, case, None if last else step))
         notes += planned.notes + outcomes[-1].notes
         current = case.of(outcomes[-1].final)
     assert whole is not None, "check_selection lets no job without a step through"

@@ -10,11 +10,15 @@ at a time, in a fixed order, and results do not depend on timing.
 
 import ctypes
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from threading import Semaphore, Thread
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from .samples import halting
 
@@ -34,6 +38,7 @@ class _Pass:
         self.halted: tuple[str, Tensor] | None = None
         self.error: BaseException | None = None
         self.is_cancelled = False
+        self._modes = [*_get_current_function_mode_stack(), *_get_current_dispatch_mode_stack()]
         self._go, self._stopped = Semaphore(0), Semaphore(0)
         self._thread = Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -42,7 +47,7 @@ class _Pass:
         self._go.acquire()
         try:
             if not self.is_cancelled:
-                with torch.no_grad():  # a thread has gradients of its own
+                with torch.no_grad(), _within(self._modes):
                     self.model(self.batch)
         except _Cancelled:
             pass
@@ -71,6 +76,18 @@ class _Pass:
         self.is_cancelled = True
         self._go.release()
         self._thread.join()
+
+
+@contextmanager
+def _within(modes: Sequence[Any]) -> Iterator[None]:
+    """The modes of the thread that asked: like `no_grad`, torch keeps them for every thread apart.
+
+    The caller may have set a default device (`with torch.device(...)`), or may look at operations.
+    """
+    with ExitStack() as stack:
+        for mode in modes:
+            stack.enter_context(mode)
+        yield
 
 
 def _return_freed_memory() -> None:

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from prune_dl.prune.errors import InputError, UsageError
 from prune_dl.prune.inputs import decode, zoo
+from prune_dl.prune.inputs.callables import Trusted
 from prune_dl.prune.inputs.decode import FileDecoder, crop_centre
 from prune_dl.prune.inputs.preprocessing import Preprocessing
 
@@ -18,6 +19,7 @@ import resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (8_000_000_000,) * 2)
 from prune_dl.prune.inputs.decode import FileDecoder
 from prune_dl.prune.inputs import zoo
+from prune_dl.prune.inputs.callables import Trusted
 from prune_dl.prune.errors import PruneError
 for name in sys.argv[1:]:
     try:
@@ -27,7 +29,7 @@ for name in sys.argv[1:]:
         print(error)
 for arch in ("vgg6:width=1e9", "resnet20:width=1e5", "torchvision:mobilenet_v2:width_mult=1e6"):
     try:
-        zoo.build(arch, 10)
+        zoo.build(Trusted(arch), 10)
     except PruneError as error:
         print(error)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
@@ -109,7 +111,7 @@ def test_a_network_that_does_not_fit_is_refused_before_it_is_built(
     arch: str, num_labels: int
 ) -> None:
     with pytest.raises(InputError, match=r"whose weights take more than \d+ GB; expected"):
-        zoo.build(arch, num_labels)
+        zoo.build(Trusted(arch), num_labels)
 
 
 @pytest.mark.parametrize(
@@ -121,5 +123,5 @@ def test_a_network_that_does_not_fit_is_refused_before_it_is_built(
 )
 def test_options_that_no_network_has_are_one_line(arch: str) -> None:
     with pytest.raises(UsageError) as refused:
-        zoo.build(arch, 10)
+        zoo.build(Trusted(arch), 10)
     assert "\n" not in str(refused.value)

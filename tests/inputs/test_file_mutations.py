@@ -458,7 +458,7 @@ def test_origins_that_contradict_themselves(origin: dict[str, Any], said: str) -
         (("--lr", "inf"), "--lr inf given"),
         (("--max-drop", "1e400"), "--max-drop inf given"),
         (("--latency-ms", "inf"), "--latency-ms inf given"),
-        (("--std", "nan"), "--std nan given; expected a finite number"),
+        (("--std", "nan"), "--std nan given; expected finite numbers"),
         (("--out", "x" * 300), "with a part longer than 200 bytes"),
         (("--data", "caf\udce9"), "--data caf\\udce9 given, which is not UTF-8"),
         (("--num-labels", "0"), "--num-labels 0 given; expected 1 or more"),
