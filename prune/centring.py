@@ -18,8 +18,8 @@ few roundings of float32 (6e-8 each) make as much of a constant input."""
 SHIFT_AT = 10.0
 """Features whose mean is more than so many standard deviations are shifted before products are
 taken. Products carry a relative rounding of float32 (6e-8) of mean^2 + variance: at 10 the
-covariances still have 5 of their 7 digits. Below it sums are, bit for bit, those without a shift.
-"""
+covariances still have more than 4 of their 7 digits. Below it sums are, bit for bit, those without
+a shift."""
 
 
 ROWS_AT_ONCE = 256
@@ -79,9 +79,7 @@ def centred(
         shift_n: what was taken off the features before; their own mean is larger by it.
     """
     around_nn = products_nn.clone()
-    for start in range(
-        0, len(mean_n), ROWS_AT_ONCE
-    ):  # the whole outer product would double the memory
+    for start in range(0, len(mean_n), ROWS_AT_ONCE):  # the whole outer product: memory twice
         part = slice(start, start + ROWS_AT_ONCE)
         around_nn[part] -= count * torch.outer(mean_n[part], mean_n)
     level_n = mean_n if shift_n is None else mean_n + shift_n.to(mean_n)

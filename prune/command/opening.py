@@ -119,7 +119,7 @@ def check_runs(model: nn.Module, data: DataSet, device: torch.device) -> None:
     """
     with torch.random.fork_rng(devices=[]):  # workers that decode draw from it
         images, _ = next(iter(data.train.batches(EXAMPLES, device=device, limit=EXAMPLES)))
-    check_finite_weights(checkpoint.model)
+    check_finite_weights(model)
     require_classifier(model, images, len(data.labels))
 
 

@@ -38,7 +38,10 @@ class _Pass:
         self.halted: tuple[str, Tensor] | None = None
         self.error: BaseException | None = None
         self.is_cancelled = False
-        self._modes = [*_get_current_function_mode_stack(), *_get_current_dispatch_mode_stack()]
+        self._modes = [
+            *_get_current_function_mode_stack(),  # type: ignore[no-untyped-call]
+            *_get_current_dispatch_mode_stack(),
+        ]
         self._go, self._stopped = Semaphore(0), Semaphore(0)
         self._thread = Thread(target=self._run, daemon=True)
         self._thread.start()

@@ -9,11 +9,14 @@ prints one JSON document: {"killed": {command: times}, "seconds": {command: unin
 import json
 import random
 import shutil
+import signal
 import sys
 from collections import Counter
 from pathlib import Path
 
 from .runs import COMMANDS, differences, prepare, run_forked
+
+SIGNALS = (signal.SIGKILL, signal.SIGTERM)
 
 
 def again(command: str, folder: Path) -> str:
@@ -44,12 +47,13 @@ def main(home: str, kills: str, seed: str) -> None:
         folder = root / f"{command}-{number}"
         prepare(folder)
         moment = draw.uniform(0, seconds[command])
-        if run_forked(COMMANDS[command], folder, kill_after=moment).code >= 0:
+        kind = SIGNALS[number // len(COMMANDS) % len(SIGNALS)]
+        if not run_forked(COMMANDS[command], folder, kill_after=moment, kill_with=kind).code:
             continue  # it was faster than the reference, and is done
         killed[command] += 1
         problem = again(command, folder)
         what = [problem] if problem else differences(command, root / f"{command}-reference", folder)
-        share = f"{moment:.2f} of {seconds[command]} s"
+        share = f"{kind.name} at {moment:.2f} of {seconds[command]} s"
         findings += [(command, share, text) for text in what]
         if not what:
             shutil.rmtree(folder)

@@ -92,6 +92,7 @@ def run_forked(
     folder: Path,
     *,
     kill_after: float | None = None,
+    kill_with: signal.Signals = signal.SIGKILL,
     before: Callable[[], None] | None = None,
 ) -> Ended:
     """Run one command in a child whose working folder this is; `before` runs in it first."""
@@ -108,7 +109,9 @@ def run_forked(
             os.dup2(to, 2)
             if before is not None:
                 before()
-            code = cli.run(list(argv))
+            cli.main(list(argv))
+        except SystemExit as end:
+            code = int(end.code or 0)
         except BaseException:
             import traceback
 
@@ -118,25 +121,29 @@ def run_forked(
                 sys.stdout.flush()
                 sys.stderr.flush()
             os._exit(code)
-    code = _wait(pid, start + (TIMEOUT if kill_after is None else kill_after))
+    if kill_after is None:
+        code = _wait(pid, start + TIMEOUT, signal.SIGKILL)
+    else:
+        code = _wait(pid, start + kill_after, kill_with)
     return Ended(code, log.read_text(errors="replace"), time.perf_counter() - start)
 
 
-def _wait(pid: int, until: float) -> int:
-    """The exit code; the child and what it started are killed when the time has come."""
+def _wait(pid: int, until: float, signal_then: signal.Signals) -> int:
+    """The exit code; the child and what it started get the signal when the time has come."""
     while time.perf_counter() < until:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done:
             return os.waitstatus_to_exitcode(status)
         time.sleep(0.005)
     with suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
+        os.killpg(pid, signal_then)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def differences(command: str, reference: Path, folder: Path) -> list[str]:
-    """Results that are missing, or not those of the reference."""
-    found = []
+    """Results that are missing or not those of the reference, and what else was left."""
+    left = [path.name for path in (folder / "out").iterdir()]
+    found = [f"{name} was left" for name in left if name[0] == "." or name.endswith(".resume")]
     for name in RESULTS[command]:
         expected, here = reference / "out" / name, folder / "out" / name
         if not here.is_file():

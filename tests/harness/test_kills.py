@@ -2,9 +2,9 @@
 
     PRUNE_DL_KILLS=50 pytest -m slow tests/harness/test_kills.py
 
-kills job, train, rank and sweep in turn (PRUNE_DL_SEED draws other moments), then runs the same
-command with `--resume`, or without where that is refused; plan and weights must be those of an
-uninterrupted run, byte for byte.
+kills job, train, rank and sweep in turn, by SIGKILL and then by SIGTERM (PRUNE_DL_SEED draws other
+moments), then runs the same command with `--resume`, or without where that is refused; plan and
+weights must be those of an uninterrupted run, byte for byte.
 """
 
 import os
@@ -14,7 +14,7 @@ import pytest
 
 from harness import amount, run_harness
 
-KILLS, SEED = amount("PRUNE_DL_KILLS", 4), amount("PRUNE_DL_SEED", 0)
+KILLS, SEED = amount("PRUNE_DL_KILLS", 8), amount("PRUNE_DL_SEED", 0)
 
 
 @pytest.mark.slow
