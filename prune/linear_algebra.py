@@ -18,7 +18,7 @@ from torch import Tensor
 from .errors import InputError
 from .structure.units import FloatArray
 
-Found = TypeVar("Found")
+Solved = TypeVar("Solved")
 
 RAISE = 10.0
 """Factor by which a ridge is raised at a time: few tries, and at most ten times what is needed."""
@@ -143,7 +143,7 @@ def _numpy_cholesky(matrix_nn: FloatArray) -> FloatArray | None:
         return None
 
 
-def _raise(attempt: Callable[[float], Found | None], ridge: float) -> tuple[Found, float]:
+def _raise(attempt: Callable[[float], Solved | None], ridge: float) -> tuple[Solved, float]:
     """What the attempt makes of the first ridge it succeeds with, and that ridge over the first.
 
     It ends: once the ridge exceeds the sum of the magnitudes of a row, the matrix is positive

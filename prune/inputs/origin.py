@@ -12,7 +12,7 @@ MAX_LABELS = 2**20
 """More than any classifier has: the largest public ones tell 21,843 labels apart."""
 MAX_SIDE = 2**14
 """Pixels; larger inputs do not fit into memory with any classifier."""
-MAX_FEATURES = 2**24
+MAX_CLASSIFIER_INPUTS = 2**24
 """Inputs of a classifier; with ten labels its weights alone then take 640 MB."""
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -95,5 +95,5 @@ class Origin:
             yield f"{len(self.mean)} mean and {len(self.std)} std values, {channels} channels"
         if min(self.std, default=1) <= 0:
             yield f"std of {min(self.std)}"
-        if self.cut and not 1 <= self.cut.num_features <= MAX_FEATURES:
+        if self.cut and not 1 <= self.cut.num_features <= MAX_CLASSIFIER_INPUTS:
             yield f"a classifier of {self.cut.num_features} inputs"

@@ -31,7 +31,7 @@ from ..structure.units import Reader
 from .least_squares import Residuals
 from .repair import place_of_constant, reason_to_leave
 from .samples import input_rows
-from .visits import Kept, Layer, parts, refittable, take_kept, targets_of, visit
+from .visits import KeptPositions, Layer, parts, refittable, take_kept, targets_of, visit
 
 PENALTY = 3e-3
 """Pull towards the weights that were there, as a share of the mean variance of an input.
@@ -124,7 +124,7 @@ class _Constant:
 
 
 def _constant(
-    fresh: nn.Module, model: nn.Module, reader: Reader, norm: str | None, kept: Kept
+    fresh: nn.Module, model: nn.Module, reader: Reader, norm: str | None, kept: KeptPositions
 ) -> _Constant:
     module = fresh.get_submodule(reader.layer)
     outputs = len(module.get_parameter("weight"))

@@ -23,7 +23,7 @@ from .samples import (
     output_rows,
 )
 
-Kept = Mapping[AxisKey, IntArray]
+KeptPositions = Mapping[AxisKey, IntArray]
 Solution = TypeVar("Solution")
 
 MAX_INPUTS = 6144
@@ -138,7 +138,7 @@ def targets_of(
     model: nn.Module,
     layers: Sequence[Layer],
     images: Sequence[Tensor],
-    kept: Kept,
+    kept: KeptPositions,
     seed: int,
 ) -> dict[str, list[Tensor]]:
     """Layer -> what the original answers at the sampled positions of each batch, (R, kept O)."""
@@ -156,7 +156,7 @@ def targets_of(
     return found
 
 
-def take_kept(tensor: Tensor, name: str, kept: Kept) -> Tensor:
+def take_kept(tensor: Tensor, name: str, kept: KeptPositions) -> Tensor:
     """The rows of a tensor of the original that are kept, by the tensor's name."""
     positions = kept.get((name, 0))
     if positions is None:
