@@ -15,9 +15,16 @@ Anything else that escapes is a bug (exit code 1).
 
 
 class PruneError(Exception):
-    """Base of every error that a user can cause; `exit_code` is what the command ends with."""
+    """Base of every error that a user can cause; `exit_code` is what the command ends with.
+
+    Its message is one line, even where it quotes a stranger's file.
+    """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """The message."""
+        return on_one_line(super().__str__())
 
 
 class UsageError(PruneError, ValueError):
@@ -36,6 +43,16 @@ class GateError(PruneError):
     """A stated budget or quality gate was missed."""
 
     exit_code = 4
+
+
+def on_one_line(text: str) -> str:
+    r"""A text without line breaks; what would steer a terminal is shown as a question mark.
+
+    >>> on_one_line("layer a\nb\x1b[2J given")
+    'layer a b?[2J given'
+    """
+    line = " ".join(text.split())
+    return "".join(character if character.isprintable() else "?" for character in line)
 
 
 def first_line(error: BaseException) -> str:

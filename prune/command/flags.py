@@ -13,6 +13,7 @@ from itertools import takewhile
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from ..errors import on_one_line
 from .trees import COMMANDS, Job
 
 _OPTION = re.compile(r"`(\w+)(?:=([^`]*))?`")
@@ -30,12 +31,8 @@ def in_flags(text: str) -> str:
 
 
 def one_line(error: Exception) -> str:
-    """What an error says, on one line, with its options as flags.
-
-    It may quote a stranger's file: what would steer a terminal is shown as a question mark.
-    """
-    line = " ".join(str(error).split())
-    return in_flags("".join(x if x.isprintable() else "?" for x in line))
+    """What an error says, on one line, with its options as flags."""
+    return in_flags(on_one_line(str(error)))
 
 
 def _as_flag(found: re.Match[str]) -> str:

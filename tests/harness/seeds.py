@@ -17,7 +17,7 @@ from prune_dl.export.graph import export_onnx
 from prune_dl.export.hub import write_hub_folder
 from prune_dl.prune.checks import check_ranges
 from prune_dl.prune.command import cli
-from prune_dl.prune.command.opening import open_data_of
+from prune_dl.prune.command.opening import name_data, open_data_of
 from prune_dl.prune.command.options_file import to_tables
 from prune_dl.prune.command.sweep import folder as sweep_folder
 from prune_dl.prune.errors import InputError
@@ -32,7 +32,7 @@ from prune_dl.prune.mechanism.files import load_spectrum, save_spectrum
 from prune_dl.prune.mechanism.network import TracedNetwork
 from prune_dl.prune.mechanism.spectrum import measure
 from prune_dl.prune.mechanism.statistics import load_statistics, save_statistics
-from prune_dl.prune.options import BenchOptions, DataOptions
+from prune_dl.prune.options import BenchOptions, DataOptions, NetworkOptions
 from prune_dl.prune.structure.cut import Cut
 from prune_dl.prune.structure.plan import LayerPlan, Plan, keep_everything
 from prune_dl.prune.structure.surgery import remove
@@ -162,8 +162,8 @@ def _training() -> TrainingState:
     return start_training(build(ARCH, 10, seed=0), training, Length.of(training, 256))
 
 
-def _sweep(out: Path) -> Any:
-    return cli.parse(["sweep", "--model", "x.pt", "--keep", "0.5", "--resume", "--out", str(out)])
+def _sweep(out: Path, *flags: str) -> Any:
+    return cli.parse(["sweep", "--model", "x.pt", "--keep", "0.5", "--out", str(out), *flags])
 
 
 def _sweep_settings(home: Path) -> str:
@@ -174,7 +174,9 @@ def _sweep_settings(home: Path) -> str:
 def _load(path: Path) -> Any:
     """As every command opens a network, and the data that its file names."""
     checkpoint = load_checkpoint(str(path))
-    return open_data_of(str(path), DataOptions(), 0, checkpoint)
+    images = DataOptions()
+    spec = name_data(NetworkOptions(str(path)), images, checkpoint)
+    return open_data_of(spec, images, 0, checkpoint)
 
 
 def _load_state(path: Path) -> Any:
@@ -203,7 +205,7 @@ def _read_point(path: Path) -> Any:
 
 
 def _read_sweep(path: Path) -> Any:
-    sweep_folder.open_folder(path.parent, _sweep(path.parent))
+    sweep_folder.open_folder(path.parent, _sweep(path.parent, "--resume"))
 
 
 def _hub_folder(path: Path) -> Any:
