@@ -8,6 +8,7 @@ import pickle
 import warnings
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -145,8 +146,9 @@ def _load(path: Path, trust_pickle: bool) -> Any:
 
 def _is_pickle(path: Path) -> bool:
     """Whether a pickle stream begins here: torch's zip format, or a bare pickle."""
-    if zipfile.is_zipfile(path):
-        return True
+    with suppress(zipfile.BadZipFile):  # raised for an archive in parts, which torch's is not
+        if zipfile.is_zipfile(path):
+            return True
     with path.open("rb") as file:
         return file.read(2) in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 

@@ -81,8 +81,8 @@ def load_spectrum(path: Path) -> Spectrum:
         raise InputError(f"{path} holds no spectrum; give the spectrum.safetensors of a ranking")
     head = from_json(metadata.get("head", ""), _Head, str(path))
     labels = range(head.num_labels)
-    if not labels or not set(head.labels_without_held_out) <= set(labels):
-        raise InputError(f"{path} is of {len(labels)} labels and lists others; rank again")
+    if not labels or not all(label in labels for label in head.labels_without_held_out):
+        raise InputError(f"{path} is of {head.num_labels} labels and lists others; rank again")
     groups = tuple(
         None if figures is None else _group(path, figures, head.num_labels, tensors)
         for figures in head.groups

@@ -35,7 +35,20 @@ class Plan:
     layers: tuple[LayerPlan, ...]
 
     def removed_units(self, structure: Structure) -> IntArray:
-        """Unit ids that go, ascending, shape (number removed,)."""
+        """Unit ids that go, ascending, shape (number removed,).
+
+        Raises:
+            InputError: the plan is of a network with other layers.
+        """
+        found = {layer.name: layer.num_filters for layer in self.layers}
+        expected = {group.name: len(group.units) for group in structure.groups}
+        if list(found.items()) != list(expected.items()) or len(found) != len(self.layers):
+            name = min(found.items() ^ expected.items(), default=("another order", 0))[0]
+            raise InputError(
+                f"a plan given for other layers than this network's ({name[:100]}: "
+                f"{found.get(name, 'no')} filters in the plan, {expected.get(name, 'none')} here); "
+                "give the network that it was made for"
+            )
         removed = [
             np.delete(group.units, np.asarray(layer.kept, dtype=np.int64))
             for group, layer in zip(structure.groups, self.layers, strict=True)

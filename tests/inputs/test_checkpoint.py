@@ -252,3 +252,13 @@ def test_labels_of_a_file_cannot_be_changed(tmp_path: Path) -> None:
 def test_every_classifier_is_recognised_by_its_shapes(name: str) -> None:
     match = infer.infer(zoo.build_empty(name, 23).state_dict(), "file", None)
     assert (match.arch, match.num_labels) == (name, 23)
+
+
+def test_an_archive_that_claims_several_parts_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "network.pt"
+    torch.save(random_network(SMALL, 10), path)
+    contents = bytearray(path.read_bytes())
+    contents[contents.rindex(b"PK\x06\x07") + 4] = 1  # the disk that its directory is on
+    path.write_bytes(contents)
+    with pytest.raises(InputError, match="damaged"):
+        load_checkpoint(str(path))

@@ -1,4 +1,5 @@
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 from prune_dl.prune.errors import InputError
 from prune_dl.prune.mechanism.files import filter_norms, load_spectrum, save_spectrum, write_filters
 from prune_dl.prune.structure.units import Structure
+from safetensors import safe_open
 from safetensors.torch import save_file
 from scenes.bright_quarter import Net, run, structure
 from torch import Tensor
@@ -81,3 +83,17 @@ def test_filters_are_listed_with_their_labels(model: Net, tmp_path: Path) -> Non
         ]
         assert tuple(map(tuple, names)) == group.clusters[unit]
         assert float(row["snr"]) == group.snr_F[unit]
+
+
+def test_a_number_of_labels_beyond_all_memory_is_refused(model: Net, tmp_path: Path) -> None:
+    _, before = run(model)
+    file = tmp_path / "spectrum.safetensors"
+    save_spectrum(before, file)
+    with safe_open(file, "pt") as opened:
+        names = list(opened.keys())
+        tensors = {name: opened.get_tensor(name) for name in names}
+        metadata = opened.metadata()
+    head = json.loads(metadata["head"]) | {"num_labels": 10**15, "labels_without_held_out": [3]}
+    save_file(tensors, file, metadata | {"head": json.dumps(head)})
+    with pytest.raises(InputError, match=r"spectrum\.safetensors"):
+        load_spectrum(file)

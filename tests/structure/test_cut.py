@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from prune_dl.prune.errors import InputError
 from prune_dl.prune.structure.cut import Cut
 from prune_dl.prune.structure.plan import LayerPlan, Plan, keep_everything
 from prune_dl.prune.structure.tracing.trace import trace
@@ -67,3 +68,22 @@ def test_a_cut_is_computed_once() -> None:
     cut = Cut(structure, random_plan(structure))
     assert cut.kept is cut.kept
     assert cut.removed is cut.removed
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda layers: layers[:-1], "none in the plan|no filters in the plan"),
+        (lambda layers: (*layers, LayerPlan("other", 4, (0,))), "other: 4 filters in the plan"),
+        (lambda layers: layers[::-1], "another order"),
+        (lambda layers: (*layers, layers[0]), "another order"),
+    ],
+)
+def test_a_plan_of_another_network_is_refused(
+    change: Callable[[tuple[LayerPlan, ...]], tuple[LayerPlan, ...]], said: str
+) -> None:
+    structure = trace(*zoo.residual())
+    whole = keep_everything(structure)
+    assert len(whole.removed_units(structure)) == 0
+    with pytest.raises(InputError, match=said):
+        Plan(change(whole.layers)).removed_units(structure)

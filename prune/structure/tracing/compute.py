@@ -7,7 +7,7 @@ the same as silencing it.
 from torch import Tensor
 
 from .contractions import only
-from .op import Op, aten, rule
+from .op import Op, aten, newer, rule
 from .tags import Fields, axes_of, find, on_axis
 
 
@@ -74,7 +74,7 @@ def group_norm(op: Op) -> list[Fields]:
     return [op.fields()]
 
 
-@rule(aten.native_layer_norm, aten._fused_rms_norm, aten.rms_norm)
+@rule(aten.native_layer_norm, *newer("_fused_rms_norm"), aten.rms_norm)
 def layer_norm(op: Op) -> list[Fields]:
     """Scale and shift go with the channel; the norm mixes channels."""
     x, normalized = op.args[0], len(op.args[1])

@@ -137,6 +137,15 @@ def tensors_in(values: Iterable[Any]) -> list[Tensor]:
     return found
 
 
+def newer(name: str) -> tuple[OpOverloadPacket, ...]:
+    """An operation of aten that older releases of torch do not have: none of it there.
+
+    >>> newer("no_such_operation")
+    ()
+    """
+    return (getattr(torch.ops.aten, name),) if hasattr(torch.ops.aten, name) else ()
+
+
 def rule(*packets: OpOverloadPacket) -> Callable[[Rule], Rule]:
     """Register how tags pass through these operations."""
 
