@@ -55,6 +55,7 @@ def output_folder(out: Path, *, resume: bool = False) -> Iterator[Path]:
         partial = _start(out, resume)
         try:
             yield partial
+            _put_in_place(partial, out)
         except BaseException as error:
             if not has_state(partial):
                 shutil.rmtree(partial, ignore_errors=True)
@@ -62,11 +63,18 @@ def output_folder(out: Path, *, resume: bool = False) -> Iterator[Path]:
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise _with_notes(unwritable(out, error), error) from error
             raise
+        drop_state(out)
+
+
+def _put_in_place(partial: Path, out: Path) -> None:
+    """Give the finished folder its name. Raises InputError where that fails."""
+    try:
         remove_half_written_in(partial)
         if out.exists():
             out.rmdir()
         os.replace(partial, out)
-        drop_state(out)
+    except OSError as error:
+        raise unwritable(out, error) from error
 
 
 def _check_free(out: Path) -> None:

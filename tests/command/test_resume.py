@@ -13,9 +13,9 @@ import torch
 from prune_dl.prune.command import cli, delivery, dispatch, rank
 from prune_dl.prune.command import prune as prune_command
 from prune_dl.prune.command.sweep import points
-from prune_dl.prune.errors import UsageError
+from prune_dl.prune.errors import InputError, UsageError
 from prune_dl.prune.files import read_safetensors
-from prune_dl.prune.folder import bind_to, output_folder
+from prune_dl.prune.folder import CHECKPOINT, bind_to, output_folder
 from prune_dl.prune.job import plan as planning
 from prune_dl.prune.job import stages, steps
 from prune_dl.prune.job.kept import Kept
@@ -403,3 +403,23 @@ def test_longer_ways_are_resumed_to_the_same_network(
     assert same_result(home / "whole", home / "out")
     tensors, _ = read_safetensors(home / "out" / "model.safetensors")
     assert tensors
+
+
+@pytest.mark.parametrize("has_state", [True, False])
+def test_a_finished_folder_that_cannot_get_its_name_is_one_line(
+    has_state: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def fill() -> None:
+        with output_folder(tmp_path / "out") as folder:
+            if has_state:
+                (folder / CHECKPOINT).write_bytes(b"an hour of work")
+            monkeypatch.setattr("prune_dl.prune.folder.os.replace", full)
+
+    with pytest.raises(InputError, match="No space left") as refused:
+        fill()
+    assert (tmp_path / ".out.partial").exists() == has_state
+    assert hasattr(refused.value, "__notes__") == has_state
+    assert not (tmp_path / "out").exists()
