@@ -60,8 +60,7 @@ def output_folder(out: Path, *, resume: bool = False) -> Iterator[Path]:
             if not has_state(partial):
                 shutil.rmtree(partial, ignore_errors=True)
             note_kept(error, partial)
-            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise _with_notes(unwritable(out, error), error) from error
+            refuse_full_disk(out, error)
             raise
         drop_state(out)
 
@@ -188,10 +187,13 @@ def note_kept(error: BaseException, place: Path) -> None:
         error.add_note(f"what was finished is kept in {place}; `resume` goes on with it")
 
 
-def _with_notes(error: InputError, cause: BaseException) -> InputError:
-    for note in getattr(cause, "__notes__", ()):
-        error.add_note(note)
-    return error
+def refuse_full_disk(out: Path, error: BaseException) -> None:
+    """Raises InputError, with the error's notes, where the error says that the disk is full."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        refusal = unwritable(out, error)
+        for note in getattr(error, "__notes__", ()):
+            refusal.add_note(note)
+        raise refusal from error
 
 
 def _work_seconds(partial: Path) -> float:

@@ -1,14 +1,18 @@
 """A sweep: its budgets, its folder, and, slowly, a whole one whose failures are rows."""
 
+import errno
 import json
 import os
 import sys
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from prune_dl.evaluate.measure.accuracy import Accuracy
 from prune_dl.evaluate.report.tradeoff import TradeoffPoint
 from prune_dl.export.session import open_session
+from prune_dl.prune.command import cli
 from prune_dl.prune.command.distribute import ray_map
 from prune_dl.prune.command.sweep import points as sweep_job
 from prune_dl.prune.command.sweep.budgets import budgets_of, settings_of
@@ -255,3 +259,16 @@ def test_ray_that_is_missing_is_said_in_one_line(monkeypatch):
     with pytest.raises(UsageError, match=r"prune-dl\[ray\]") as found:
         list(ray_map(max, 1, [2]))
     assert len(str(found.value).splitlines()) == 1
+
+
+def test_a_full_disk_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*given: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sweep_job, "_fill", full)
+    argv = ["sweep", "--model", "a.pt", "--keep", "0.5", "--out", str(tmp_path / "out")]
+    assert cli.run(argv) == 3
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "cannot be written (No space left on device)" in line

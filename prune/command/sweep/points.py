@@ -26,7 +26,7 @@ from ....export.variants import Variant
 from ...budget import Budget
 from ...errors import PruneError
 from ...files import write_text
-from ...folder import bind_to, has_state
+from ...folder import bind_to, has_state, refuse_full_disk
 from ...inputs.checkpoint import Checkpoint
 from ...job.budget import plan_within
 from ...job.kept import Kept
@@ -76,6 +76,7 @@ def run_sweep(options: Sweep, command: str) -> Tradeoff:
         except BaseException as error:
             if has_state(out) or any(out.glob(f"*/{DONE}")):
                 error.add_note(f"what was finished is kept in {out}; `resume` goes on with it")
+            refuse_full_disk(out, error)
             raise
 
 
