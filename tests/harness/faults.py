@@ -160,7 +160,7 @@ def try_write(command: str, folder: Path, first: int, *, lasting: bool) -> list[
 def _is_told(sweep: Path) -> bool:
     """A sweep goes on after a point that broke off: a row says why."""
     file = sweep / "tradeoff.json"
-    return file.is_file() and "cannot be written" in file.read_text()
+    return file.is_file() and "No space left" in file.read_text()
 
 
 def count_writes(command: str, folder: Path) -> int:
