@@ -115,7 +115,7 @@ def check_runs(model: nn.Module, data: DataSet, device: torch.device) -> None:
     """Refuse, before any work, a network that is no classifier of these images.
 
     Raises:
-        InputError: as `require_classifier`.
+        InputError: as `require_classifier`, or its weights are not finite.
     """
     with torch.random.fork_rng(devices=[]):  # workers that decode draw from it
         images, _ = next(iter(data.train.batches(EXAMPLES, device=device, limit=EXAMPLES)))
