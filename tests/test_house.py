@@ -38,6 +38,7 @@ ORDER = [
     "prune/training",
     "export",
     "evaluate/measure",
+    "prune/settling",
     "evaluate/report",
     "prune/job",
     "prune/api",

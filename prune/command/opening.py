@@ -12,10 +12,11 @@ from ..inputs.checkpoint import Checkpoint, load_checkpoint
 from ..inputs.data import open_data
 from ..inputs.split import DataSet
 from ..job.known import EXAMPLES, Case
-from ..job.transform_input import settle_transform_input
 from ..options import DataOptions, NetworkOptions, RunOptions
 from ..outputs import require_classifier
 from ..progress import RunLog
+from ..settling.opened import Opened
+from ..settling.settle import settle
 from ..structure.finite import check_finite_weights
 from ..training.device import pick_device
 from .home import data_at_home
@@ -47,8 +48,8 @@ def open_case(
     check_fit(data, checkpoint)
     checkpoint.model.to(device).to(memory_format=torch.channels_last).eval()
     check_runs(checkpoint.model, data, device)
-    checkpoint = settle_transform_input(checkpoint, data, device)
-    return checkpoint, Case(checkpoint.model, data, device, run.seed, log)
+    opened = settle(Opened(checkpoint, data, device), images)
+    return opened.checkpoint, Case(opened.checkpoint.model, opened.data, device, run.seed, log)
 
 
 def model_file(model: str) -> str:

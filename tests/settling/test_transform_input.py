@@ -6,7 +6,8 @@ from prune_dl.prune.inputs.checkpoint import Checkpoint
 from prune_dl.prune.inputs.datasets import wrap_datasets
 from prune_dl.prune.inputs.origin import Origin
 from prune_dl.prune.inputs.preprocessing import Preprocessing
-from prune_dl.prune.job.transform_input import settle_transform_input
+from prune_dl.prune.settling.opened import Opened
+from prune_dl.prune.settling.transform_input import settle_transform_input
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
@@ -31,11 +32,12 @@ def test_the_better_of_both_is_taken_named_and_said(truth: bool) -> None:
     data = wrap_datasets("some", part, part, Preprocessing())
     model = Shifted().eval()
     origin = Origin("torchvision:googlenet:aux_logits=false", 2)
-    found = settle_transform_input(Checkpoint(model, origin), data, CPU)
+    opened = settle_transform_input(Opened(Checkpoint(model, origin), data, CPU))
+    found = opened.checkpoint
     assert model.transform_input is truth
     assert str(found.origin.arch).endswith(f"transform_input={str(truth).lower()}")
     (note,) = found.notes
     assert "does not say whether the network rescales its inputs" in note
-    known = Checkpoint(model, origin, knows_inputs=True)
-    assert settle_transform_input(known, data, CPU) is known
-    assert settle_transform_input(found, data, CPU) is found
+    known = Opened(Checkpoint(model, origin, knows_inputs=True), data, CPU)
+    assert settle_transform_input(known) is known
+    assert settle_transform_input(opened) is opened

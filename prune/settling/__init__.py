@@ -1,0 +1,1 @@
+"""What neither the user nor the files say, measured on held-out images and said."""

@@ -1,0 +1,18 @@
+"""Everything that has to be settled about a network and its data before any work, in order."""
+
+from ..options import DataOptions
+from .opened import Opened
+from .transform_input import settle_transform_input
+
+
+def settle(opened: Opened, asked: DataOptions) -> Opened:
+    """The network and its data, as the user asked, or else as held-out images say.
+
+    Args:
+        asked: what the user said is taken as it is.
+
+    Without held-out images nothing is settled: what needs them refuses by itself.
+    """
+    if not opened.data.held_out.num_images:
+        return opened
+    return settle_transform_input(opened)
