@@ -69,15 +69,14 @@ class Described:
         Raises:
             InputError: what is said contradicts itself.
         """
-        channels, *size = origin.input_size
-        if self.input_size is not None:
-            size = list(self.input_size[1:])
+        channels = origin.input_size[0]
+        height, width = (self.input_size or origin.input_size)[1:]
         mean, std = self.mean or origin.mean, self.std or origin.std
         if len(mean) != channels or len(std) != channels:
             mean, std = origin.mean, origin.std
         labels = self.labels if len(self.labels) == origin.num_labels else ()
         values = replace(
-            origin, input_size=(channels, *size), mean=mean, std=std, labels=labels
+            origin, input_size=(channels, height, width), mean=mean, std=std, labels=labels
         ).to_dict()
         return Origin.from_dict(values, self.source)
 

@@ -55,7 +55,7 @@ def unknown_classes(file: Path | io.BytesIO) -> list[str]:
     Raises:
         Exception: as `load_inert`.
     """
-    return torch.serialization.get_unsafe_globals_in_checkpoint(file)  # type: ignore[arg-type]
+    return torch.serialization.get_unsafe_globals_in_checkpoint(file)
 
 
 def is_torchscript(path: Path) -> bool:

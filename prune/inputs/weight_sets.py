@@ -179,7 +179,7 @@ def _are_equal(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
 def _notes(chosen: Fit, fits: Sequence[Fit], source: str, listed: str) -> Iterator[str]:
     if len({fit.kind for fit in fits}) > 1:
         why = {
-            "ema": "averaged weights, as their makers evaluate them; `weights=raw` takes the others",
+            "ema": "averaged weights, which their makers evaluate (`weights=raw` takes the others)",
             "teacher": "as asked",
             "raw": "weights that are not averaged, as asked",
         }[chosen.kind]

@@ -214,7 +214,6 @@ def test_a_file_that_cannot_be_used_is_one_clear_line(
 ) -> None:
     path = tmp_path / f"network{suffix}"
     _write_bad(name, path)
-    words = words if suffix == ".pt" or "again" in words or "is " in words else "again|no such"
     with pytest.raises(InputError, match=words) as caught:
         load_checkpoint(str(path))
     assert "\n" not in str(caught.value)
