@@ -131,7 +131,11 @@ def compare(one: WeightSet, names: FileNames, expected: Expected) -> list[Match]
     of input channels.
     """
     namings = names.namings(expected.shapes) or [Naming({}, "")]
-    whole = [naming for naming in namings if not _wrong(naming, names.shapes, expected)]
+    whole = [
+        naming
+        for naming in namings
+        if not _wrong(naming, names.shapes, expected) and not naming.is_exceeded(names.shapes)
+    ]
     taken = {found for naming in whole for found in naming.names.values()}
     return [_match(one, names.shapes, expected, naming, taken) for naming in namings]
 

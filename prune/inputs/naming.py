@@ -47,6 +47,18 @@ class Naming:
     names: Mapping[str, str]
     prefix: str | None
 
+    def within(self, name: str) -> str:
+        """A name of the file without the prefix; "" for one that does not have it."""
+        has_it = self.prefix is not None and name.startswith(self.prefix)
+        return name.removeprefix(self.prefix or "") if has_it else ""
+
+    def is_exceeded(self, shapes: Shapes) -> bool:
+        """Whether the file goes on where the architecture ends: a fourth block, a second bias."""
+        first, own = first_parts(self.names), set(self.names.values())
+        return any(
+            self.within(name).partition(".")[0] in first for name in shapes if name not in own
+        )
+
 
 @dataclass(frozen=True)
 class FileNames:
@@ -92,17 +104,19 @@ class FileNames:
         return None
 
     def _part_by_part(self, expected: Collection[str]) -> Naming | None:
-        """Each first part of the architecture's names under the one prefix that it has."""
+        """Each first part of the architecture's names under the usual prefix, or its only one."""
         names: dict[str, str] = {}
+        usual = _most_common(self.by_ending, expected)[0]
         for members in _parts(expected).values():
             prefixes = [
                 prefix
                 for prefix in _most_common(self.by_ending, members)
                 if all(prefix + name in self.shapes for name in members)
             ]
-            if len(prefixes) != 1:
+            if len(prefixes) != 1 and usual not in prefixes:
                 return None
-            names |= {name: prefixes[0] + name for name in members}
+            prefix = usual if usual in prefixes else prefixes[0]
+            names |= {name: prefix + name for name in members}
         return Naming(names, None) if len(set(names.values())) == len(names) else None
 
 
@@ -144,6 +158,11 @@ def _drop_inner(name: str, words: Collection[str]) -> str:
     return ".".join([*parts[:start], *(word for word in parts[start:] if word in words)])
 
 
+def first_parts(names: Collection[str]) -> set[str]:
+    """What names begin with, up to their first dot."""
+    return {name.partition(".")[0] for name in names}
+
+
 def split_surplus(
     surplus: Collection[str], expected: Collection[str], naming: Naming, shapes: Shapes
 ) -> tuple[list[str], list[str]]:
@@ -153,15 +172,13 @@ def split_surplus(
         surplus: F that no naming that fits has taken.
         expected: E.
     """
-    first = {name.partition(".")[0] for name in expected}
+    first = first_parts(expected)
     layers = set(_layers(surplus, shapes))
     against, beside = [], []
     for name in surplus:
-        inner = name.removeprefix(naming.prefix or "")
-        is_inside = inner != name or not naming.prefix
-        if is_inside and inner.startswith(AUXILIARY):
+        if naming.within(name).startswith(AUXILIARY):
             beside.append(name)
-        elif is_inside and naming.prefix is not None and inner.partition(".")[0] in first:
+        elif naming.within(name).partition(".")[0] in first:
             against.append(name)
         else:
             is_layer = name.rpartition(".")[0] in layers and not _is_beside(name)

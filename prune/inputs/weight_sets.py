@@ -206,6 +206,4 @@ def unused_averages(sets: Sequence[WeightSet], fits: Sequence[Fit], source: str)
     ]
     if not names:
         return ()
-    return (
-        f"{source} also holds averaged weights that are not whole and were not used: {names[0]}",
-    )
+    return (f"{source} also holds averaged weights that do not fit and were not used: {names[0]}",)
