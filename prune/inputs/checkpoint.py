@@ -205,11 +205,16 @@ def _from_contents(contents: Contents, file: Path, asked: _Asked) -> Checkpoint:
 def read_beside(file: Path) -> Described | None:
     """What stands beside weights; a file of another program by the same name says nothing."""
     try:
-        return read_described(file.parent)
+        return read_described(file if file.is_dir() else file.parent)
     except InputError:
-        if file.name in WEIGHTS:  # the two belong together
+        if _is_of_library(file):
             raise
         return None
+
+
+def _is_of_library(file: Path) -> bool:
+    """Whether weights have the name that a library gives them: what stands beside is of them."""
+    return file.is_dir() or file.name in WEIGHTS
 
 
 def _open_described(contents: Contents, file: Path, beside: Described, asked: _Asked) -> Checkpoint:
@@ -220,7 +225,7 @@ def _open_described(contents: Contents, file: Path, beside: Described, asked: _A
         else:
             opened = _open_sets(contents, file, asked.arch or _described_arch(beside), asked)
     except InputError as error:
-        if asked.arch is not None or file.name in WEIGHTS or beside.arch is None:
+        if asked.arch is not None or _is_of_library(file) or beside.arch is None:
             raise
         opened = _open_sets(contents, file, None, asked)
         return opened.noting(f"{beside.source} is not of {file.name} and was not used ({error})")
