@@ -44,6 +44,7 @@ class Checkpoint:
         knows_inputs: whether input size, mean and std of the origin come with the weights;
             if not, they are defaults, and the data decides.
         notes: what has to be said of the network as it is now: that it came in another precision.
+        is_inferred: whether the architecture is nobody's word, but what names and shapes fit.
     """
 
     model: nn.Module
@@ -52,6 +53,7 @@ class Checkpoint:
     kept: Mapping[AxisKey, IntArray] = field(default_factory=dict)
     knows_inputs: bool = False
     notes: tuple[str, ...] = ()
+    is_inferred: bool = False
 
     def noting(self, *notes: str) -> "Checkpoint":
         """The same with more to be said of it."""
@@ -257,7 +259,7 @@ def _open_transformers(
     channels = next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), 3)
     half = (0.5,) * channels
     origin = Origin(None, count_outputs(model), None, (), (channels, 224, 224), half, half)
-    load_state(model, fit.state, str(file))
+    fill_network(model, fit.state, str(file))
     said = (
         f"{beside.source} names a network of transformers: files of the smaller network are opened "
         "with the network itself, in Python"
@@ -277,13 +279,13 @@ def _open_sets(contents: Contents, file: Path, arch: Name | None, asked: _Asked)
     if not str(found.arch).startswith("torchvision:") or found.num_labels != 1000:
         model = zoo.build(found.arch, found.num_labels)
         num_labels = found.num_labels or count_outputs(model)
-        load_state(model, fit.state, source)
+        fill_network(model, fit.state, source)
         origin = _guess_origin(found.arch, num_labels)
-        return Checkpoint(model, origin, notes=notes)
+        return Checkpoint(model, origin, notes=notes, is_inferred=arch is None)
     origin = pretrained.origin_of(found.arch, 1000)
     model = zoo.build(Trusted(str(origin.arch)), 1000)
-    load_state(model, fit.state, source)
-    return Checkpoint(model, origin, knows_inputs=True, notes=notes)
+    fill_network(model, fit.state, source)
+    return Checkpoint(model, origin, knows_inputs=True, notes=notes, is_inferred=arch is None)
 
 
 def _precision_notes(state: Mapping[str, Tensor]) -> tuple[str, ...]:
@@ -304,7 +306,7 @@ def _from_library(spec: str, num_labels: int | None) -> Checkpoint:
     return Checkpoint(found.model.eval(), found.origin, knows_inputs=True)
 
 
-def load_state(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+def fill_network(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     """Load weights that fit; those in another precision become the network's.
 
     Raises:

@@ -89,7 +89,7 @@ def infer(sets: Sequence[WeightSet], source: str, arch: Name | None) -> Recognis
         match
         for one, names in named
         for name in ([arch] if arch is not None else _candidates(names))
-        for match in compare(one, names, expect(name))
+        for match in compare_names(one, names, expect(name))
     ]
     return _decide(matches, sets, source, is_named=arch is not None)
 
@@ -102,7 +102,9 @@ def infer_for(model: nn.Module, name: str, sets: Sequence[WeightSet], source: st
     """
     expected = Expected(name, shapes_of(model.state_dict()), "")
     matches = [
-        match for one in sets for match in compare(one, FileNames(shapes_of(one.tensors)), expected)
+        match
+        for one in sets
+        for match in compare_names(one, FileNames(shapes_of(one.tensors)), expected)
     ]
     return _decide(matches, sets, source, is_named=True)
 
@@ -124,7 +126,7 @@ def _decide(
     raise InputError(_misfit(source, min(matches, key=lambda match: len(match.differing))))
 
 
-def compare(one: WeightSet, names: FileNames, expected: Expected) -> list[Match]:
+def compare_names(one: WeightSet, names: FileNames, expected: Expected) -> list[Match]:
     """A set of weights against an architecture: a match for every way to find its names.
 
     The output layer may have any number of labels, and a zoo network's first layer any number
