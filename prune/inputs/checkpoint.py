@@ -17,7 +17,7 @@ from .described import WEIGHTS, Described, find_parts, imagenet_unless_said, rea
 from .infer import MARK, infer, infer_for
 from .origin import Origin
 from .transformers_net import build_transformers
-from .weight_sets import Kind, WeightSet, choose, unused_averages
+from .weight_sets import WeightKind, WeightSet, choose, unused_averages
 from .weights import (
     Contents,
     check_file,
@@ -65,7 +65,7 @@ class _Asked:
     """What the user said of a file; as in `load_checkpoint`."""
 
     arch: Trusted | None
-    weights: Kind | None
+    weights: WeightKind | None
     trust_pickle: bool
     trust_file: bool
 
@@ -75,7 +75,7 @@ def load_checkpoint(
     *,
     arch: str | None = None,
     num_labels: int | None = None,
-    weights: Kind | None = None,
+    weights: WeightKind | None = None,
     trust_pickle: bool = False,
     trust_file: bool = False,
 ) -> Checkpoint:

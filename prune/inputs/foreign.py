@@ -54,7 +54,7 @@ MAGIC: Sequence[tuple[int, bytes, str, str]] = (
 """Where a mark stands, the mark, what such a file is, what to do."""
 TABLE_END = b"\x57\xfb\x80\x8b\x24\x75\x47\xdb"
 """Last bytes of a LevelDB table: the .index of a TensorFlow checkpoint."""
-LIBRARIES = {
+PICKLE_LIBRARIES = {
     "sklearn": "a scikit-learn model",
     "xgboost": "an XGBoost model",
     "lightgbm": "a LightGBM model",
@@ -182,7 +182,7 @@ def _by_pickle(file: BinaryIO, head: bytes) -> Named | None:
         return None
     file.seek(0)
     for module in _modules_named(file):
-        if what := LIBRARIES.get(module.partition(".")[0]):
+        if what := PICKLE_LIBRARIES.get(module.partition(".")[0]):
             return what, "give an image classifier of torch"
     return None
 

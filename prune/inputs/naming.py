@@ -15,8 +15,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-Shape = tuple[int, ...]
-Shapes = Mapping[str, Shape]
+Shapes = Mapping[str, tuple[int, ...]]
 
 COUNTERS = "num_batches_tracked"
 """Buffers that no network needs to answer."""
@@ -30,7 +29,7 @@ BESIDE = frozenset(
     )
 )
 """Words of what a training keeps beside its network; layers under such a name are not its own."""
-NEAR = 3
+NEAREST_PREFIXES = 3
 """Prefixes that are compared where none fits: those that most of the architecture's names have."""
 
 
@@ -89,7 +88,7 @@ class FileNames:
         if complete or not found:
             return complete
         others = (self._unwrapped(expected), self._part_by_part(expected))
-        return [naming for naming in others if naming] or found[:NEAR]
+        return [naming for naming in others if naming] or found[:NEAREST_PREFIXES]
 
     def _unwrapped(self, expected: Collection[str]) -> Naming | None:
         """With words in the middle of names left out that the architecture does not have."""

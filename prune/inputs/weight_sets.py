@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ..errors import InputError, UsageError
 from .naming import words_of
 
-Kind = Literal["ema", "raw"]
+WeightKind = Literal["ema", "raw"]
 MAX_DEPTH = 8
 """Of dictionaries within dictionaries; a file could hold them without end."""
 MAX_SETS = 8
@@ -107,7 +107,9 @@ def _sets_in(loaded: Any, place: tuple[str, ...]) -> Iterator[WeightSet]:
         yield from _sets_in(inner, (*place, key))
 
 
-def choose(fits: Sequence[Fit], source: str, weights: Kind | None) -> tuple[Fit, tuple[str, ...]]:
+def choose(
+    fits: Sequence[Fit], source: str, weights: WeightKind | None
+) -> tuple[Fit, tuple[str, ...]]:
     """The set that is the network, and what has to be said of the choice.
 
     Args:
@@ -142,7 +144,7 @@ def choose(fits: Sequence[Fit], source: str, weights: Kind | None) -> tuple[Fit,
 
 
 def choose_network(
-    networks: Mapping[str, nn.Module], source: str, weights: Kind | None
+    networks: Mapping[str, nn.Module], source: str, weights: WeightKind | None
 ) -> tuple[nn.Module, tuple[str, ...]]:
     """Of the whole networks in a trusted pickle the averaged one, or as `weights` says.
 

@@ -21,7 +21,7 @@ from ..errors import InputError
 from ..files import read_safetensors, require_regular
 from .foreign import name_foreign, name_foreign_folder
 from .inert import is_torchscript, load_inert, read_torchscript, unknown_classes
-from .weight_sets import Kind, WeightSet, choose_network, find_sets
+from .weight_sets import WeightKind, WeightSet, choose_network, find_sets
 
 PARTS = re.compile(r"-(\d{5})-of-(\d{5})\.")
 """In the names of files that hold one network together."""
@@ -50,7 +50,7 @@ class Contents:
 
 
 def read_weights(
-    path: Path, *, trust_pickle: bool = False, weights: Kind | None = None
+    path: Path, *, trust_pickle: bool = False, weights: WeightKind | None = None
 ) -> Contents:
     """Read .pt, .pth, .th, .ckpt (zip or legacy), .safetensors or TorchScript, by content and not
     by name.

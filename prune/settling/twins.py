@@ -134,13 +134,13 @@ def _stride_early(model: nn.Module) -> None:
             first.stride, second.stride = second.stride, first.stride
 
 
-Change = Callable[[nn.Module], None]
-SMALL_CHANGES: Mapping[str, Change] = {
+Alteration = Callable[[nn.Module], None]
+SMALL_CHANGES: Mapping[str, Alteration] = {
     "without the first pooling": _drop_pooling,
     "with a first convolution of stride 1": _drop_stride,
     "with a first convolution of stride 1 and no pooling after it": _drop_both,
 }
-CHANGES: Mapping[str, Change] = {
+CHANGES: Mapping[str, Alteration] = {
     "with the strides of the first ResNets (in the first convolution of a block)": _stride_early,
 }
 """Changes to torchvision's ResNets that leave names and shapes as they are."""

@@ -68,7 +68,7 @@ def test_the_network_that_fits_stays_without_a_word() -> None:
     + [("torchvision:resnet50", words, change) for words, change in twins.CHANGES.items()],
 )
 def test_a_change_that_leaves_no_trace_is_told(
-    arch: str, words: str, change: twins.Change, monkeypatch: pytest.MonkeyPatch
+    arch: str, words: str, change: twins.Alteration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(twins, "TWINS", {})
     monkeypatch.setattr(twins, "DOUBTFUL", 1.01)
