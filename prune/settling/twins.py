@@ -2,8 +2,9 @@
 
 A state dict tells sizes, and neither strides nor pooling. Of torchvision's classifiers and the
 zoo's no two share names and shapes; of timm's, those of `TWINS` share them with torchvision's
-(compared with timm 1.0.31 over its ResNets, DenseNets, VGGs and Inceptions). Which of both a file is of is measured on held-out images where the architecture was
-inferred; what the user named is taken as it is.
+(compared with timm 1.0.31 over its ResNets, DenseNets, VGGs and Inceptions). Which one a file is
+of is measured on held-out images where the architecture was inferred; what the user named is taken
+as it is.
 
 A ResNet changed by hand for small images, or with the strides of its first publication, cannot be
 named by any architecture here. Where the network does badly, such changes are tried, and told.
@@ -117,7 +118,7 @@ def _drop_pooling(model: nn.Module) -> None:
 
 
 def _drop_stride(model: nn.Module) -> None:
-    model.conv1.stride = (1, 1)  # type: ignore[union-attr, assignment]
+    model.conv1.stride = (1, 1)  # type: ignore[assignment]
 
 
 def _drop_both(model: nn.Module) -> None:

@@ -18,9 +18,9 @@ from torch.utils.data import TensorDataset
 CPU, LABELS, SIDE = torch.device("cpu"), 3, 32
 
 
-def opened_as(truth: nn.Module, model: nn.Module, is_inferred: bool, arch: str) -> Opened:
-    """A network that is given the weights of the true one, and images whose labels are what the true one answers."""
-    images = torch.randn(120, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+def opened_as(truth: nn.Module, model: nn.Module, arch: str, count: int = 120) -> Opened:
+    """A network that is given the weights of the true one, whose answers are the labels."""
+    images = torch.randn(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         scores = truth(images)
         labels = (scores - scores.median(0).values).argmax(1)
@@ -30,7 +30,7 @@ def opened_as(truth: nn.Module, model: nn.Module, is_inferred: bool, arch: str) 
     part = TensorDataset(images, labels)
     data = wrap_datasets("some", part, part, Preprocessing())
     origin = Origin(arch, LABELS)
-    return Opened(Checkpoint(model.eval(), origin, is_inferred=is_inferred), data, CPU)
+    return Opened(Checkpoint(model.eval(), origin, is_inferred=True), data, CPU)
 
 
 def resnet(arch: str = "torchvision:resnet18") -> nn.Module:
@@ -48,7 +48,7 @@ def test_the_twin_that_fits_the_images_is_taken_and_told() -> None:
     pytest.importorskip("timm")
     arch, twin = "torchvision:resnet18", "timm:resnetblur18"
     truth, model = resnet(twin), resnet()
-    opened = opened_as(truth, model, True, arch)
+    opened = opened_as(truth, model, arch, 300)
     found = twins.settle_twins(opened).checkpoint
     assert found.origin.arch == twin
     assert "`arch=timm:resnetblur18`: the second is taken" in found.notes[0]
@@ -58,7 +58,7 @@ def test_the_twin_that_fits_the_images_is_taken_and_told() -> None:
 
 def test_the_network_that_fits_stays_without_a_word() -> None:
     model = resnet()
-    opened = opened_as(model, model, True, "torchvision:resnet18")
+    opened = opened_as(model, model, "torchvision:resnet18")
     assert twins.settle_twins(opened) is opened
 
 
@@ -74,6 +74,6 @@ def test_a_change_that_leaves_no_trace_is_told(
     monkeypatch.setattr(twins, "DOUBTFUL", 1.01)
     truth, model = resnet(arch), resnet(arch)
     change(truth)
-    found = twins.settle_twins(opened_as(truth, model, True, arch)).checkpoint
+    found = twins.settle_twins(opened_as(truth, model, arch)).checkpoint
     assert found.origin.arch == arch
     assert f" {words}, which no file of weights tells" in found.notes[0]
