@@ -22,12 +22,16 @@ class NetworkOptions:
     """Which network."""
 
     model: str
-    """Checkpoint (.pt .pth .th .safetensors), torchvision:NAME, timm:NAME, package.module:callable,
+    """Checkpoint (.pt .pth .th .ckpt .safetensors, or TorchScript), folder of timm or Hugging Face,
+    torchvision:NAME, timm:NAME, package.module:callable,
     or model.safetensors of an earlier run."""
     arch: str | None = None
     """Architecture, when the keys of a state dict fit several."""
     num_labels: int | None = None
     """Number of labels, for a package.module:callable that takes it as an argument."""
+    weights: Literal["ema", "raw"] | None = None
+    """Of a file with several sets of weights: the averaged ones (EMA, SWA, a mean teacher) or the
+    raw ones. Default: averaged ones, where there are any."""
     trust_pickle: bool = False
     """Unpickle a whole model. A pickle can run any code: only for files whose source you trust."""
     trust_file: bool = False

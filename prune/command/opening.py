@@ -38,6 +38,7 @@ def open_case(
             model_file(network.model),
             arch=network.arch,
             num_labels=network.num_labels,
+            weights=network.weights,
             trust_pickle=network.trust_pickle,
             trust_file=network.trust_file,
         )

@@ -1,7 +1,7 @@
 """A trained network and where it comes from, out of whatever the user has."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -13,9 +13,20 @@ from ..structure.precision import precision_note
 from ..structure.units import AxisKey, IntArray
 from . import pretrained, pruned_file, zoo
 from .callables import Name, Trusted, is_callable_name
-from .infer import IGNORED, Match, infer
+from .described import WEIGHTS, Described, find_parts, imagenet_unless_said, read_described
+from .infer import MARK, infer, infer_for
 from .origin import Origin
-from .weights import check_file, no_such_file, read_weights, sha256_of
+from .transformers_net import build_transformers
+from .weight_sets import WeightKind, WeightSet, choose, unused_averages
+from .weights import (
+    Contents,
+    check_file,
+    is_safetensors,
+    no_such_file,
+    read_parts,
+    read_weights,
+    sha256_of,
+)
 
 RESULT = "model.safetensors"
 """The network in an output folder of this tool."""
@@ -33,6 +44,7 @@ class Checkpoint:
         knows_inputs: whether input size, mean and std of the origin come with the weights;
             if not, they are defaults, and the data decides.
         notes: what has to be said of the network as it is now: that it came in another precision.
+        is_inferred: whether the architecture is nobody's word, but what names and shapes fit.
     """
 
     model: nn.Module
@@ -41,6 +53,21 @@ class Checkpoint:
     kept: Mapping[AxisKey, IntArray] = field(default_factory=dict)
     knows_inputs: bool = False
     notes: tuple[str, ...] = ()
+    is_inferred: bool = False
+
+    def noting(self, *notes: str) -> "Checkpoint":
+        """The same with more to be said of it."""
+        return replace(self, notes=(*self.notes, *notes))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the user said of a file; as in `load_checkpoint`."""
+
+    arch: Trusted | None
+    weights: WeightKind | None
+    trust_pickle: bool
+    trust_file: bool
 
 
 def load_checkpoint(
@@ -48,18 +75,21 @@ def load_checkpoint(
     *,
     arch: str | None = None,
     num_labels: int | None = None,
+    weights: WeightKind | None = None,
     trust_pickle: bool = False,
     trust_file: bool = False,
 ) -> Checkpoint:
     """Open a trained network. `spec` and `arch` are the user's words; those of a file are data.
 
     Args:
-        spec: a file (.pt, .pth, .th, .safetensors), an output folder of this tool,
-            "torchvision:NAME" or "timm:NAME" (pretrained;
+        spec: a file (.pt, .pth, .th, .ckpt, .safetensors, TorchScript), an output folder of this
+            tool, a folder of timm or Hugging Face, "torchvision:NAME" or "timm:NAME" (pretrained;
             random only with ":weights=none"), or "package.module:callable".
         arch: architecture of a bare state dict; None infers it.
         num_labels: where there is no file: outputs of the network, for other than the pretrained
             ones (their output layer is then new and random). With a file it is checked.
+        weights: of a file with averaged weights (EMA, SWA) beside the raw ones: which are the
+            network's; None takes averaged ones.
         trust_pickle: open files that run code.
         trust_file: take the names in a file for the user's own: they may import code.
 
@@ -71,13 +101,19 @@ def load_checkpoint(
     if (path / RESULT).is_file():
         path = path / RESULT
     if path.exists():
-        checkpoint = _from_file(path, arch, trust_pickle, trust_file)
+        typed = None if arch is None else Trusted(arch)
+        checkpoint = _from_file(path, _Asked(typed, weights, trust_pickle, trust_file))
         if num_labels not in (None, checkpoint.origin.num_labels):
             raise UsageError(
                 f"`num_labels={num_labels}` given; {spec} has {checkpoint.origin.num_labels} "
                 "outputs; leave it out"
             )
         return checkpoint
+    if weights is not None:
+        raise UsageError(
+            f"`weights={weights}` given; expected a file with several sets of weights as `model`; "
+            "leave it out"
+        )
     if spec.startswith(("torchvision:", "timm:")):
         return _from_library(spec, num_labels)
     if is_callable_name(spec):
@@ -120,32 +156,136 @@ def count_outputs(model: nn.Module) -> int:
     return widths[-1]
 
 
-def _from_file(path: Path, arch: str | None, trust_pickle: bool, trust_file: bool) -> Checkpoint:
-    typed = None if arch is None else Trusted(arch)
-    check_file(path)
-    if path.suffix == ".safetensors" and pruned_file.is_pruned_file(path):
-        saved = pruned_file.read_pruned_file(path)
-        whole = None if typed is None else zoo.build(typed, saved.origin.num_labels)
-        model = pruned_file.load_pruned(path, whole, trust_file=trust_file)
-        return Checkpoint(model.eval(), saved.origin, sha256_of(path), saved.kept, True)
-    contents = read_weights(path, trust_pickle=trust_pickle)
-    notes = _precision_notes(contents.state)
-    if contents.origin is not None:
-        origin = Origin.from_dict(contents.origin, str(path))
-        if origin.arch is not None and arch in (None, origin.arch):
-            name: Name = Trusted(origin.arch) if trust_file or typed else origin.arch
-            model = _fill(name, origin.num_labels, contents.state, str(path))
-            return Checkpoint(model, origin, sha256_of(path), knows_inputs=True, notes=notes)
-    if contents.model is not None and arch is None:
+def _from_file(path: Path, asked: _Asked) -> Checkpoint:
+    if path.is_file() and is_safetensors(path) and pruned_file.is_pruned_file(path):
+        return _from_pruned(path, asked)
+    parts = find_parts(path) if path.is_dir() else []
+    if not parts:
+        check_file(path)
+    if len(parts) > 1:
+        contents, file = read_parts(parts), path
+    else:
+        file = parts[0] if parts else path
+        contents = read_weights(file, trust_pickle=asked.trust_pickle, weights=asked.weights)
+    digest = sha256_of(*(parts or [path]))
+    if contents.model is not None and asked.arch is None:
         model = contents.model.float()
-        return Checkpoint(model, Origin(None, count_outputs(model)), sha256_of(path), notes=notes)
-    match = infer(contents.state, str(path), typed)
-    if not str(match.arch).startswith("torchvision:") or match.num_labels != 1000:
-        model = _fill(match.arch, match.num_labels, contents.state, str(path))
-        return Checkpoint(model, _guess_origin(match), sha256_of(path), notes=notes)
-    origin = pretrained.origin_of(match.arch, 1000)
-    model = _fill(Trusted(str(origin.arch)), 1000, contents.state, str(path))
-    return Checkpoint(model, origin, sha256_of(path), knows_inputs=True, notes=notes)
+        notes = contents.notes
+        return Checkpoint(model, Origin(None, count_outputs(model)), digest, notes=notes)
+    if contents.model is not None:
+        contents = Contents((WeightSet((), contents.model.state_dict()),), notes=contents.notes)
+    return replace(_from_contents(contents, file, asked), sha256=digest)
+
+
+def _from_pruned(path: Path, asked: _Asked) -> Checkpoint:
+    saved = pruned_file.read_pruned_file(path)
+    if asked.weights == "ema":
+        raise UsageError(
+            f"`weights=ema` given; expected averaged weights in {path}, which holds the weights "
+            "of a pruned network; leave it out"
+        )
+    whole = None if asked.arch is None else zoo.build(asked.arch, saved.origin.num_labels)
+    model = pruned_file.load_pruned(path, whole, trust_file=asked.trust_file)
+    return Checkpoint(model.eval(), saved.origin, sha256_of(path), saved.kept, True)
+
+
+def _from_contents(contents: Contents, file: Path, asked: _Asked) -> Checkpoint:
+    """By what the file states, by what stands beside it, or by names and shapes, in this order."""
+    if contents.origin is not None:
+        origin = Origin.from_dict(contents.origin, str(file))
+        if origin.arch is not None and asked.arch in (None, Trusted(origin.arch)):
+            is_known = asked.trust_file or asked.arch
+            name: Name = Trusted(origin.arch) if is_known else origin.arch
+            opened = _open_sets(contents, file, name, asked)
+            return replace(opened, origin=origin, knows_inputs=True)
+    beside = read_beside(file)
+    if beside is None:
+        return _open_sets(contents, file, asked.arch, asked)
+    return _open_described(contents, file, beside, asked)
+
+
+def read_beside(file: Path) -> Described | None:
+    """What stands beside weights; a file of another program by the same name says nothing."""
+    try:
+        return read_described(file if file.is_dir() else file.parent)
+    except InputError:
+        if _is_of_library(file):
+            raise
+        return None
+
+
+def _is_of_library(file: Path) -> bool:
+    """Whether weights have the name that a library gives them: what stands beside is of them."""
+    return file.is_dir() or file.name in WEIGHTS
+
+
+def _open_described(contents: Contents, file: Path, beside: Described, asked: _Asked) -> Checkpoint:
+    """As the files beside the weights say, where they fit them."""
+    try:
+        if asked.arch is None and beside.transformers is not None:
+            opened = _open_transformers(contents, file, beside, asked)
+        else:
+            opened = _open_sets(contents, file, asked.arch or _described_arch(beside), asked)
+    except InputError as error:
+        if asked.arch is not None or _is_of_library(file) or beside.arch is None:
+            raise
+        opened = _open_sets(contents, file, None, asked)
+        return opened.noting(f"{beside.source} is not of {file.name} and was not used ({error})")
+    if not beside.says_inputs:
+        return opened
+    origin = imagenet_unless_said(beside, opened.origin)
+    said = f"input size, mean and std of the network are those that {beside.source} states"
+    return replace(opened, origin=origin, knows_inputs=True).noting(said, *beside.notes)
+
+
+def _described_arch(beside: Described) -> Name | None:
+    """The architecture that a file names, pooled as it says where that is not the usual way."""
+    if beside.arch is None or beside.global_pool is None:
+        return beside.arch
+    if zoo.pooling_of(zoo.build_empty(beside.arch, MARK)) == beside.global_pool:
+        return beside.arch
+    separator = "," if ":" in beside.arch.removeprefix("timm:") else ":"
+    return f"{beside.arch}{separator}global_pool={beside.global_pool}"
+
+
+def _open_transformers(
+    contents: Contents, file: Path, beside: Described, asked: _Asked
+) -> Checkpoint:
+    assert beside.transformers is not None
+    model = build_transformers(beside.transformers, beside.source)
+    name = str(beside.transformers.get("model_type"))[:60]
+    found = infer_for(model, name, contents.sets, str(file))
+    fit, notes = choose(found.fits, str(file), asked.weights)
+    channels = next((m.in_channels for m in model.modules() if isinstance(m, nn.Conv2d)), 3)
+    half = (0.5,) * channels
+    origin = Origin(None, count_outputs(model), None, (), (channels, 224, 224), half, half)
+    fill_network(model, fit.state, str(file))
+    said = (
+        f"{beside.source} names a network of transformers: files of the smaller network are opened "
+        "with the network itself, in Python"
+    )
+    notes = (*contents.notes, *notes, *_precision_notes(fit.state), said)
+    return Checkpoint(model, origin, notes=notes)
+
+
+def _open_sets(contents: Contents, file: Path, arch: Name | None, asked: _Asked) -> Checkpoint:
+    """The network of an architecture, or of the one that fits, with the weights that were asked
+    for."""
+    source = str(file)
+    found = infer(contents.sets, source, arch)
+    fit, notes = choose(found.fits, source, asked.weights)
+    notes = (*contents.notes, *notes, *unused_averages(contents.sets, found.fits, source))
+    notes = (*notes, *_precision_notes(fit.state))
+    if not str(found.arch).startswith("torchvision:") or found.num_labels != 1000:
+        model = zoo.build(found.arch, found.num_labels)
+        num_labels = found.num_labels or count_outputs(model)
+        fill_network(model, fit.state, source)
+        origin = _guess_origin(found.arch, num_labels)
+        return Checkpoint(model, origin, notes=notes, is_inferred=arch is None)
+    origin = pretrained.origin_of(found.arch, 1000)
+    model = zoo.build(Trusted(str(origin.arch)), 1000)
+    fill_network(model, fit.state, source)
+    return Checkpoint(model, origin, knows_inputs=True, notes=notes, is_inferred=arch is None)
 
 
 def _precision_notes(state: Mapping[str, Tensor]) -> tuple[str, ...]:
@@ -154,11 +294,11 @@ def _precision_notes(state: Mapping[str, Tensor]) -> tuple[str, ...]:
     return (precision_note(others),) if others else ()
 
 
-def _guess_origin(match: Match) -> Origin:
+def _guess_origin(arch: Name, num_labels: int) -> Origin:
     """What is known of a bare state dict: input channels, but not mean and std of its inputs."""
-    channels = int(zoo.parse_arch(match.arch).options.get("in_channels", 3))
+    channels = int(zoo.parse_arch(arch).options.get("in_channels", 3))
     half = (0.5,) * channels
-    return Origin(str(match.arch), match.num_labels, None, (), (channels, 32, 32), half, half)
+    return Origin(str(arch), num_labels, None, (), (channels, 32, 32), half, half)
 
 
 def _from_library(spec: str, num_labels: int | None) -> Checkpoint:
@@ -166,27 +306,17 @@ def _from_library(spec: str, num_labels: int | None) -> Checkpoint:
     return Checkpoint(found.model.eval(), found.origin, knows_inputs=True)
 
 
-def _fill(arch: Name, num_labels: int, state: Mapping[str, Tensor], source: str) -> nn.Module:
-    """Build and load; half-precision weights become float32."""
-    model = zoo.build(arch, num_labels)
+def fill_network(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Load weights that fit; those in another precision become the network's.
+
+    Raises:
+        InputError: they are not finite.
+    """
     wanted = model.state_dict()
-    values = {
-        name: value.to(wanted[name].dtype) if name in wanted else value
-        for name, value in state.items()
-        if not name.startswith(IGNORED)
-    }
-    missing = [n for n in wanted if n not in values and not n.endswith("num_batches_tracked")]
-    surplus = [n for n in values if n not in wanted]
-    wrong = [n for n in values if n in wanted and values[n].shape != wanted[n].shape]
-    if missing or surplus or wrong:
-        first = (missing + surplus + wrong)[0]
-        raise InputError(
-            f"{source} is not a whole {arch}: {first} is missing or does not fit; give the whole "
-            "file, or its own `arch`"
-        )
+    values = {name: value.to(wanted[name].dtype) for name, value in state.items() if name in wanted}
     if not all(torch.isfinite(v).all() for v in values.values() if v.is_floating_point()):
         raise InputError(
             f"{source} holds weights that are not finite numbers; give an earlier checkpoint"
         )
     model.load_state_dict(values, strict=False)
-    return model.eval()
+    model.eval()

@@ -36,6 +36,9 @@ def _rate(value: Any) -> bool:
     return type(value) in (int, float) and 0 <= value <= 1
 
 
+POOLINGS = frozenset(("avg", "max", "avgmax", "catavgmax", "fast", "token", "map"))
+"""Of timm's networks."""
+
 FILE_OPTIONS: Mapping[str, Mapping[str, Fits]] = {
     "zoo": _CHANNELS | {"width": _number(0, MAX_WIDTH), "early_pools": _whole(0, 5)},
     "torchvision": _CHANNELS
@@ -46,7 +49,7 @@ FILE_OPTIONS: Mapping[str, Mapping[str, Fits]] = {
     | {"width_mult": _number(0, MAX_WIDTH), "image_size": _whole(1, MAX_CHANNELS)},
     "timm": _CHANNELS
     | dict.fromkeys(("drop_rate", "drop_path_rate"), _rate)
-    | {"img_size": _whole(1, MAX_CHANNELS)},
+    | {"img_size": _whole(1, MAX_CHANNELS), "global_pool": POOLINGS.__contains__},
 }
 """Source -> option that a file may set -> whether a value is one of its. What is not here is not
 passed on: some options of these libraries name files or addresses."""

@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-import torch
+from torch import Tensor, nn
 
 from ..errors import InputError, UsageError
 from . import zoo
 from .callables import Name
-
-Shapes = Mapping[str, tuple[int, ...]]
+from .naming import COUNTERS, FileNames, Naming, Shapes, split_surplus
+from .weight_sets import Fit, WeightSet
 
 NEAREST = 3
 """Candidates that are named where none fits."""
@@ -23,39 +23,60 @@ STRANGE = 0.9
 """With a larger share of tensors that differ, even the nearest candidate is no relation."""
 MARK = 1009
 """Labels of the candidates: a prime that no layer of any of them is wide."""
-IGNORED = ("aux1.", "aux2.", "AuxLogits.")
-"""Heads of GoogLeNet and Inception that serve training from scratch only."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a network has: its name, the shapes of its tensors, its first convolution's weight.
+
+    Sizes of `MARK` stand for any number of labels. `first` may have any number of input channels.
+    """
+
+    arch: Name
+    shapes: Shapes
+    first: str
 
 
 @dataclass(frozen=True)
 class Match:
-    """A candidate and how far a state dict is from it.
+    """A candidate and how far a set of weights is from it.
 
     Attributes:
         arch: name for `zoo.build`: the user's, or one of the candidates.
+        expected: what the candidate has.
         num_labels: width of the output layer in the file; 0 if it could not be read.
         differing: names that are missing, too many or of another shape, in their order.
+        found: shapes of the file, under the architecture's names as far as it has them.
+        fit: the weights, where nothing differs.
     """
 
     arch: Name
+    expected: Expected
     num_labels: int
     differing: tuple[str, ...]
+    found: Shapes
+    fit: Fit | None = None
 
 
-def shapes_of(state: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+@dataclass(frozen=True)
+class Recognised:
+    """An architecture and every set of weights in a file that is whole for it."""
+
+    arch: Name
+    num_labels: int
+    fits: tuple[Fit, ...]
+
+
+def shapes_of(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a state dict, without what networks do not need."""
-    return {
-        name: tuple(value.shape)
-        for name, value in state.items()
-        if not name.startswith(IGNORED) and not name.endswith("num_batches_tracked")
-    }
+    return {name: tuple(x.shape) for name, x in state.items() if not name.endswith(COUNTERS)}
 
 
-def infer(state: Mapping[str, torch.Tensor], source: str, arch: Name | None) -> Match:
-    """The one architecture whose names and shapes are those of the state dict.
+def infer(sets: Sequence[WeightSet], source: str, arch: Name | None) -> Recognised:
+    """The one architecture whose names and shapes are those of a file's weights.
 
     Args:
-        state: a state dict, prefixes removed.
+        sets: what the file holds, names as they are.
         source: the file, for messages.
         arch: the user's choice; None tries the zoo and every torchvision classifier.
 
@@ -63,41 +84,111 @@ def infer(state: Mapping[str, torch.Tensor], source: str, arch: Name | None) -> 
         InputError: none fits; the message names the nearest candidates and what differs.
         UsageError: several fit, and `arch` must decide.
     """
-    shapes = shapes_of(state)
-    if arch is not None:
-        match = compare_shapes(shapes, arch)
-        if match.differing:
-            raise InputError(
-                f"{source} is not a {arch}: {_describe(match, shapes)}; give its own `arch`"
-            )
-        return match
-    matches = [compare_shapes(shapes, name) for name in _candidates(shapes)]
-    fitting = [match for match in matches if not match.differing]
-    if len(fitting) == 1:
-        return fitting[0]
-    if fitting:
-        names = ", ".join(str(match.arch) for match in fitting)
-        raise UsageError(f"{source} fits several architectures ({names}); choose one with `arch`")
-    raise InputError(_nothing_fits(source, shapes))
+    named = [(one, FileNames(shapes_of(one.tensors))) for one in sets]
+    matches = [
+        match
+        for one, names in named
+        for name in ([arch] if arch is not None else _candidates(names))
+        for match in compare_names(one, names, expect(name))
+    ]
+    return _decide(matches, sets, source, is_named=arch is not None)
 
 
-def compare_shapes(shapes: Shapes, arch: Name) -> Match:
-    """Names and shapes of a file against those of an architecture.
+def infer_for(model: nn.Module, name: str, sets: Sequence[WeightSet], source: str) -> Recognised:
+    """The sets of weights in a file that are whole for a network that is built already.
+
+    Raises:
+        InputError: none is.
+    """
+    expected = Expected(name, shapes_of(model.state_dict()), "")
+    matches = [
+        match
+        for one in sets
+        for match in compare_names(one, FileNames(shapes_of(one.tensors)), expected)
+    ]
+    return _decide(matches, sets, source, is_named=True)
+
+
+def _decide(
+    matches: Sequence[Match], sets: Sequence[WeightSet], source: str, *, is_named: bool
+) -> Recognised:
+    fitting = [match for match in matches if match.fit is not None]
+    archs = {str(match.arch): match for match in fitting}
+    if len(archs) == 1:
+        fits = tuple(match.fit for match in fitting if match.fit is not None)
+        return Recognised(fitting[0].arch, fitting[0].num_labels, fits)
+    if archs:
+        raise UsageError(
+            f"{source} fits several architectures ({', '.join(archs)}); choose one with `arch`"
+        )
+    if not is_named:
+        raise InputError(_nothing_fits(source, sets[0], matches))
+    raise InputError(_misfit(source, min(matches, key=lambda match: len(match.differing))))
+
+
+def compare_names(one: WeightSet, names: FileNames, expected: Expected) -> list[Match]:
+    """A set of weights against an architecture: a match for every way to find its names.
 
     The output layer may have any number of labels, and a zoo network's first layer any number
     of input channels.
     """
-    expected, first = _expected(arch)
-    num_labels, in_channels = _read_free(shapes, expected, first)
-    differing = [
-        name
-        for name, shape in expected.items()
-        if shapes.get(name) != _fill(shape, num_labels, in_channels if name == first else None)
+    namings = names.namings(expected.shapes) or [Naming({}, "")]
+    whole = [
+        naming
+        for naming in namings
+        if not _wrong(naming, names.shapes, expected) and not naming.is_exceeded(names.shapes)
     ]
-    differing += [name for name in shapes if name not in expected]
-    if in_channels is not None and not differing:
+    taken = {found for naming in whole for found in naming.names.values()}
+    return [_match(one, names.shapes, expected, naming, taken) for naming in namings]
+
+
+def _view(naming: Naming, shapes: Shapes) -> Shapes:
+    """Shapes of the file under the architecture's names."""
+    return {name: shapes[found] for name, found in naming.names.items()}
+
+
+def _wrong(naming: Naming, shapes: Shapes, expected: Expected) -> list[str]:
+    """Names of the architecture that are missing or of another shape."""
+    view = _view(naming, shapes)
+    num_labels, in_channels = _read_free(view, expected.shapes, expected.first)
+    return [
+        name
+        for name, shape in expected.shapes.items()
+        if view.get(name)
+        != _fill(shape, num_labels, in_channels if name == expected.first else None)
+    ]
+
+
+def _match(
+    one: WeightSet, shapes: Shapes, expected: Expected, naming: Naming, taken: set[str]
+) -> Match:
+    """Args: taken: names of the file that are in a set of weights that is whole."""
+    own = taken | set(naming.names.values())
+    surplus = [name for name in shapes if name not in own]
+    against, beside = split_surplus(surplus, expected.shapes, naming, shapes)
+    view = _view(naming, shapes)
+    num_labels, in_channels = _read_free(view, expected.shapes, expected.first)
+    inner = {name: name.removeprefix(naming.prefix or "") for name in surplus}
+    differing = (*_wrong(naming, shapes, expected), *(inner[name] for name in against))
+    found = {inner[name]: shapes[name] for name in surplus} | dict(view)
+    arch = expected.arch
+    if differing:
+        return Match(arch, expected, num_labels, differing, found)
+    if in_channels is not None:
         arch = zoo.with_channels(arch, in_channels)
-    return Match(arch, num_labels, tuple(differing))
+    fit = Fit(one, naming.prefix, _state(one.tensors, naming), tuple(beside))
+    return Match(arch, expected, num_labels, (), found, fit)
+
+
+def _state(tensors: Mapping[str, Tensor], naming: Naming) -> dict[str, Tensor]:
+    """The tensors under the architecture's names, with the counters of its norms."""
+    state = {name: tensors[found] for name, found in naming.names.items()}
+    for name, found in naming.names.items():
+        owner, _, tensor = name.rpartition(".")
+        counter = f"{found.rpartition('.')[0]}.{COUNTERS}".removeprefix(".")
+        if tensor == "running_mean" and counter in tensors:
+            state[f"{owner}.{COUNTERS}".removeprefix(".")] = tensors[counter]
+    return state
 
 
 def _read_free(shapes: Shapes, expected: Shapes, first: str) -> tuple[int, int | None]:
@@ -116,15 +207,15 @@ def _fill(shape: tuple[int, ...], num_labels: int, in_channels: int | None) -> t
 
 
 @cache
-def _expected(arch: Name) -> tuple[dict[str, tuple[int, ...]], str]:
-    """Shapes of an architecture, and the name of its first convolution's weight."""
+def expect(arch: Name) -> Expected:
+    """What a network of that architecture has; it is built without memory for its weights."""
     with warnings.catch_warnings():
         # Some constructors announce changes of their defaults; only shapes are read here.
         warnings.simplefilter("ignore")
         network = zoo.build_empty(arch, MARK)
     shapes = shapes_of(network.state_dict())
     first = next((name for name, shape in shapes.items() if len(shape) == 4), "")
-    return shapes, first
+    return Expected(arch, shapes, first)
 
 
 def _all_names() -> Iterator[str]:
@@ -133,9 +224,10 @@ def _all_names() -> Iterator[str]:
         yield f"torchvision:{name}"
 
 
-def _candidates(shapes: Shapes) -> list[str]:
-    """Names worth building: the first letters of torchvision's families tell most of them apart."""
-    return [name for name in _all_names() if _family_key(name) in (None, *shapes)]
+def _candidates(names: FileNames) -> list[str]:
+    """Names worth building: a tensor of each of torchvision's families tells most of them."""
+    here = {key for _, key in FAMILY_KEYS if names.has(key)}
+    return [name for name in _all_names() if _family_key(name) in (None, *here)]
 
 
 def _family_key(name: str) -> str | None:
@@ -169,43 +261,57 @@ FAMILY_KEYS: Sequence[tuple[str, str]] = (
 """Saves building most candidates (all 80 take about ten seconds); a test holds every entry."""
 
 
-def _nothing_fits(source: str, shapes: Shapes) -> str:
-    kind = guess_kind(shapes)
+def _nothing_fits(source: str, largest: WeightSet, matches: Sequence[Match]) -> str:
+    kind = guess_kind(shapes_of(largest.tensors))
     if kind:
         return (
             f"{source} looks like {kind}; expected an image classifier: a zoo or torchvision "
             "network, or name your own with `arch=package.module:callable`"
         )
-    names = _candidates(shapes)
-    matches = sorted(
-        (compare_shapes(shapes, name) for name in names), key=lambda m: len(m.differing)
-    )
-    near = matches[:NEAREST]
-    if len(near[0].differing) > STRANGE * len(_expected(near[0].arch)[0]):
+    near = _nearest(matches)
+    if len(near[0].differing) > STRANGE * len(near[0].expected.shapes):
         return (
             f"{source} fits no zoo or torchvision classifier; even against the nearest, "
-            f"{near[0].arch}: {_describe(near[0], shapes)}; "
+            f"{near[0].arch}: {_describe(near[0])}; "
             "name its architecture with `arch=package.module:callable`"
         )
     listed = ", ".join(f"{match.arch} ({len(match.differing)} tensors differ)" for match in near)
     return (
         f"{source} fits no known architecture; nearest: {listed}; against {near[0].arch}: "
-        f"{_describe(near[0], shapes)}; name it with `arch`"
+        f"{_describe(near[0])}; name it with `arch`"
     )
 
 
-def _describe(match: Match, shapes: Shapes) -> str:
+def _nearest(matches: Sequence[Match]) -> list[Match]:
+    """The nearest candidates, each once."""
+    ordered = sorted(matches, key=lambda match: len(match.differing))
+    once = {str(match.arch): match for match in reversed(ordered)}
+    return sorted(once.values(), key=lambda match: len(match.differing))[:NEAREST]
+
+
+def _misfit(source: str, match: Match) -> str:
+    """Why a file is not of the architecture that it should be."""
+    expected = match.expected.shapes
+    if any(name in expected for name in match.differing):
+        return f"{source} is not a {match.arch}: {_describe(match)}; give its own `arch`"
+    return (
+        f"{source} holds more layers than a {match.arch}: {_describe(match)}; "
+        "give its own `arch`, or save the state dict of this network alone"
+    )
+
+
+def _describe(match: Match) -> str:
     """The first three differences in words."""
-    expected, _ = _expected(match.arch)
+    expected = match.expected.shapes
     told = []
     for name in match.differing[:3]:
-        if name not in shapes:
+        if name not in match.found:
             told.append(f"{name} is missing")
         elif name not in expected:
             told.append(f"{name} is not part of it")
         else:
             wanted = _fill(expected[name], match.num_labels, None)
-            told.append(f"{name} is {_write(shapes[name])} instead of {_write(wanted)}")
+            told.append(f"{name} is {_write(match.found[name])} instead of {_write(wanted)}")
     more = len(match.differing) - len(told)
     return ", ".join(told) + (f", and {more} more" if more > 0 else "")
 

@@ -200,6 +200,16 @@ def _build_timm(name: str, num_labels: int, in_channels: int, options: dict[str,
     return network
 
 
+def pooling_of(network: nn.Module) -> str | None:
+    """How a network of timm averages its last feature map; None where it does not say."""
+    for owner in (network, getattr(network, "head", None)):
+        pool = getattr(owner, "global_pool", None)
+        name = getattr(pool, "pool_type", pool)
+        if isinstance(name, str):
+            return name
+    return None
+
+
 def import_timm(name: str) -> Any:
     """The timm library, or an error that says how to get it."""
     try:

@@ -3,6 +3,7 @@
 from ..options import DataOptions
 from .opened import Opened
 from .transform_input import settle_transform_input
+from .twins import settle_twins
 
 
 def settle(opened: Opened, asked: DataOptions) -> Opened:
@@ -15,4 +16,4 @@ def settle(opened: Opened, asked: DataOptions) -> Opened:
     """
     if not opened.data.held_out.num_images:
         return opened
-    return settle_transform_input(opened)
+    return settle_twins(settle_transform_input(opened))
