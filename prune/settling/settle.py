@@ -2,6 +2,7 @@
 
 from ..options import DataOptions
 from .opened import Opened
+from .labels import settle_labels
 from .transform_input import settle_transform_input
 
 
@@ -15,4 +16,5 @@ def settle(opened: Opened, asked: DataOptions) -> Opened:
     """
     if not opened.data.held_out.num_images:
         return opened
-    return settle_transform_input(opened)
+    opened = settle_transform_input(opened)
+    return settle_labels(opened, asked)  # last: what is fed wrongly is answered wrongly
