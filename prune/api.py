@@ -28,6 +28,7 @@ from .selection.allocate import Layout, allocate
 from .selection.criteria import WEIGHT_CRITERIA, rank_units
 from .selection.custom import name_of
 from .selection.evidence import Evidence
+from .settling.labels import label_notes
 from .structure.certificate import Certificate, certify
 from .structure.cost import CostModel
 from .structure.cut import Cut
@@ -251,8 +252,9 @@ def compress(
     case = Case(single.model.to(place), data, place, seed, RunLog(show=progress))
     check_finite_weights(case.model)
     require_classifier(case.model, case.example, num_labels)
+    doubts = label_notes(case.model, data, place)
     planned, outcome = plan_and_carry_out(case, settings)
-    return Compressed(outcome.final, outcome, planned, single.notes + outcome.notes)
+    return Compressed(outcome.final, outcome, planned, single.notes + doubts + outcome.notes)
 
 
 def _settings(given: dict[str, Any]) -> Settings:

@@ -7,6 +7,7 @@ a JSON object  name -> number (class_to_idx, label2id) or number -> name (id2lab
                [folder, word]
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from .origin import MAX_LABELS
 
 MAX_BYTES = 2**26
 """A name of 64 bytes for each of the most labels."""
+MAX_DIGITS = 9
+"""More than `MAX_LABELS` has."""
 KEYS = ("id2label", "class_to_idx", "label2id", "classes", "labels", "label_names")
 """Where configurations of other tools keep names."""
 
@@ -98,16 +101,16 @@ def _pair(key: str, value: Any) -> tuple[int, str] | None:
         value = value[0]
     if isinstance(value, int) and not isinstance(value, bool):
         return value, key
-    return (int(key), value) if isinstance(value, str) and key.isdecimal() else None
+    is_number = key.isdecimal() and len(key) <= MAX_DIGITS
+    return (int(key), value) if isinstance(value, str) and is_number else None
 
 
 def _wrong(names: list[str]) -> str:
     """What is wrong with names, in words; nothing if they are fine."""
     if len(names) < 2 or len(names) > MAX_LABELS:
         return f"{len(names)} names"
-    twice = len(names) - len(set(names))
-    if twice:
-        first = next(name for place, name in enumerate(names) if name in names[:place])
-        return f"{first} twice"
+    most, times = Counter(names).most_common(1)[0]
+    if times > 1:
+        return f"{most} {times} times"
     unfit = next((name for name in names if unfit_name(name) or not name), None)
     return "" if unfit is None else f"a name {unfit_name(unfit) or 'of no letters'}"

@@ -19,6 +19,9 @@ from .label_file import read_label_names
 from .split import DataSet, Split
 from .streams import StreamSplit
 
+MOST_LISTED = 12
+"""Names that a message lists."""
+
 
 def natural_order(names: Sequence[str]) -> list[str]:
     """Names with their numbers compared as numbers, whatever the case, as timm sorts folders.
@@ -68,7 +71,7 @@ def order_labels(data: DataSet, asked: DataOptions, stated: Sequence[str] = ()) 
         return _renumber(data, tuple(natural_order(data.labels)) if is_natural else data.labels)
     if not _names_all(stated, data.labels) or tuple(stated) == data.labels:
         return data
-    order = _listed(stated)
+    order = listed(stated)
     note = f"the labels are in the order that the model file states: {order}"
     return replace(_renumber(data, tuple(stated)), notes=(*data.notes, note))
 
@@ -79,7 +82,7 @@ def _names_from(path: Path, data: DataSet) -> tuple[str, ...]:
     lacking = [label for label in data.labels if label not in set(names)]
     if lacking:
         raise InputError(
-            f"`labels={path}` has {len(names)} names ({_listed(names)}) and not {lacking[0]}, "
+            f"`labels={path}` has {len(names)} names ({listed(names)}) and not {lacking[0]}, "
             f"which `data={data.name}` holds; expected a name for each label of the data; "
             "add it where its output is, or take its images away"
         )
@@ -116,5 +119,6 @@ def _renumbered(part: Split, number_K: Tensor) -> Split:
     )
 
 
-def _listed(names: Sequence[str], most: int = 12) -> str:
+def listed(names: Sequence[str], most: int = MOST_LISTED) -> str:
+    """The first of many names, for a message."""
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

@@ -23,8 +23,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..inputs.label_order import NAMED_ORDERS
-from ..structure.units import IntArray
+from ..inputs.label_order import NAMED_ORDERS, listed
+from ..structure.units import FloatArray, IntArray
 from .answers import Answers
 
 SAID_BELOW = 1e-3
@@ -34,8 +34,6 @@ CERTAIN_BELOW = 1e-4
 MOSTLY_RIGHT = 0.5
 LABELS_BELOW = 1e-3
 """Of the sign test over labels: ten labels that gain, and none that loses."""
-MOST_NAMES = 12
-"""Names that a message lists."""
 
 
 @dataclass(frozen=True)
@@ -59,11 +57,9 @@ class BetterOrder:
 
     def __str__(self) -> str:
         """The finding in words, without what to do."""
-        listed = ", ".join(self.labels[:MOST_NAMES])
-        more = ", ..." if len(self.labels) > MOST_NAMES else ""
         order = f"in the {self.name} order of their names, " if self.name else ""
         return (
-            f"with the labels {order}{listed}{more}, it gets {100 * self.top1:.1f} % of "
+            f"with the labels {order}{listed(self.labels)}, it gets {100 * self.top1:.1f} % of "
             f"{self.num_images} {self.what} right, {100 * self.own_top1:.1f} % with the present one"
         )
 
@@ -75,8 +71,8 @@ def find_better_order(answers: Answers, labels: Sequence[str]) -> BetterOrder | 
     output_K = best_assignment(first)
     best = output_K if named is None else _outputs(labels, named.labels)
     if named is None or _gain(second, output_K, best) < SAID_BELOW:
-        listed = tuple(np.array(labels, dtype=object)[np.argsort(output_K)])
-        return _judge(second, "", labels, listed, 1) or named
+        order = tuple(labels[k] for k in np.argsort(output_K))
+        return _judge(second, "", labels, order, 1) or named
     return named
 
 
@@ -129,7 +125,7 @@ def _gain_of_labels(answers: Answers, output_K: IntArray, than_K: IntArray) -> f
     return _sign_test(np.bincount(answers.labels_N, change_N))
 
 
-def _sign_test(change: np.ndarray) -> float:  # type: ignore[type-arg]
+def _sign_test(change: FloatArray | IntArray) -> float:
     """p-value that changes for the better are no more frequent than those for the worse."""
     from scipy.stats import binomtest
 

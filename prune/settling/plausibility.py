@@ -24,7 +24,7 @@ def chance_note(answers: Answers) -> str:
         return ""
     return (
         f"the network gets {100 * accuracy.top1:.1f} % of {len(answers)} {answers.what} right, "
-        f"no more than chance ({100 * chance:.1f} %) as far as they tell: it is not trained, its "
-        "images are fed in another way (`mean`, `std`, `input_size`), or its labels are others "
-        "(`labels`); what is pruned by it means little"
+        f"no more than chance ({100 * chance:.1f} %) as far as they tell; either it is "
+        "not trained, or its images are fed in another way (`mean`, `std`, `input_size`), or its "
+        "labels are others (`labels`); what is measured on it means little"
     )

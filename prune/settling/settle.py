@@ -1,8 +1,8 @@
 """Everything that has to be settled about a network and its data before any work, in order."""
 
 from ..options import DataOptions
-from .opened import Opened
 from .labels import settle_labels
+from .opened import Opened
 from .transform_input import settle_transform_input
 
 
