@@ -11,7 +11,7 @@ from ..errors import InputError, UsageError
 from ..inputs.callables import Name, Trusted
 from ..inputs.checkpoint import Checkpoint, load_checkpoint
 from ..inputs.data import open_data
-from ..inputs.label_order import listed, order_labels
+from ..inputs.label_order import listed, number_labels
 from ..inputs.origin import Origin
 from ..inputs.split import DataSet
 from ..job.known import EXAMPLES, Case
@@ -47,7 +47,7 @@ def open_case(
         )
         spec = name_data(network, images, checkpoint)
         data = open_data_of(spec, images, run.seed, checkpoint)
-        data = order_labels(data, images, checkpoint.origin.labels)
+        data = number_labels(data, images, checkpoint.origin.labels)
     if images.data is None and Path(data.name).is_absolute():
         print(f"prune-dl: data: {data.name}, which the model file names", file=sys.stderr)
     check_fit(data, checkpoint)

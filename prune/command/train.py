@@ -12,7 +12,7 @@ from ..inputs.callables import Trusted
 from ..inputs.checkpoint import save_checkpoint
 from ..inputs.data import open_data
 from ..inputs.identity import data_facts
-from ..inputs.label_order import order_labels
+from ..inputs.label_order import number_labels
 from ..inputs.origin import Origin
 from ..inputs.zoo import build, with_channels
 from ..job.stages import recipe_changes
@@ -99,4 +99,4 @@ def _open(options: Train) -> Any:
         seed=options.run.seed,
     )
     tell(data.notes)
-    return order_labels(data, options.data)
+    return number_labels(data, options.data)

@@ -4,14 +4,13 @@ Folders come sorted, as torchvision's ImageFolder sorts them ("10" before "2").
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ..checks import unfit_name
 from ..errors import InputError, UsageError
 from ..options import DataOptions
 from .arrays import ArraySplit
@@ -48,12 +47,13 @@ NAMED_ORDERS: Mapping[str, Callable[[Sequence[str]], Sequence[str]]] = {
 outputs the other way round."""
 
 
-def order_labels(data: DataSet, asked: DataOptions, stated: Sequence[str] = ()) -> DataSet:
+def number_labels(data: DataSet, asked: DataOptions, stated: Sequence[str] = ()) -> DataSet:
     """The same images with their labels in the order that was asked for, or else stated.
 
     Args:
         stated: names in the order of the outputs, as the model file has them; they are used where
-            each label of the data is one of them.
+            they are those of the data. That data lack some of a network's labels is for the user
+            to say: what is measured without them may cost them.
 
     Raises:
         UsageError: two orders are asked for.
@@ -65,15 +65,16 @@ def order_labels(data: DataSet, asked: DataOptions, stated: Sequence[str] = ()) 
                 f"`label_order={asked.label_order}` given with `labels`, which states the order; "
                 "leave one of them out"
             )
-        return _renumber(data, _names_from(asked.labels, data))
+        names = _names_from(asked.labels, data)
+        return _noting(_renumber(data, names), *_lacking(names, data.labels))
     if asked.label_order is not None:
         is_natural = asked.label_order == "natural"
         return _renumber(data, tuple(natural_order(data.labels)) if is_natural else data.labels)
-    if not _names_all(stated, data.labels) or tuple(stated) == data.labels:
+    is_same = len(stated) == len(data.labels) and set(stated) == set(data.labels)
+    if not is_same or tuple(stated) == data.labels:
         return data
-    order = listed(stated)
-    note = f"the labels are in the order that the model file states: {order}"
-    return replace(_renumber(data, tuple(stated)), notes=(*data.notes, note))
+    note = f"the labels are in the order that the model file states: {listed(stated)}"
+    return _noting(_renumber(data, tuple(stated)), note)
 
 
 def _names_from(path: Path, data: DataSet) -> tuple[str, ...]:
@@ -89,11 +90,17 @@ def _names_from(path: Path, data: DataSet) -> tuple[str, ...]:
     return names
 
 
-def _names_all(stated: Sequence[str], labels: Sequence[str]) -> bool:
-    """Whether a file's names can be used: each label is one of them, once."""
-    known = {name for name in stated if not unfit_name(name)}
-    is_plain = len(known) == len(stated) and all(stated)
-    return is_plain and bool(labels) and known.issuperset(labels)
+def _lacking(names: Sequence[str], labels: Sequence[str]) -> Iterator[str]:
+    """That the data know some of the names only."""
+    if len(names) > len(labels):
+        yield (
+            f"the data hold images of {len(labels)} of {len(names)} labels: nothing is measured "
+            "for the others, and pruning or retraining may cost them"
+        )
+
+
+def _noting(data: DataSet, *notes: str) -> DataSet:
+    return replace(data, notes=(*data.notes, *notes))
 
 
 def _renumber(data: DataSet, names: tuple[str, ...]) -> DataSet:

@@ -9,7 +9,18 @@ from ..options import DataOptions
 from .answers import Answers, collect_answers
 from .label_order import BetterOrder, find_better_order
 from .opened import Opened
-from .plausibility import chance_note
+from .plausibility import chance_notes
+
+UNTRAINED = (
+    "either it is not trained, or its images are fed in another way (`mean`, `std`, `input_size`), "
+    "or its labels are others (`labels`); what is measured on it means little"
+)
+"""What a network near chance may have, in the options of the command."""
+UNTRAINED_LIVE = (
+    "either it is not trained, or your loaders scale images, or number labels, in another way than "
+    "in its training; what is measured on it means little"
+)
+"""The same for a live network."""
 
 
 def settle_labels(opened: Opened, asked: DataOptions) -> Opened:
@@ -32,8 +43,10 @@ def settle_labels(opened: Opened, asked: DataOptions) -> Opened:
             f"outputs: {better}; {_advice(better)}, or `label_order=sorted` if the present order "
             "is right"
         )
-    notes = (chance_note(answers), "" if better is None else f"{_doubt(better)}; {_advice(better)}")
-    return opened.noting(*filter(None, notes))
+    return opened.noting(
+        *(f"{note}; {UNTRAINED}" for note in chance_notes(answers)),
+        *([] if better is None else [f"{_doubt(better)}; {_advice(better)}"]),
+    )
 
 
 def label_notes(model: nn.Module, data: DataSet, device: torch.device) -> tuple[str, ...]:
@@ -48,8 +61,10 @@ def label_notes(model: nn.Module, data: DataSet, device: torch.device) -> tuple[
 def notes_of(answers: Answers, labels: tuple[str, ...]) -> tuple[str, ...]:
     """What has to be said of the labels of a live network."""
     better = find_better_order(answers, labels)
-    doubt = f"{_doubt(better)}; check the labels that your loaders give" if better else ""
-    return tuple(filter(None, (chance_note(answers), doubt)))
+    return (
+        *(f"{note}; {UNTRAINED_LIVE}" for note in chance_notes(answers)),
+        *([] if better is None else [f"{_doubt(better)}; check the labels of your loaders"]),
+    )
 
 
 def _doubt(better: BetterOrder) -> str:
