@@ -142,7 +142,8 @@ def _from_file(path: Path, arch: str | None, trust_pickle: bool, trust_file: boo
     match = infer(contents.state, str(path), typed)
     if not str(match.arch).startswith("torchvision:") or match.num_labels != 1000:
         model = _fill(match.arch, match.num_labels, contents.state, str(path))
-        return Checkpoint(model, _guess_origin(match), sha256_of(path), notes=notes)
+        origin = _guess_origin(match, model)
+        return Checkpoint(model, origin, sha256_of(path), notes=notes)
     origin = pretrained.origin_of(match.arch, 1000)
     model = _fill(Trusted(str(origin.arch)), 1000, contents.state, str(path))
     return Checkpoint(model, origin, sha256_of(path), knows_inputs=True, notes=notes)
@@ -154,11 +155,12 @@ def _precision_notes(state: Mapping[str, Tensor]) -> tuple[str, ...]:
     return (precision_note(others),) if others else ()
 
 
-def _guess_origin(match: Match) -> Origin:
+def _guess_origin(match: Match, model: nn.Module) -> Origin:
     """What is known of a bare state dict: input channels, but not mean and std of its inputs."""
     channels = int(zoo.parse_arch(match.arch).options.get("in_channels", 3))
     half = (0.5,) * channels
-    return Origin(str(match.arch), match.num_labels, None, (), (channels, 32, 32), half, half)
+    num_labels = match.num_labels or count_outputs(model)  # code that fixes its outputs
+    return Origin(str(match.arch), num_labels, None, (), (channels, 32, 32), half, half)
 
 
 def _from_library(spec: str, num_labels: int | None) -> Checkpoint:

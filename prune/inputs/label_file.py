@@ -47,6 +47,9 @@ def read_label_names(path: Path) -> tuple[str, ...]:
 def _read(path: Path) -> str:
     try:
         require_regular(path)
+    except InputError as error:
+        raise InputError(f"`labels`: {error}") from None
+    try:
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"`labels={path}` is too large to be names of labels; give another")
         return path.read_bytes().decode("utf-8-sig")

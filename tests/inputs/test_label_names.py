@@ -67,8 +67,13 @@ def test_a_file_that_is_no_list_of_names_is_one_line(
     with pytest.raises(InputError, match=words) as caught:
         read_label_names(tmp_path / "names")
     assert "\n" not in str(caught.value)
-    with pytest.raises(InputError, match="cannot be read"):
+
+
+def test_a_file_of_names_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"`labels`: .* is a folder; expected a regular file"):
         read_label_names(tmp_path)
+    with pytest.raises(InputError, match=r"`labels=.*missing` cannot be read"):
+        read_label_names(tmp_path / "missing")
 
 
 def test_labels_keep_their_images_in_every_order(tmp_path: Path, data: DataSet) -> None:

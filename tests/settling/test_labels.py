@@ -54,7 +54,7 @@ def opened(order: tuple[int, ...], stated: tuple[str, ...] = ()) -> Opened:
     [
         (
             (0, 1, 3, 2),
-            r"natural order of their names, 0, 1, 2, 10, .*give `label_order=natural`, ",
+            r"natural order of their names, 0, 1, 2, 10, .*give `label_order=natural`, or ",
         ),
         ((1, 0, 2, 3), r"with the labels 1, 0, 10, 2, it gets 100.0 % .*give it as `labels`, or "),
     ],
@@ -86,9 +86,13 @@ def test_a_network_near_chance_is_told() -> None:
 @pytest.mark.parametrize(("order", "is_told"), [((0, 1, 2, 3), False), ((2, 0, 3, 1), True)])
 def test_compress_warns_and_refuses_nothing(order: tuple[int, ...], is_told: bool) -> None:
     loader: DataLoader[Any] = DataLoader(images(), batch_size=32)
-    state = torch.get_rng_state()
     done = compress(Channels(order), loader, 4, keep=0.5, epochs=0, device="cpu")
     told = [note for note in done.warnings if "order of the labels fits" in note]
     assert bool(told) is is_told
     assert not told or told[0].endswith("check the labels of your loaders")
-    assert torch.equal(torch.get_rng_state(), state) or not is_told
+
+
+def test_looking_at_answers_uses_up_no_random_number() -> None:
+    network, state = opened((0, 1, 2, 3)), torch.get_rng_state()
+    settle_labels(network, DataOptions())
+    assert torch.equal(torch.get_rng_state(), state)
