@@ -1,5 +1,6 @@
 """The Python API: the job on live networks and the user's own data loaders."""
 
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -28,6 +29,9 @@ from .selection.allocate import Layout, allocate
 from .selection.criteria import WEIGHT_CRITERIA, rank_units
 from .selection.custom import name_of
 from .selection.evidence import Evidence
+from .settling.answers import answers_of
+from .settling.labels import label_notes, notes_of
+from .settling.opened import SETTLING_IMAGES
 from .structure.certificate import Certificate, certify
 from .structure.cost import CostModel
 from .structure.cut import Cut
@@ -138,6 +142,10 @@ def rank(
 
     Raises:
         InputError: no batches, or nothing to remove.
+
+    Warns:
+        UserWarning: the network is near chance on held-out images, or another order of the labels
+            fits it better.
     """
     place = pick_device(device)
     check_finite_weights(model)
@@ -150,8 +158,32 @@ def rank(
     require_classifier(model, example, num_labels)
     structure = trace(model, example)
     network = TracedNetwork(model, structure, num_labels, place)
+    judged, held_out = _first_images(held_out)
+    _warn_of_labels(model, judged, num_labels, place)
     _, spectrum = measure(network, _chain(first, train), held_out)
     return spectrum
+
+
+def _first_images(batches: Iterable[Any]) -> tuple[list[Any], Iterable[Any]]:
+    """The first `SETTLING_IMAGES` images in batches; and all of them, which come only once."""
+    rest, taken = iter(batches), list[Any]()
+    while sum(len(labels_N) for _, labels_N in taken) < SETTLING_IMAGES:
+        batch = next(rest, None)
+        if batch is None:
+            break
+        taken.append(batch)
+    return taken, (batch for part in (taken, rest) for batch in part)
+
+
+def _warn_of_labels(
+    model: nn.Module, batches: Iterable[Any], num_labels: int, device: torch.device
+) -> None:
+    """Say, as Python's warnings, what held-out batches tell of the labels."""
+    on_device = ((inputs.to(device), labels_N) for inputs, labels_N in batches)
+    answers = answers_of(model, [on_device], num_labels, "held-out images")
+    labels = tuple(map(str, range(num_labels)))
+    for note in () if answers is None else notes_of(answers, labels):
+        warnings.warn(note, stacklevel=3)
 
 
 @dataclass(frozen=True)
@@ -251,8 +283,9 @@ def compress(
     case = Case(single.model.to(place), data, place, seed, RunLog(show=progress))
     check_finite_weights(case.model)
     require_classifier(case.model, case.example, num_labels)
+    doubts = label_notes(case.model, data, place)
     planned, outcome = plan_and_carry_out(case, settings)
-    return Compressed(outcome.final, outcome, planned, single.notes + outcome.notes)
+    return Compressed(outcome.final, outcome, planned, single.notes + doubts + outcome.notes)
 
 
 def _settings(given: dict[str, Any]) -> Settings:

@@ -55,6 +55,13 @@ class DataOptions:
     held_out: float = 0.1
     """Share of the training images that every choice is made on; the test part is read once, at the
     end."""
+    labels: Path | None = None
+    """Names of the labels in the order of the network's outputs: a file with a name a line, or JSON
+    (a list, class_to_idx, id2label). Names without images are fine."""
+    label_order: Literal["sorted", "natural"] | None = None
+    """Or their order: as the data have them, folders sorted (sorted), or with numbers compared as
+    numbers, as timm sorts them (natural). Default: what the model file states, else sorted; an
+    order that held-out images contradict is refused unless it is given here."""
 
 
 @dataclass(frozen=True)

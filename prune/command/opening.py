@@ -1,6 +1,7 @@
 """What a command starts with: the network, its data and the device, opened and held together."""
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -10,6 +11,8 @@ from ..errors import InputError, UsageError
 from ..inputs.callables import Name, Trusted
 from ..inputs.checkpoint import Checkpoint, load_checkpoint
 from ..inputs.data import open_data
+from ..inputs.label_order import listed, number_labels
+from ..inputs.origin import Origin
 from ..inputs.split import DataSet
 from ..job.known import EXAMPLES, Case
 from ..options import DataOptions, NetworkOptions, RunOptions
@@ -19,6 +22,7 @@ from ..settling.opened import Opened
 from ..settling.settle import settle
 from ..structure.finite import check_finite_weights
 from ..training.device import pick_device
+from .flags import in_flags
 from .home import data_at_home
 
 
@@ -44,13 +48,21 @@ def open_case(
         )
         spec = name_data(network, images, checkpoint)
         data = open_data_of(spec, images, run.seed, checkpoint)
+        data = number_labels(data, images, checkpoint.origin.labels)
     if images.data is None and Path(data.name).is_absolute():
         print(f"prune-dl: data: {data.name}, which the model file names", file=sys.stderr)
     check_fit(data, checkpoint)
     checkpoint.model.to(device).to(memory_format=torch.channels_last).eval()
     check_runs(checkpoint.model, data, device)
-    opened = settle(Opened(checkpoint, data, device), images)
+    opened = settle(Opened(checkpoint, data, device).noting(*data.notes), images)
+    tell(opened.checkpoint.notes[len(checkpoint.notes) :])
     return opened.checkpoint, Case(opened.checkpoint.model, opened.data, device, run.seed, log)
+
+
+def tell(notes: Iterable[str]) -> None:
+    """Say on stderr, before any work, what the report says at the end."""
+    for note in notes:
+        print(f"prune-dl: {in_flags(note)}", file=sys.stderr)
 
 
 def model_file(model: str) -> str:
@@ -90,6 +102,7 @@ def open_data_of(spec: Name, images: DataOptions, seed: int, checkpoint: Checkpo
         std=images.std or (known.std if known else None),
         held_out=images.held_out,
         seed=seed,
+        num_labels=origin.num_labels,
     )
 
 
@@ -101,16 +114,34 @@ def num_channels(model: nn.Module) -> int:
 
 def check_fit(data: DataSet, checkpoint: Checkpoint) -> None:
     """Network and data must agree on the number of labels and of channels."""
-    pairs = (
-        ("labels", checkpoint.origin.num_labels, len(data.labels)),
-        ("channels", num_channels(checkpoint.model), data.input_size[0]),
+    check_labels(data, checkpoint.origin)
+    expected, given = num_channels(checkpoint.model), data.input_size[0]
+    if expected != given:
+        raise InputError(
+            f"the network has {expected} channels and `data={data.name}` has {given}; "
+            "give the data that the network was trained on"
+        )
+
+
+def check_labels(data: DataSet, origin: Origin) -> None:
+    """There must be a label for each output; which is lacking is said as far as names tell.
+
+    Raises:
+        InputError: there are more or fewer.
+    """
+    expected, given = origin.num_labels, len(data.labels)
+    if expected == given:
+        return
+    known, here = set(origin.labels), set(data.labels)
+    surplus = [label for label in data.labels if label not in known] if known & here else []
+    told = f"; the model file does not know {listed(surplus)}" if surplus else ""
+    advice = "give the data that the network was trained on"
+    if expected > given:
+        advice += f", or `labels` with the names of all {expected} outputs in their order"
+    raise InputError(
+        f"the network has {expected} labels and `data={data.name}` has {given} "
+        f"({listed(data.labels)}){told}; {advice}"
     )
-    for what, expected, given in pairs:
-        if expected != given:
-            raise InputError(
-                f"the network has {expected} {what} and `data={data.name}` has {given}; "
-                "give the data that the network was trained on"
-            )
 
 
 def check_runs(model: nn.Module, data: DataSet, device: torch.device) -> None:

@@ -12,6 +12,7 @@ from ..inputs.callables import Trusted
 from ..inputs.checkpoint import save_checkpoint
 from ..inputs.data import open_data
 from ..inputs.identity import data_facts
+from ..inputs.label_order import number_labels
 from ..inputs.origin import Origin
 from ..inputs.zoo import build, with_channels
 from ..job.stages import recipe_changes
@@ -20,7 +21,7 @@ from ..progress import RunLog
 from ..training.device import pick_device
 from ..training.recipe import Training
 from ..training.train import Journal, TrainingData, train_network
-from .opening import check_runs
+from .opening import check_runs, tell
 from .trees import Train
 
 
@@ -89,7 +90,7 @@ def _train_to(out: Path, state: Path, options: Train) -> dict[str, Any]:
 
 def _open(options: Train) -> Any:
     size = options.data.input_size
-    return open_data(
+    data = open_data(
         Trusted(options.data.data or "digits"),
         input_size=(3, size, size) if size else None,
         mean=options.data.mean,
@@ -97,3 +98,5 @@ def _open(options: Train) -> Any:
         held_out=options.data.held_out,
         seed=options.run.seed,
     )
+    tell(data.notes)
+    return number_labels(data, options.data)

@@ -29,6 +29,7 @@ def open_data(
     std: tuple[float, ...] | None = None,
     held_out: float = 0.1,
     seed: int = 0,
+    num_labels: int | None = None,
     progress: Progress = silent,
 ) -> DataSet:
     """Open a data set.
@@ -43,6 +44,8 @@ def open_data(
             measured on the training part of small images; else ImageNet's.
         held_out: share of the training part, of every label, that choices are made on.
         seed: of every split.
+        num_labels: outputs of the network that it is for, where they are known: a folder's labels
+            may then have no images.
         progress: called with (images decoded, images in all).
 
     Raises:
@@ -64,7 +67,9 @@ def open_data(
         return wrap_datasets(name, train, test, wanted, held_out=held_out, seed=seed)
     if not is_trusted:
         check_file_folder(name)
-    return open_image_folder(Path(name), wanted, held_out=held_out, seed=seed, progress=progress)
+    return open_image_folder(
+        Path(name), wanted, held_out=held_out, seed=seed, num_labels=num_labels, progress=progress
+    )
 
 
 def check_file_folder(name: str) -> None:

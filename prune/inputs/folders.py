@@ -1,8 +1,4 @@
-"""Folders laid out as torchvision's ImageFolder expects: one folder per label.
-
-ROOT/train/LABEL/*.jpg  with ROOT/test or ROOT/val     (val holds out when test is there too)
-ROOT/LABEL/*.jpg                                       (a fifth is split off with the seed)
-"""
+"""Folders of images as splits; `parts` says how they are laid out."""
 
 import os
 from collections.abc import Callable
@@ -17,17 +13,15 @@ from ..errors import InputError
 from ..progress import Progress, silent
 from .arrays import SHIFT_PART, ArraySplit, Augmentation, Images, measure_mean_std
 from .decode import SMALL, FileDecoder, read_size
-from .listing import Listing, list_images, require_apart
+from .listing import Listing
 from .origin import imagenet_mean_std
+from .parts import list_parts
 from .preprocessing import Preprocessing
-from .split import DataSet, Split, hold_out
+from .split import DataSet, Split
 from .streams import StreamSplit
 
-TEST_NAMES = ("test", "val", "valid", "validation")
 LARGEST_IN_MEMORY = 2**30
 """Bytes that a data set may take decoded; a larger one is streamed."""
-TEST_SHARE = 0.2
-"""Of the images of a folder without parts, set aside as the test part."""
 USUAL_SIZE = (224, 224)
 """Height and width that large images are brought to: the usual ones of ImageNet."""
 SIZES_READ = 32
@@ -40,28 +34,30 @@ def open_image_folder(
     *,
     held_out: float,
     seed: int,
+    num_labels: int | None = None,
     progress: Progress = silent,
 ) -> DataSet:
     """Open a folder; arguments and defaults as in `open_data`.
 
     Raises:
-        InputError: no such folder, no images, an empty label folder, parts whose labels differ
-            or that share a file, or (small sets, which are decoded here) an image that does not
+        InputError: as `list_parts`, or (small sets, which are decoded here) an image that does not
             decode.
     """
-    files, train, held, test = _list_parts(root, held_out, seed)
+    listed = list_parts(root, held_out, seed, num_labels)
+    files = listed.files
     _check_labels(root, files.labels)
     height, width = wanted.size or _common_size(files.paths)
     input_size = (wanted.channels or 3, height, width)
     decode = FileDecoder(files.paths, input_size)
-    places = (train, held, test)
+    places = (listed.train, listed.held_out, listed.test)
     if _num_bytes(files, input_size) <= LARGEST_IN_MEMORY:
         parts, (own_mean, own_std) = _in_memory(decode, files.labels_N, places, progress)
     else:
         parts, (own_mean, own_std) = _streamed(decode, files.labels_N, places)
     mean, std = wanted.mean or own_mean, wanted.std or own_std
-    splits = [part(mean, std) for part in parts]
-    return DataSet(str(root.resolve()), files.labels, input_size, mean, std, *splits)
+    train, held, test = (part(mean, std) for part in parts)
+    name = str(root.resolve())
+    return DataSet(name, files.labels, input_size, mean, std, train, held, test, listed.notes)
 
 
 def _check_labels(root: Path, labels: tuple[str, ...]) -> None:
@@ -73,7 +69,6 @@ def _check_labels(root: Path, labels: tuple[str, ...]) -> None:
 
 
 MakeSplit = Callable[[tuple[float, ...], tuple[float, ...]], Split]
-Parts = tuple[Listing, Tensor, Tensor, Tensor]
 Made = tuple[list[MakeSplit], tuple[tuple[float, ...], tuple[float, ...]]]
 
 
@@ -138,48 +133,3 @@ def _common_size(paths: tuple[str, ...]) -> tuple[int, int]:
     if len(sizes) == 1 and max(min(sizes)) <= SMALL:
         return min(sizes)
     return USUAL_SIZE
-
-
-def _list_parts(root: Path, held_out: float, seed: int) -> Parts:
-    """All files, and which of them are for training, held out, and for the test."""
-    if not root.is_dir():
-        raise InputError(
-            f"`data={root}`: no such folder; "
-            "expected one with train/ and test/ (or val/), each with one folder per label"
-        )
-    tests = [name for name in TEST_NAMES if (root / name).is_dir()]
-    if not (root / "train").is_dir() or not tests:
-        return _split_one(list_images(root), held_out, seed)
-    train, test = list_images(root / "train"), list_images(root / tests[0])
-    if tests[0] == "test" and len(tests) > 1:
-        files, firsts = _join([train, list_images(root / tests[1]), test])
-        return files, firsts[0], firsts[1], firsts[2]
-    files, firsts = _join([train, test])
-    kept, held = hold_out(train.labels_N, held_out, seed)
-    return files, kept, held, firsts[1]
-
-
-def _split_one(files: Listing, held_out: float, seed: int) -> Parts:
-    rest, test = hold_out(files.labels_N, TEST_SHARE, seed)
-    kept, held = hold_out(files.labels_N[rest], held_out, seed + 1)
-    return files, rest[kept], rest[held], test
-
-
-def _join(parts: list[Listing]) -> tuple[Listing, list[Tensor]]:
-    """One listing of several, and the positions of each."""
-    require_apart(parts)
-    labels = parts[0].labels
-    for part in parts[1:]:
-        if part.labels != labels:
-            differing = sorted(set(labels) ^ set(part.labels))
-            folder = Path(part.paths[0]).parent.parent
-            raise InputError(
-                f"the label folders of {folder} and of the training part differ: "
-                f"{', '.join(differing[:5])} in one of them only; both must hold the same labels"
-            )
-    paths = tuple(path for part in parts for path in part.paths)
-    real = tuple(path for part in parts for path in part.real)
-    sizes = [len(part.paths) for part in parts]
-    positions = list(torch.split(torch.arange(len(paths)), sizes))
-    labels_N = torch.cat([part.labels_N for part in parts])
-    return Listing(labels, paths, labels_N, real), positions

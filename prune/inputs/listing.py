@@ -5,7 +5,7 @@ Order and endings are those of torchvision's ImageFolder.
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from pathlib import Path
 
@@ -16,48 +16,81 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from ..errors import InputError
 from ..files import require_regular
 
+SYSTEM_FOLDERS = frozenset(
+    ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found")
+)
+"""What systems leave in folders: no labels, as hidden folders (.ipynb_checkpoints) are none."""
+APPLE_DOUBLE = "._"
+"""What macOS puts before the name of a file for that file's attributes: no image."""
+
 
 @dataclass(frozen=True)
 class Listing:
     """Files and labels of one folder or of several, one after the other.
 
     Attributes:
-        labels: names, sorted.
+        labels: names of the label folders, sorted, also of those without images.
         paths: as they were found.
         labels_N: which label each of them has, int64.
         real: the same files with all links resolved.
+        left_out: folders and images that are part of no label.
     """
 
     labels: tuple[str, ...]
     paths: tuple[str, ...]
     labels_N: Tensor
     real: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def filled(self) -> frozenset[str]:
+        """Labels that have images."""
+        return frozenset(self.labels[k] for k in torch.unique(self.labels_N).tolist())
+
+    def numbered(self, labels: tuple[str, ...]) -> "Listing":
+        """The same files with labels numbered as these are, which hold all that have images."""
+        place = {name: number for number, name in enumerate(labels)}
+        number_K = torch.tensor([place.get(name, -1) for name in self.labels], dtype=torch.int64)
+        return replace(self, labels=labels, labels_N=number_K[self.labels_N])
 
 
 def list_images(folder: Path) -> Listing:
     """Image files of one folder per label, sorted. A link to what was seen already adds nothing.
 
     Raises:
-        InputError: no label folders, one without images, one file under two labels, or an image
-            that is no regular file.
+        InputError: no label folders, no images, one file under two labels, or an image that is no
+            regular file.
     """
-    labels = _label_folders(folder)
-    found = [_images_of(str(folder / label)) for label in labels]
-    if not any(found):
+    inside = label_folders(folder)
+    found = [_images_of(str(folder / label)) for label in inside]
+    if not any(images for images, _ in found):
         raise InputError(f"{folder} holds no images; expected one folder of images per label")
-    for label, images in zip(labels, found, strict=True):
-        if not images:
-            raise InputError(
-                f"{folder / label} holds no images; fill this label's folder or take it away"
-            )
+    outside = [entry.name for entry in os.scandir(folder) if entry.is_dir()]
+    left_out = [folder / name for name in sorted(set(outside) - set(inside))]
+    left_out += [Path(path) for _, hidden in found for path in hidden]
     listing = Listing(
-        tuple(labels),
-        tuple(path for images in found for path in images.values()),
-        torch.repeat_interleave(torch.tensor([len(images) for images in found])),
-        tuple(real for images in found for real in images),
+        tuple(inside),
+        tuple(path for images, _ in found for path in images.values()),
+        torch.repeat_interleave(torch.tensor([len(images) for images, _ in found])),
+        tuple(real for images, _ in found for real in images),
+        tuple(map(str, (*left_out, *_loose_images(folder)))),
     )
     _refuse_repeats(listing, "labels")
     return listing
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a folder of that name is hidden, or a system's own."""
+    return name.startswith(".") or name in SYSTEM_FOLDERS
+
+
+def _loose_images(folder: Path) -> list[Path]:
+    """Images beside the label folders."""
+    return [
+        Path(entry.path)
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name)
+        if entry.is_file() and _is_image(entry.name)
+    ]
 
 
 def require_apart(parts: Sequence[Listing]) -> None:
@@ -85,11 +118,17 @@ def _refuse_repeats(listing: Listing, what: str) -> None:
             )
 
 
-def _label_folders(folder: Path) -> list[str]:
+def label_folders(folder: Path) -> list[str]:
+    """Names of the folders in a folder, sorted, without hidden ones.
+
+    Raises:
+        InputError: it cannot be read, or holds none.
+    """
     try:
-        labels = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+        entries = [entry for entry in os.scandir(folder) if entry.is_dir()]
     except OSError as error:
         raise InputError(f"{folder} cannot be read ({error.strerror}); give another") from error
+    labels = sorted(entry.name for entry in entries if not is_hidden(entry.name))
     if not labels:
         raise InputError(
             f"{folder} holds no label folders; expected one folder of images per label"
@@ -97,16 +136,20 @@ def _label_folders(folder: Path) -> list[str]:
     return labels
 
 
-def _images_of(folder: str) -> dict[str, str]:
-    """Images in a folder and below it, each under its resolved path, in the order of the paths.
+def _images_of(folder: str) -> tuple[dict[str, str], list[str]]:
+    """Images in a folder and below it, each under its resolved path, in the order of the paths;
+    and the hidden folders that were passed over.
 
     Of several names of one file the first is taken that is no link.
     """
     found: list[tuple[str, str]] = []
     links: list[tuple[str, str]] = []
+    hidden: list[str] = []
     for place, real_place in sorted(_folders(folder)):
         for entry in os.scandir(place):
-            if entry.name.lower().endswith(IMG_EXTENSIONS) and not entry.is_dir():
+            if entry.is_dir():
+                hidden += [entry.path] * is_hidden(entry.name)
+            elif _is_image(entry.name):
                 if not entry.is_file():
                     require_regular(entry.path)
                 real = os.path.join(real_place, entry.name)
@@ -117,7 +160,12 @@ def _images_of(folder: str) -> dict[str, str]:
     names = dict(found)
     for real, path in sorted(links, key=itemgetter(1)):
         names.setdefault(real, path)
-    return dict(sorted(names.items(), key=lambda item: os.path.split(item[1])))
+    images = dict(sorted(names.items(), key=lambda item: os.path.split(item[1])))
+    return images, sorted(hidden)
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(IMG_EXTENSIONS) and not name.startswith(APPLE_DOUBLE)
 
 
 def _folders(folder: str) -> Iterator[tuple[str, str]]:
@@ -134,7 +182,7 @@ def _folders(folder: str) -> Iterator[tuple[str, str]]:
                     continue
                 seen.add(real)
                 yield place, real
-                inside.sort()
+                inside[:] = sorted(name for name in inside if not is_hidden(name))
                 paths = (os.path.join(place, name) for name in inside)
                 links += filter(os.path.islink, paths)
         waiting = links

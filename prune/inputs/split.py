@@ -61,6 +61,7 @@ class DataSet:
         train: images that training and statistics see.
         held_out: part of the training data that every selection is made on.
         test: touched once, at the end.
+        notes: what was left out or chosen while it was opened, a line each.
     """
 
     name: str
@@ -71,6 +72,7 @@ class DataSet:
     train: Split
     held_out: Split
     test: Split
+    notes: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:

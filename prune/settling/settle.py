@@ -1,6 +1,7 @@
 """Everything that has to be settled about a network and its data before any work, in order."""
 
 from ..options import DataOptions
+from .labels import settle_labels
 from .opened import Opened
 from .transform_input import settle_transform_input
 from .twins import settle_twins
@@ -16,4 +17,5 @@ def settle(opened: Opened, asked: DataOptions) -> Opened:
     """
     if not opened.data.held_out.num_images:
         return opened
-    return settle_twins(settle_transform_input(opened))
+    opened = settle_twins(settle_transform_input(opened))
+    return settle_labels(opened, asked)  # last: what is fed wrongly is answered wrongly

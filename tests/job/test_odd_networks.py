@@ -70,6 +70,7 @@ def test_wrapped_logits_give_the_same_network_as_bare_ones(after: Any) -> None:
         assert torch.equal(value, wrapped.model.state_dict()[name]), name
 
 
+@pytest.mark.filterwarnings("ignore:the network gets")
 @pytest.mark.parametrize("options", [{"rank": "taylor"}, {"cut_depth": True}])
 def test_wrapped_logits_are_found_where_gradients_and_depth_need_them(options: Any) -> None:
     result = compress(Network(in_a_dictionary), LOADER, 4, **NEVER, **options)

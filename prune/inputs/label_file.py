@@ -1,0 +1,119 @@
+"""A file of label names in the order of the network's outputs.
+
+a text         one name a line
+a JSON list    the names
+a JSON object  name -> number (class_to_idx, label2id) or number -> name (id2label); also inside a
+               configuration that has one of these, and as ImageNet's class index has it, number ->
+               [folder, word]
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ..checks import unfit_name
+from ..errors import InputError
+from ..files import require_regular
+from .origin import MAX_LABELS
+
+MAX_BYTES = 2**26
+"""A name of 64 bytes for each of the most labels."""
+MAX_DIGITS = 9
+"""More than `MAX_LABELS` has."""
+KEYS = ("id2label", "class_to_idx", "label2id", "classes", "labels", "label_names")
+"""Where configurations of other tools keep names."""
+
+
+def read_label_names(path: Path) -> tuple[str, ...]:
+    """The names in the order of the outputs.
+
+    Raises:
+        InputError: the file cannot be read, is none of the forms, or its names are not one each.
+    """
+    text = _read(path)
+    names = _from_json(text, path) if text.lstrip()[:1] in ("[", "{") else _from_lines(text)
+    wrong = _wrong(names)
+    if wrong:
+        raise InputError(
+            f"`labels={path}` holds {wrong}; expected each name once, in the order of the "
+            "network's outputs; mend the file"
+        )
+    return tuple(names)
+
+
+def _read(path: Path) -> str:
+    try:
+        require_regular(path)
+    except InputError as error:
+        raise InputError(f"`labels`: {error}") from None
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"`labels={path}` is too large to be names of labels; give another")
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(
+            f"`labels={path}` cannot be read ({error.strerror}); expected a file with a name a line"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"`labels={path}` is no text in UTF-8; save it as such") from error
+
+
+def _from_lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _from_json(text: str, path: Path) -> list[str]:
+    try:
+        names = _names_in(msgspec.json.decode(text))
+    except (msgspec.DecodeError, RecursionError):
+        names = None
+    if names is None:
+        raise InputError(
+            f"`labels={path}` is not as expected: a JSON list of names, or an object of names and "
+            "their numbers from 0 on without a gap; or a text with a name a line"
+        )
+    return names
+
+
+def _names_in(found: Any) -> list[str] | None:
+    """Names of a JSON document; None if it has another form.
+
+    >>> _names_in({"b": 1, "a": 0}), _names_in({"0": "a", "1": "b"}), _names_in(["a", "b"])
+    (['a', 'b'], ['a', 'b'], ['a', 'b'])
+    """
+    if isinstance(found, list):
+        return found if all(isinstance(name, str) for name in found) else None
+    if not isinstance(found, Mapping):
+        return None
+    inner = next((found[key] for key in KEYS if isinstance(found.get(key), list | dict)), None)
+    if inner is not None:
+        return _names_in(inner)
+    pairs = [_pair(key, value) for key, value in found.items()]
+    by_number = dict(pair for pair in pairs if pair is not None)
+    if len(by_number) != len(found) or set(by_number) != set(range(len(found))):
+        return None
+    return [by_number[number] for number in range(len(found))]
+
+
+def _pair(key: str, value: Any) -> tuple[int, str] | None:
+    """Number and name of one entry of an object."""
+    if isinstance(value, list) and value:
+        value = value[0]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value, key
+    is_number = key.isdecimal() and len(key) <= MAX_DIGITS
+    return (int(key), value) if isinstance(value, str) and is_number else None
+
+
+def _wrong(names: list[str]) -> str:
+    """What is wrong with names, in words; nothing if they are fine."""
+    if len(names) < 2 or len(names) > MAX_LABELS:
+        return f"{len(names)} names"
+    most, times = Counter(names).most_common(1)[0]
+    if times > 1:
+        return f"{most} {times} times"
+    unfit = next((name for name in names if unfit_name(name) or not name), None)
+    return "" if unfit is None else f"a name {unfit_name(unfit) or 'of no letters'}"
