@@ -1,8 +1,9 @@
 """Everything that has to be settled about a network and its data before any work, in order."""
 
 from ..options import DataOptions
+from .channel_order import hint_channel_order
 from .opened import Opened
-from .transform_input import settle_transform_input
+from .scale import settle_scale
 
 
 def settle(opened: Opened, asked: DataOptions) -> Opened:
@@ -15,4 +16,5 @@ def settle(opened: Opened, asked: DataOptions) -> Opened:
     """
     if not opened.data.held_out.num_images:
         return opened
-    return settle_transform_input(opened)
+    opened = settle_scale(opened, asked)
+    return hint_channel_order(opened, asked)
