@@ -60,7 +60,8 @@ def scale_to_8_bit(pixels: NDArray[Any], bits: int | None = None) -> NDArray[np.
     if pixels.dtype == np.uint8:
         return np.asarray(pixels, np.uint8)
     if pixels.dtype == np.bool_:
-        return np.where(pixels, np.uint8(255), np.uint8(0))
+        scaled: NDArray[np.uint8] = np.where(pixels, 255, 0).astype(np.uint8)
+        return scaled
     if pixels.dtype.kind == "f":
         if not (pixels.size and pixels.min() >= 0 and pixels.max() <= 1):  # so NaN, too
             raise InputError(

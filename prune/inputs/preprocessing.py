@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ..checks import LARGEST_SIDE, is_finite
-from ..errors import InputError, UsageError
+from ..errors import UsageError
 from ..options import ChannelOrder
 from .split import GIVEN, Source
 
@@ -84,12 +84,13 @@ class Preprocessing:
             channels: what the pictures are, 1 or 3.
 
         Raises:
-            InputError: a picture has no so many channels.
+            UsageError: a picture has no so many channels.
         """
         if self.channels not in (None, 1, 3):
-            raise InputError(
-                f"inputs of {self.channels} channels asked of pictures; expected 1 or 3; give "
-                "`data=package.module:callable` with data sets of such inputs"
+            raise UsageError(
+                f"`input_size` of {self.channels} channels given, or a network that takes so many; "
+                "expected 1 or 3, as pictures have; give `data=package.module:callable` with data "
+                "sets of such inputs"
             )
         if self.is_bgr and (self.channels or channels) == 1:
             raise UsageError(

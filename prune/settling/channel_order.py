@@ -6,7 +6,15 @@ from ..inputs.datasets import READY
 from ..inputs.origin import imagenet_mean_std
 from ..options import DataOptions
 from .opened import Opened
-from .trials import SCREENED_OUT, SCREENING_IMAGES, Trial, asking, paired_test, ranked, take_sample
+from .trials import (
+    SCREENED_OUT,
+    SCREENING_IMAGES,
+    InputTrial,
+    asking,
+    paired_test,
+    ranked,
+    take_sample,
+)
 
 REVERSED_POINTS = 5.0
 """Percentage points that the other order must gain before it is spoken of: networks with the right
@@ -25,10 +33,10 @@ def hint_channel_order(opened: Opened, asked: DataOptions) -> Opened:
         return opened
     sample = take_sample(data)
     ask = asking(opened.checkpoint.model, [sample], opened.device)
-    now = Trial("now", data.mean, data.std)
+    now = InputTrial("now", data.mean, data.std)
     caffe = imagenet_mean_std(3)[0][::-1]
     scales = {(data.mean, data.std), (data.mean[::-1], data.std[::-1]), (caffe, (1 / 255,) * 3)}
-    turned = [Trial("turned", *scale, is_reversed=True) for scale in sorted(scales)]
+    turned = [InputTrial("turned", *scale, is_reversed=True) for scale in sorted(scales)]
     some = torch.arange(len(sample))[:: max(1, len(sample) // SCREENING_IMAGES)]
     best, screened = ranked([(trial, ask(trial, some)) for trial in turned])[0]
     if screened.correct <= ask(now, some).correct:

@@ -13,7 +13,7 @@ from ..options import DataOptions
 from .opened import Opened
 from .scales import Scale, usual_scales
 from .transform_input import open_states, with_state
-from .trials import Found, Trial, asking, is_clear, runner_up, search, take_sample
+from .trials import Found, InputTrial, asking, is_clear, run_trials, runner_up, take_sample
 
 
 def settle_scale(opened: Opened, asked: DataOptions) -> Opened:
@@ -27,14 +27,14 @@ def settle_scale(opened: Opened, asked: DataOptions) -> Opened:
         return opened
     sample = take_sample(opened.data)
     ask = asking(opened.checkpoint.model, [sample], opened.device)
-    found = search(trials, ask, len(sample))
+    found = run_trials(trials, ask, len(sample))
     best, answers = found[0]
     if best.transform_input is not None:
         others = [a.correct for t, a in found if t.transform_input != best.transform_input]
         if not others:  # dropped on the first images
             rest = [t for t in trials if t.transform_input != best.transform_input]
             same = next(t for t in rest if (t.mean, t.std) == (best.mean, best.std))
-            others = [search([same], ask, len(sample))[0][1].correct]
+            others = [run_trials([same], ask, len(sample))[0][1].correct]
         told = (best.transform_input, answers.correct, max(others), len(sample))
         opened = with_state(opened, *told)
     return _with_scale(opened, found, len(sample)) if is_open(opened) else opened
@@ -46,14 +46,14 @@ def is_open(opened: Opened) -> bool:
     return not opened.checkpoint.knows_inputs and data.sources.scale.is_guess and data.is_scalable
 
 
-def scale_trials(opened: Opened, asked: DataOptions, sample: int = 0) -> list[Trial]:
+def scale_trials(opened: Opened, asked: DataOptions, sample: int = 0) -> list[InputTrial]:
     """Every scale in every state of the network's switch; one trial where nothing is open."""
     data = opened.data
     scales = [Scale("the data's", data.mean, data.std)]
     if is_open(opened):
         scales = usual_scales(opened.checkpoint, data, asked)
     return [
-        Trial(scale.name, scale.mean, scale.std, state, sample)
+        InputTrial(scale.name, scale.mean, scale.std, state, sample)
         for state in open_states(opened.checkpoint)
         for scale in scales
     ]

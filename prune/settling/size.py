@@ -22,7 +22,16 @@ from ..options import DataOptions
 from ..outputs import logits_of
 from .opened import SETTLING_IMAGES, Opened
 from .scale import scale_trials
-from .trials import SAMPLE_BYTES, Found, Trial, asking, is_clear, runner_up, search, take_sample
+from .trials import (
+    SAMPLE_BYTES,
+    Found,
+    InputTrial,
+    asking,
+    is_clear,
+    run_trials,
+    runner_up,
+    take_sample,
+)
 
 Size = tuple[int, int]
 """Height and width."""
@@ -111,7 +120,7 @@ def _measured(
         for trial in scale_trials(opened, asked, place)
     ]
     ask = asking(opened.checkpoint.model, samples, opened.device)
-    found = search(trials, ask, len(samples[0]))
+    found = run_trials(trials, ask, len(samples[0]))
     return _told(opened, found, sizes, len(samples[0]))
 
 
@@ -125,7 +134,7 @@ def _told(
 ) -> tuple[Opened, Size, Source]:
     best, answers = found[0]
 
-    def is_other(trial: Trial) -> bool:
+    def is_other(trial: InputTrial) -> bool:
         return trial.sample != best.sample
 
     other = runner_up(found, is_other)

@@ -59,7 +59,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Trial:
+class InputTrial:
     """One way of feeding a network.
 
     Attributes:
@@ -105,8 +105,8 @@ class Answers:
         return float(self.loss_N.mean())
 
 
-Found = tuple[Trial, Answers]
-Ask = Callable[[Trial, Tensor], Answers]
+Found = tuple[InputTrial, Answers]
+Ask = Callable[[InputTrial, Tensor], Answers]
 """(trial, positions in its sample) -> answers."""
 
 
@@ -125,7 +125,7 @@ def take_sample(data: DataSet, limit: int | None = None) -> Sample:
 def asking(model: nn.Module, samples: Sequence[Sample], device: torch.device) -> Ask:
     """What runs a trial on a network; its switch stays as the last trial set it."""
 
-    def ask(trial: Trial, positions: Tensor) -> Answers:
+    def ask(trial: InputTrial, positions: Tensor) -> Answers:
         if trial.transform_input is not None:
             model.transform_input = trial.transform_input  # type: ignore[assignment]
         sample = samples[trial.sample]
@@ -139,7 +139,7 @@ def asking(model: nn.Module, samples: Sequence[Sample], device: torch.device) ->
     return ask
 
 
-def _fed(images: Tensor, trial: Trial, device: torch.device) -> Iterator[Tensor]:
+def _fed(images: Tensor, trial: InputTrial, device: torch.device) -> Iterator[Tensor]:
     for batch in torch.split(images, TRIAL_BATCH):
         sent = batch.to(device)
         sent = sent.flip(1) if trial.is_reversed else sent
@@ -159,7 +159,7 @@ def judge(logits_NK: Tensor, labels_N: Tensor) -> Answers:
     return Answers(finite.argmax(1) == labels_N, best)
 
 
-def search(trials: Sequence[Trial], ask: Ask, num_images: int) -> list[Found]:
+def run_trials(trials: Sequence[InputTrial], ask: Ask, num_images: int) -> list[Found]:
     """The best trials, best first, on all images; the others only on the first of them.
 
     All run on a random part; what is surely less accurate there is dropped, and at most
@@ -224,7 +224,9 @@ def is_clear(best: Answers, other: Answers) -> bool:
     return float(gain_N.mean()) > SURELY * error
 
 
-def runner_up(found: Sequence[Found], other: Callable[[Trial], bool] | None = None) -> Found | None:
+def runner_up(
+    found: Sequence[Found], other: Callable[[InputTrial], bool] | None = None
+) -> Found | None:
     """The next best trial that feeds the network something else, of those that `other` names."""
     best = found[0][1]
     rest = (one for one in found[1:] if other is None or other(one[0]))
