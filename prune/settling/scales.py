@@ -19,6 +19,8 @@ OWN_IMAGES = 500
 """Training images that a data set's own mean and std are measured on: their mean is then known to
 a hundredth."""
 TRIAL_BATCH = 100
+OWN, MEASURED = "the data's own", "measured on"
+"""A scale's name, and what the source of a measured one says."""
 USUAL_GREY = {"MNIST's": ((0.1307,), (0.3081,))}
 """Of the examples that come with torch."""
 
@@ -49,10 +51,13 @@ def usual_scales(checkpoint: Checkpoint, data: DataSet, asked: DataOptions) -> l
 def _scales(checkpoint: Checkpoint, data: DataSet) -> Iterator[Scale]:
     channels = data.input_size[0]
     yield from _of_architecture(checkpoint.origin.arch)
-    yield Scale(f"the data's ({data.sources.scale.words})", data.mean, data.std)
+    words = data.sources.scale.words
+    if MEASURED in words or words.startswith("usual of"):
+        yield Scale(OWN if MEASURED in words else words, data.mean, data.std)
     if channels in (1, 3):
         yield Scale("ImageNet's", *imagenet_mean_std(channels))
-    yield Scale("the data's own", *_own(data))
+    if MEASURED not in words:
+        yield Scale(OWN, *_own(data))
     yield Scale("0.5 and 0.5", (0.5,) * channels, (0.5,) * channels)
     for name, known in KNOWN.items():
         if known.mean and known.std:
