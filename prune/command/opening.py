@@ -3,6 +3,7 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -74,6 +75,17 @@ def tell_folder(spec: Name, data: DataSet) -> None:
 def tell_inputs(data: DataSet) -> None:
     """Say on stderr what the network is fed, and where that comes from."""
     print(f"prune-dl: input: {words_of_inputs(data)}", file=sys.stderr)
+
+
+def input_document(data: DataSet) -> dict[str, Any]:
+    """What the network is fed, and where that comes from, as JSON documents hold it."""
+    return {
+        "size": list(data.input_size),
+        "mean": list(data.mean),
+        "std": list(data.std),
+        "channel_order": data.channel_order,
+        "sources": data.sources.words,
+    }
 
 
 def words_of_inputs(data: DataSet) -> str:

@@ -21,7 +21,7 @@ from ..progress import RunLog
 from ..training.device import pick_device
 from ..training.recipe import Training
 from ..training.train import Journal, TrainingData, train_network
-from .opening import check_runs, tell_folder, tell_inputs
+from .opening import check_runs, input_document, tell_folder, tell_inputs
 from .trees import Train
 
 DEFAULT_DATA = "digits"
@@ -81,6 +81,7 @@ def _train_to(out: Path, state: Path, options: Train) -> dict[str, Any]:
         "file": str(out),
         "arch": str(arch),
         "data": data.name,
+        "input": input_document(data),
         "epochs": training.epochs,
         "test_top1": accuracy.top1,
         "low": accuracy.low,

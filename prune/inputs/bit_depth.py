@@ -68,14 +68,19 @@ def scale_to_8_bit(pixels: NDArray[Any], bits: int | None = None) -> NDArray[np.
                 f"float pixels from {pixels.min():.4g} to {pixels.max():.4g} given; expected 0 to "
                 "1; scale them, or save them with 8 or 16 bits"
             )
-        return np.rint(pixels * 255.0).astype(np.uint8)
+        return _rounded(pixels * 255.0)
     depth = bits or (16 if pixels.dtype == np.uint16 else None)
     if depth is None or depth > 16 or (pixels.size and pixels.min() < 0):
         raise InputError(
             f"pixels of type {pixels.dtype} given, whose range is not known; expected 8 or 16 "
             "bits, or floats from 0 to 1; save them so"
         )
-    return np.rint(pixels * (255.0 / (2**depth - 1))).astype(np.uint8)
+    return _rounded(pixels * (255.0 / (2**depth - 1)))
+
+
+def _rounded(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    rounded: NDArray[np.uint8] = np.rint(pixels).astype(np.uint8)
+    return rounded
 
 
 def _bits(image: Image.Image) -> int | None:

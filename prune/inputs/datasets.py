@@ -108,10 +108,10 @@ def as_pixels(image: Any) -> Tensor:
         InputError: integers whose range is not known.
     """
     if isinstance(image, Tensor):
-        image = image if image.ndim == 3 else image[None]
-        if image.dtype == torch.uint8 or image.is_floating_point():
-            return image
-        return torch.as_tensor(scale_to_8_bit(image.numpy()))
+        tensor: Tensor = image if image.ndim == 3 else image[None]
+        if tensor.dtype == torch.uint8 or tensor.is_floating_point():
+            return tensor
+        return torch.as_tensor(scale_to_8_bit(tensor.numpy()))
     array: NDArray[Any] = np.array(to_8_bit(image) if isinstance(image, Image.Image) else image)
     if array.dtype.kind != "f":
         array = scale_to_8_bit(array)

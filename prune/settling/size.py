@@ -110,7 +110,9 @@ def at_size(data: DataSet, size: Size) -> DataSet:
 def _measured(
     opened: Opened, sizes: Sequence[Size], asked: DataOptions
 ) -> tuple[Opened, Size, Source]:
-    """The size that fits best, each with the scale that fits it best."""
+    """The size that fits best, each with the scale that fits it best; the first, the likeliest, as
+    long as no other is surely better.
+    """
     largest = max(height * width for height, width in sizes)
     limit = min(SETTLING_IMAGES, max(1, SAMPLE_BYTES // (len(sizes) * 3 * largest)))
     samples = [take_sample(at_size(opened.data, size), limit) for size in sizes]
@@ -132,6 +134,9 @@ def words_of(size: Size) -> str:
 def _told(
     opened: Opened, found: Sequence[Found], sizes: Sequence[Size], total: int
 ) -> tuple[Opened, Size, Source]:
+    likeliest = next((one for one in found if one[0].sample == 0), None)
+    if likeliest is not None and not is_clear(found[0][1], likeliest[1]):
+        found = [likeliest, *(one for one in found if one is not likeliest)]
     best, answers = found[0]
 
     def is_other(trial: InputTrial) -> bool:

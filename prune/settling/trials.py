@@ -4,17 +4,18 @@ Shapes: N images, K labels.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..forward import call, evaluating
+from ..forward import call
 from ..inputs.arrays import normalise
 from ..inputs.datasets import READY
 from ..inputs.split import DataSet, generator
 from ..outputs import logits_of
+from .drift import first_norm, observed
 from .opened import SETTLING_IMAGES
 
 SCREENING_IMAGES = 100
@@ -33,6 +34,9 @@ SCREENED_OUT = 0.01
 again."""
 SURELY = 2.58
 """Standard errors that a difference of losses needs: 1 % of chance differences are larger."""
+CLEAR_DRIFT = 4.0
+"""Times that one drift must be another to count as surely larger: augmentation moves the mean and
+variance that a network remembers, and so drifts of a few per cent of each other mean nothing."""
 SAME_FUNCTION = 1e-3
 """Two trials whose losses differ by less on every image feed the network the same."""
 TEMPERATURES = tuple(2.0 ** (step / 2) for step in range(-6, 9))
@@ -84,10 +88,13 @@ class Answers:
 
     Attributes:
         is_right_N: bool. loss_N: float64, cross-entropy.
+        drift: of the first batch normalisation's inputs from those of the training, nats; None
+            where the network has none.
     """
 
     is_right_N: Tensor
     loss_N: Tensor
+    drift: float | None = None
 
     @property
     def correct(self) -> int:
@@ -125,16 +132,21 @@ def take_sample(data: DataSet, limit: int | None = None) -> Sample:
 def asking(model: nn.Module, samples: Sequence[Sample], device: torch.device) -> Ask:
     """What runs a trial on a network; its switch stays as the last trial set it."""
 
+    norm = first_norm(model)
+
     def ask(trial: InputTrial, positions: Tensor) -> Answers:
         if trial.transform_input is not None:
             model.transform_input = trial.transform_input  # type: ignore[assignment]
         sample = samples[trial.sample]
-        with evaluating(model):
+        with observed(model, norm) as moments:
             rows = [
                 logits_of(call(model, batch)).double().cpu()
                 for batch in _fed(sample.images[positions], trial, device)
             ]
-        return judge(torch.cat(rows), sample.labels_N[positions])
+        answers = judge(torch.cat(rows), sample.labels_N[positions])
+        if norm is None:
+            return answers
+        return replace(answers, drift=moments.drift_from(model.get_submodule(norm)))
 
     return ask
 
@@ -179,15 +191,22 @@ def run_trials(trials: Sequence[InputTrial], ask: Ask, num_images: int) -> list[
 
 def ranked(found: Sequence[Found]) -> list[Found]:
     """Trials, best first: the most accurate, and among those that a paired test does not tell from
-    it the one with the least cross-entropy.
+    it the one with the least cross-entropy; among those that this does not tell from it either, the
+    one with the least drift (see `drift`), where the network shows it.
 
     Cross-entropy tells scales apart that differ by a few images; alone it would trust a network
-    that is sure and wrong. Ties keep the order given.
+    that is sure and wrong. Drift tells them apart where the network has learned the images by
+    heart. Ties keep the order given.
     """
     top = max(found, key=lambda one: one[1].correct)[1]
     near = [one for one in found if not _is_worse(one[1], top, NEAR_TIE)]
     far = [one for one in found if _is_worse(one[1], top, NEAR_TIE)]
     near.sort(key=lambda one: round(one[1].loss, 4))
+    least = near[0][1]
+    tied = [one for one in near if not _loses_less(least, one[1])]
+    if all(answers.drift is not None for _, answers in tied):
+        rest = [one for one in near if _loses_less(least, one[1])]
+        near = sorted(tied, key=lambda one: round(one[1].drift or 0.0, 4)) + rest
     far.sort(key=lambda one: -one[1].correct)
     return near + far
 
@@ -216,9 +235,18 @@ def feeds_the_same(one: Answers, other: Answers) -> bool:
 
 
 def is_clear(best: Answers, other: Answers) -> bool:
-    """Whether one trial is surely better: in images that are right, or in its losses, paired."""
+    """Whether one trial is surely better: in images that are right, or else in its drift, or where
+    there is none, in its losses.
+    """
     if best.correct > other.correct and paired_test(best, other) < NEAR_TIE:
         return True
+    if best.drift is not None and other.drift is not None:
+        return best.drift * CLEAR_DRIFT < other.drift
+    return _loses_less(best, other)
+
+
+def _loses_less(best: Answers, other: Answers) -> bool:
+    """Whether a paired test of the losses finds one surely better."""
     gain_N = other.loss_N - best.loss_N
     error = float(gain_N.std()) / len(gain_N) ** 0.5 if len(gain_N) > 1 else float("inf")
     return float(gain_N.mean()) > SURELY * error

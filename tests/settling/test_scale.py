@@ -141,3 +141,26 @@ def test_a_loss_does_not_reward_a_network_for_being_less_sure() -> None:
     assert judge(logits, labels).loss == pytest.approx(judge(logits / 2, labels).loss)
     one_column = judge(torch.tensor([[3.0], [-3.0]], dtype=torch.float64), torch.tensor([1, 0]))
     assert one_column.correct == 2
+
+
+def test_a_batch_normalisation_tells_the_scale_where_every_image_is_right() -> None:
+    randomness = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (80, 3, 8, 8), generator=randomness, dtype=torch.uint8)
+    images[::2] //= 4
+    data = data_of(TensorDataset(images, torch.arange(80) % 2))
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten(), Level()
+    )
+    truth = data.scaled(IMAGENET_MEAN, IMAGENET_STD)
+    model[1].momentum = None  # a plain mean over the batches
+    for batch, _ in truth.train.batches(80, device="cpu"):
+        model.train()(batch)
+    found = settle(opened_with(model, data), ASKED)
+    assert (found.data.mean, found.data.std) == (IMAGENET_MEAN, IMAGENET_STD)
+
+
+class Level(nn.Module):
+    """The same answer whatever comes: accuracy and loss tell nothing."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return torch.zeros(len(features), 2) * features[:, :1]
