@@ -20,7 +20,7 @@ LEAST_VARIANCE = 1e-12
 
 
 class InputMoments:
-    """Sums of a layer's inputs over the batches that it sees, float64."""
+    """Sums of a layer's inputs over the batches that it sees, float64 on the CPU."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -29,10 +29,14 @@ class InputMoments:
 
     def add(self, inputs_NCHW: Tensor) -> None:
         """Count a batch in."""
-        values = inputs_NCHW.detach().double().transpose(0, 1).flatten(1).cpu()
-        self.count += values.shape[1]
-        self.sums_C = self.sums_C + values.sum(1)
-        self.squares_C = self.squares_C + values.square().sum(1)
+        values = inputs_NCHW.detach().transpose(0, 1).flatten(1)
+        # MPS has no float64: a batch is averaged there in float32, batches are added up here.
+        moments = torch.stack([values.mean(1), values.var(1, correction=0)])
+        mean_C, variance_C = moments.cpu().double()
+        number = values.shape[1]
+        self.count += number
+        self.sums_C = self.sums_C + number * mean_C
+        self.squares_C = self.squares_C + number * (variance_C + mean_C.square())
 
     def drift_from(self, norm: nn.Module) -> float | None:
         """Mean over the channels of the Kullback-Leibler divergence, in nats, of the remembered

@@ -140,7 +140,7 @@ def asking(model: nn.Module, samples: Sequence[Sample], device: torch.device) ->
         sample = samples[trial.sample]
         with observed(model, norm) as moments:
             rows = [
-                logits_of(call(model, batch)).double().cpu()
+                logits_of(call(model, batch)).cpu().double()
                 for batch in _fed(sample.images[positions], trial, device)
             ]
         answers = judge(torch.cat(rows), sample.labels_N[positions])
