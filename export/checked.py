@@ -107,7 +107,7 @@ def export_checked(
     if quantisation is not None and variant.half:
         raise UsageError("`fp16` and `int8` given; expected one precision; give one of the two")
     images = _held_out(data, variant)
-    scale = PixelScale(data.mean, data.std)
+    scale = PixelScale.of(data)
     quantised = None
     if quantisation is None:
         some = images.normalised[:PARITY_IMAGES]
@@ -148,5 +148,5 @@ def _held_out(data: DataSet, variant: Variant) -> _Images:
     batches = list(data.held_out.batches(READ_BATCH, device="cpu", limit=limit, shuffle_seed=0))
     images = torch.cat([x for x, _ in batches])
     labels: Any = torch.cat([y for _, y in batches]).numpy()
-    inputs = to_pixels(images, data.mean, data.std) if variant.embed_preprocess else images
+    inputs = to_pixels(images, PixelScale.of(data)) if variant.embed_preprocess else images
     return _Images(images, inputs.numpy(), labels)

@@ -87,6 +87,7 @@ def make_config(report: ReportDocument) -> dict[str, Any]:
         "input_size": model.get("input_size"),
         "image_mean": model.get("mean"),
         "image_std": model.get("std"),
+        **({"channel_order": "bgr"} if model.get("channel_order") == "bgr" else {}),
         "widths": {layer["name"]: layer["num_kept"] for layer in report.get("layers") or []},
         "library_name": "prune-dl",
     }

@@ -17,6 +17,7 @@ class ModelEntry(TypedDict, total=False):
     input_size: list[int] | None
     mean: list[float] | None
     std: list[float] | None
+    channel_order: str | None
 
 
 class AccuracyEntry(TypedDict):

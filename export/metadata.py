@@ -2,6 +2,8 @@
 
 labels, mean, std, input_size   JSON: names in the order of the outputs; what pixels scaled to
                                 0..1 are normalised with; C, H, W
+channel_order                   "bgr" where the network takes blue first, and mean and std are so;
+                                missing: red first. A graph of raw pixels always takes red first
 data                            the data set that the network was trained on
 plan                            hash of the plan; "" for a network that was not pruned
 source                          SHA-256 of the checkpoint that was pruned; "" if there is none
@@ -28,6 +30,7 @@ PRODUCT = "prune-dl"
 
 def describe(data: DataSet, *, plan: str = "", source: str = "") -> dict[str, str]:
     """Everything that is known before the file is written."""
+    order = {} if data.channel_order == "rgb" else {"channel_order": data.channel_order}
     return {
         "labels": json.dumps(data.labels),
         "input_size": json.dumps(data.input_size),
@@ -37,6 +40,7 @@ def describe(data: DataSet, *, plan: str = "", source: str = "") -> dict[str, st
         "plan": plan,
         "source": source,
         "tool": f"{PRODUCT} {packages.version(PRODUCT)}",
+        **order,
     }
 
 

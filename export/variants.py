@@ -11,6 +11,8 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from ..prune.inputs.split import DataSet
+from ..prune.options import ChannelOrder
 from ..prune.outputs import logits_of
 from .graph import EXAMPLE_BATCH, OUTPUT_NAME, GraphFormat, export_module
 from .parity import PARITY_TOLERANCE, Parity, check_parity
@@ -40,38 +42,57 @@ class Variant:
 
 @dataclass(frozen=True)
 class PixelScale:
-    """Mean and standard deviation, per channel, that pixels scaled to 0..1 are normalised with."""
+    """How pixels become inputs: scaled to 0..1, (x - mean) / std per channel, in some order.
+
+    Attributes:
+        mean, std: in the order of the network's channels.
+        channel_order: of the network; pixels are red, green, blue.
+    """
 
     mean: Sequence[float]
     std: Sequence[float]
+    channel_order: ChannelOrder = "rgb"
+
+    @staticmethod
+    def of(data: DataSet) -> "PixelScale":
+        """That of a data set."""
+        return PixelScale(data.mean, data.std, data.channel_order)
+
+    @property
+    def order(self) -> list[int]:
+        """Which channel of the pixels each channel of the network is, and the other way round."""
+        order = list(range(len(self.mean)))
+        return order[::-1] if self.channel_order == "bgr" else order
 
 
 class Preprocessed(nn.Module):
     """A classifier of raw pixels: uint8 (N, H, W, C) in, probabilities (N, K) float32 out."""
 
-    def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, model: nn.Module, scale: PixelScale) -> None:
         super().__init__()
         self.model = model
+        self.order = scale.order if scale.channel_order == "bgr" else None
         self.scale: Tensor
         self.shift: Tensor
-        std_C, mean_C = torch.tensor(std), torch.tensor(mean)
+        std_C, mean_C = torch.tensor(scale.std), torch.tensor(scale.mean)
         self.register_buffer("scale", (1 / (255 * std_C)).reshape(-1, 1, 1))
         self.register_buffer("shift", (mean_C / std_C).reshape(-1, 1, 1))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Scale to 0..1, subtract the mean, divide by the deviation, classify, softmax."""
-        images = pixels.permute(0, 3, 1, 2).float() * self.scale - self.shift
+        ordered = pixels if self.order is None else pixels[..., self.order]
+        images = ordered.permute(0, 3, 1, 2).float() * self.scale - self.shift
         return torch.softmax(logits_of(self.model(images)), dim=1)
 
 
-def to_pixels(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+def to_pixels(images: Tensor, scale: PixelScale) -> Tensor:
     """The uint8 (N, H, W, C) pixels that normalised images (N, C, H, W) came from.
 
     Exact for images that were 8-bit before they were normalised.
     """
-    mean_C = torch.tensor(mean, device=images.device).reshape(-1, 1, 1)
-    std_C = torch.tensor(std, device=images.device).reshape(-1, 1, 1)
-    pixels = ((images * std_C + mean_C) * 255).round().clamp(0, 255)
+    mean_C = torch.tensor(scale.mean, device=images.device).reshape(-1, 1, 1)
+    std_C = torch.tensor(scale.std, device=images.device).reshape(-1, 1, 1)
+    pixels = ((images * std_C + mean_C) * 255).round().clamp(0, 255)[:, scale.order]
     return pixels.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
@@ -96,8 +117,8 @@ def export_variant(
     module, inputs = model, images.cpu()
     if variant.embed_preprocess:
         device = next(iter(model.parameters())).device
-        module = Preprocessed(model, scale.mean, scale.std).to(device)
-        inputs = to_pixels(inputs, scale.mean, scale.std)
+        module = Preprocessed(model, scale).to(device)
+        inputs = to_pixels(inputs, scale)
     size = (variant.batch_size or EXAMPLE_BATCH, *inputs.shape[1:])
     export_module(
         module,

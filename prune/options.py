@@ -14,6 +14,8 @@ RANKS = (
 )
 """Names that `--rank` takes, besides package.module:callable."""
 
+ChannelOrder = Literal["rgb", "bgr"]
+"""Order of the colours in an input: bgr is what OpenCV reads, and what Caffe's networks take."""
 Provider = Literal["cpu", "cuda", "tensorrt", "openvino", "coreml"]
 
 
@@ -45,13 +47,19 @@ class DataOptions:
 
     data: str | None = None
     """Image folder (train/ with val/ or test/, or one folder), cifar10, cifar100, fashion-mnist,
-    digits, or package.module:callable. Default: the data that the model file names."""
-    input_size: int | None = None
-    """Height and width of one input, in pixels."""
+    digits, or package.module:callable. Default: the data that the model file names (train:
+    digits). A folder of such a name is taken before the data set."""
+    input_size: tuple[int, ...] | None = None
+    """Pixels of one input: height and width, or one number for both. Default: what the model file
+    says, else what the images share, else what is usual; measured where several are possible."""
     mean: tuple[float, ...] | None = None
-    """Mean per channel of pixels scaled to 0..1."""
+    """Mean per channel of pixels scaled to 0..1. Default: what the model file says, else what fits
+    best on held-out images."""
     std: tuple[float, ...] | None = None
-    """Standard deviation per channel of pixels scaled to 0..1."""
+    """Standard deviation per channel of pixels scaled to 0..1; the default as for --mean."""
+    channel_order: ChannelOrder | None = None
+    """Order of the colours in an input: rgb (the default, unless the model file says otherwise), or
+    bgr, as OpenCV reads them; --mean and --std are in this order."""
     held_out: float = 0.1
     """Share of the training images that every choice is made on; the test part is read once, at the
     end."""

@@ -172,18 +172,32 @@ def facts(report: "Report") -> list[dict[str, Any]]:
 def _network_facts(report: "Report") -> dict[str, object]:
     model = report.model
     size = " × ".join(str(side) for side in model.input_size)
+    sources = model.input_sources
+    order = model.channel_order if len(model.mean) == 3 else ""
     rows = {
         "model": model.name,
         "architecture": model.arch,
         "data": model.data,
         "labels": model.num_labels,
-        "input size": size,
+        "input size": _with_source(size, sources.get("size")),
+        "mean": _with_source(_numbers(model.mean), sources.get("scale")),
+        "std": _with_source(_numbers(model.std), sources.get("scale")),
+        "channel order": _with_source(order, sources.get("channel_order")),
         "SHA-256": model.sha256,
         "ranking": report.criterion,
         "allocation": words.allocation_name(report.allocation),
         "plan": report.plan_digest,
     }
     return {name: value for name, value in rows.items() if value}
+
+
+def _with_source(value: str, source: str | None) -> str:
+    """A part of the preprocessing, and where it comes from."""
+    return f"{value} ({source})" if value and source else value
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:.4g}" for value in values)
 
 
 def _check_facts(report: "Report") -> dict[str, object]:

@@ -30,7 +30,9 @@
     target          what was asked for, in words ("keep 0.6 of the filters")
     seconds         {stage: seconds}
     peak_memory_bytes  highest resident memory of the process
-    model           {name, sha256, arch, num_labels, data, labels, input_size, mean, std}
+    model           {name, sha256, arch, num_labels, data, labels, input_size, mean, std,
+                    channel_order, input_sources}; input_sources: where size, scale (mean and std)
+                    and channel_order come from, in words
     plan_digest, command, created, environment, warnings, schema_version
 
 Every number is finite; a number that could not be measured is null, never a guess.
@@ -162,6 +164,8 @@ class ModelLine:
     input_size: tuple[int, ...] = ()
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    channel_order: str = "rgb"
+    input_sources: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

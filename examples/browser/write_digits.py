@@ -7,7 +7,7 @@ import argparse
 import json
 from pathlib import Path
 
-from prune_dl.export.variants import to_pixels
+from prune_dl.export.variants import PixelScale, to_pixels
 from prune_dl.prune.inputs.data import open_data
 
 HERE = Path(__file__).parent
@@ -17,7 +17,7 @@ def write_digits(path: Path, num_images: int) -> Path:
     """Take a seeded part of the test digits, as 8-bit pixels."""
     data = open_data("digits")
     images, labels = next(data.test.batches(num_images, device="cpu", limit=num_images))
-    pixels = to_pixels(images, data.mean, data.std)
+    pixels = to_pixels(images, PixelScale.of(data))
     document = {
         "height": pixels.shape[1],
         "width": pixels.shape[2],

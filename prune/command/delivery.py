@@ -36,6 +36,7 @@ def save_result(
         mean=data.mean,
         std=data.std,
         cut=planned.depth or checkpoint.origin.cut,
+        channel_order=data.channel_order,
     )
     kept = planned.cut.kept
     kept = compose(checkpoint.kept, kept) if checkpoint.kept else kept

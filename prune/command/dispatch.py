@@ -121,7 +121,7 @@ def _bench(options: Bench, command: str) -> None:
 def _evaluate(options: Evaluate, command: str) -> None:
     from ...evaluate.measure.accuracy import measure_accuracy
     from ..progress import RunLog
-    from .opening import open_case
+    from .opening import input_document, open_case
 
     log = RunLog(show=True)
     _, case = open_case(options.network, options.data, options.run, log)
@@ -137,7 +137,7 @@ def _evaluate(options: Evaluate, command: str) -> None:
         "total": accuracy.total,
     }
     if options.run.json:
-        show_document(result)
+        show_document({**result, "input": input_document(case.data)})
     else:
         show_table("test part", tuple(result), [[_cell(value) for value in result.values()]])
 

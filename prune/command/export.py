@@ -10,7 +10,7 @@ from ...export.hub import write_hub_folder
 from ...export.metadata import accuracy_entry, add_metadata, describe
 from ...export.quantise import Quantisation
 from ...export.session import count_correct, open_session
-from ...export.variants import Variant, to_pixels
+from ...export.variants import PixelScale, Variant, to_pixels
 from ..errors import UsageError
 from ..folder import check_writable
 from ..inputs.checkpoint import Checkpoint
@@ -94,7 +94,7 @@ def _test(exported: Exported, data: DataSet, variant: Variant) -> dict[str, Any]
     session = open_session(exported.path)
     correct = total = 0
     for images, labels in data.test.batches(TEST_BATCH, device="cpu"):
-        inputs = to_pixels(images, data.mean, data.std) if variant.embed_preprocess else images
+        inputs = to_pixels(images, PixelScale.of(data)) if variant.embed_preprocess else images
         hits, seen = count_correct(session, [(inputs.numpy(), labels.numpy())])
         correct, total = correct + hits, total + seen
     held_out = (exported.correct, exported.total)

@@ -37,7 +37,8 @@ def data_at_home(model: Path, stated: str) -> str:
         known = from_json(text, dict[str, Any], RUN_FILE).get("data")
     except (OSError, ValueError, InputError):
         return stated
-    is_same = isinstance(known, str) and Path(known).is_absolute() and Path(known).name == stated
+    name = stated.removesuffix("/")
+    is_same = isinstance(known, str) and Path(known).is_absolute() and Path(known).name == name
     return str(known) if is_same else stated
 
 

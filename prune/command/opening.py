@@ -2,7 +2,9 @@
 
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,13 +15,14 @@ from ..inputs.checkpoint import Checkpoint, load_checkpoint
 from ..inputs.data import open_data
 from ..inputs.label_order import listed, number_labels
 from ..inputs.origin import Origin
-from ..inputs.split import DataSet
+from ..inputs.split import BUILT_IN, GIVEN, DataSet, Source
 from ..job.known import EXAMPLES, Case
 from ..options import DataOptions, NetworkOptions, RunOptions
 from ..outputs import require_classifier
 from ..progress import RunLog
 from ..settling.opened import Opened
 from ..settling.settle import settle
+from ..settling.size import settle_size
 from ..structure.finite import check_finite_weights
 from ..training.device import pick_device
 from .flags import in_flags
@@ -47,22 +50,62 @@ def open_case(
             trust_file=network.trust_file,
         )
         spec = name_data(network, images, checkpoint)
-        data = open_data_of(spec, images, run.seed, checkpoint)
-        data = number_labels(data, images, checkpoint.origin.labels)
+        checkpoint.model.to(device).to(memory_format=torch.channels_last).eval()
+        opened = open_at_size(spec, images, run.seed, checkpoint, device)
+    data = opened.data
     if images.data is None and Path(data.name).is_absolute():
         print(f"prune-dl: data: {data.name}, which the model file names", file=sys.stderr)
+    tell_folder(spec, data)
     check_fit(data, checkpoint)
-    checkpoint.model.to(device).to(memory_format=torch.channels_last).eval()
     check_runs(checkpoint.model, data, device)
-    opened = settle(Opened(checkpoint, data, device).noting(*data.notes), images)
-    tell(opened.checkpoint.notes[len(checkpoint.notes) :])
+    with log.stage("settle the inputs"):
+        opened = settle(opened.noting(*opened.data.notes), images)
+    tell_inputs(opened.data)
+    tell(opened.checkpoint.notes)
     return opened.checkpoint, Case(opened.checkpoint.model, opened.data, device, run.seed, log)
 
 
 def tell(notes: Iterable[str]) -> None:
     """Say on stderr, before any work, what the report says at the end."""
     for note in notes:
-        print(f"prune-dl: {in_flags(note)}", file=sys.stderr)
+        print(f"prune-dl: note: {in_flags(note)}", file=sys.stderr)
+
+
+def tell_folder(spec: Name, data: DataSet) -> None:
+    """Say on stderr that a folder was taken which is called as a data set without one."""
+    if str(spec) in BUILT_IN and Path(data.name).is_absolute():
+        print(
+            f"prune-dl: data: the folder {data.name} is used, not the built-in {spec}; for that "
+            "one, rename the folder or work elsewhere",
+            file=sys.stderr,
+        )
+
+
+def tell_inputs(data: DataSet) -> None:
+    """Say on stderr what the network is fed, and where that comes from."""
+    print(f"prune-dl: input: {words_of_inputs(data)}", file=sys.stderr)
+
+
+def input_document(data: DataSet) -> dict[str, Any]:
+    """What the network is fed, and where that comes from, as JSON documents hold it."""
+    return {
+        "size": list(data.input_size),
+        "mean": list(data.mean),
+        "std": list(data.std),
+        "channel_order": data.channel_order,
+        "sources": data.sources.words,
+    }
+
+
+def words_of_inputs(data: DataSet) -> str:
+    """Size, scale and order of the channels of the inputs, each with its source."""
+    sources = data.sources
+    size = " x ".join(map(str, data.input_size))
+    mean, std = (" ".join(f"{value:.4g}" for value in values) for values in (data.mean, data.std))
+    words = [f"{size} ({sources.size.words})", f"mean {mean}, std {std} ({sources.scale.words})"]
+    if data.input_size[0] == 3:
+        words.append(f"channels {data.channel_order} ({sources.channel_order.words})")
+    return "; ".join(words)
 
 
 def model_file(model: str) -> str:
@@ -89,33 +132,75 @@ def name_data(network: NetworkOptions, images: DataOptions, checkpoint: Checkpoi
     return Trusted(stated) if network.trust_file else stated
 
 
-def open_data_of(spec: Name, images: DataOptions, seed: int, checkpoint: Checkpoint) -> DataSet:
-    """The data set of that name, fed as the flags say, or else as the model file does."""
+def open_at_size(
+    spec: Name, images: DataOptions, seed: int, checkpoint: Checkpoint, device: torch.device
+) -> Opened:
+    """The data of that name, fed as the options say, or else as the model file does; of a folder
+    whose size of inputs neither says, at the size that fits the network.
+    """
+    is_open = images.input_size is None and not checkpoint.knows_inputs
+    if not (is_open and Path(str(spec)).is_dir()):
+        return Opened(checkpoint, open_data_of(spec, images, seed, checkpoint), device)
+    looked = open_data_of(spec, images, seed, checkpoint, in_memory=False)
+    if not looked.sources.size.is_guess:
+        return Opened(checkpoint, looked, device)
+    opened, size, source = settle_size(Opened(checkpoint, looked, device), images)
+    sized = replace(images, input_size=size)
+    data = open_data_of(spec, sized, seed, opened.checkpoint)
+    return replace(opened, data=data.sourced(size=source))
+
+
+def open_data_of(
+    spec: Name, images: DataOptions, seed: int, checkpoint: Checkpoint, *, in_memory: bool = True
+) -> DataSet:
+    """The data set of that name, fed as the options say, or else as the model file does."""
     origin = checkpoint.origin
     known = origin if checkpoint.knows_inputs else None
-    size = images.input_size
-    square = (num_channels(checkpoint.model), size, size) if size else None
-    return open_data(
+    data = open_data(
         spec,
-        input_size=square or (known.input_size if known else None),
+        input_size=images.input_size or (known.input_size if known else None),
+        channels=num_channels(checkpoint.model),
         mean=images.mean or (known.mean if known else None),
         std=images.std or (known.std if known else None),
+        channel_order=images.channel_order or (known.channel_order if known else None),
         held_out=images.held_out,
         seed=seed,
         num_labels=origin.num_labels,
+        in_memory=in_memory,
     )
+    data = number_labels(data, images, origin.labels)
+    return data.sourced(**_of_model_file(images, data)) if known else data
 
 
-def num_channels(model: nn.Module) -> int:
-    """Channels of an image, as the first convolution takes them; 3 where there is none."""
+MODEL_FILE = Source("the model file")
+
+
+def _of_model_file(images: DataOptions, data: DataSet) -> dict[str, Source]:
+    """Sources of what the model file said and the user did not."""
+    found = {}
+    if images.input_size is None and data.sources.size == GIVEN:
+        found["size"] = MODEL_FILE
+    if data.sources.scale == GIVEN and not (images.mean and images.std):
+        both = images.mean is None and images.std is None
+        given, other = ("mean", "std") if images.mean else ("std", "mean")
+        partly = Source(f"{given}: given; {other}: {MODEL_FILE.words}")
+        found["scale"] = MODEL_FILE if both else partly
+    if images.channel_order is None:
+        found["channel_order"] = MODEL_FILE
+    return found
+
+
+def num_channels(model: nn.Module) -> int | None:
+    """Channels of an image, as the first convolution takes them; None where there is none."""
     first = next((layer for layer in model.modules() if isinstance(layer, nn.Conv2d)), None)
-    return 3 if first is None else first.in_channels
+    return None if first is None else first.in_channels
 
 
 def check_fit(data: DataSet, checkpoint: Checkpoint) -> None:
     """Network and data must agree on the number of labels and of channels."""
     check_labels(data, checkpoint.origin)
-    expected, given = num_channels(checkpoint.model), data.input_size[0]
+    given = data.input_size[0]
+    expected = num_channels(checkpoint.model) or given
     if expected != given:
         raise InputError(
             f"the network has {expected} channels and `data={data.name}` has {given}; "

@@ -9,7 +9,7 @@ import typing
 from collections.abc import Iterator
 from dataclasses import MISSING, Field, asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args
 
 import msgspec
 
@@ -117,8 +117,14 @@ def _default(f: Field[Any], missing: Any) -> Any:
 
 
 def _typed(stated: Any, value: Any) -> Any:
-    """A plain value as the type that a field states; raises msgspec.ValidationError."""
-    return msgspec.convert(value, type=stated, dec_hook=_as_path)
+    """A plain value as the type that a field states; raises msgspec.ValidationError.
+
+    One whole number stands for a list of one, as it does on the command line.
+    """
+    is_alone = isinstance(value, int) and not isinstance(value, bool)
+    takes_several = tuple[int, ...] in (stated, *get_args(stated))
+    values = [value] if is_alone and takes_several else value
+    return msgspec.convert(values, type=stated, dec_hook=_as_path)
 
 
 def _as_path(kind: type[Any], value: Any) -> Any:

@@ -14,6 +14,7 @@ from ..inputs.data import open_data
 from ..inputs.identity import data_facts
 from ..inputs.label_order import number_labels
 from ..inputs.origin import Origin
+from ..inputs.split import DataSet
 from ..inputs.zoo import build, with_channels
 from ..job.stages import recipe_changes
 from ..lock import only_writer
@@ -21,8 +22,10 @@ from ..progress import RunLog
 from ..training.device import pick_device
 from ..training.recipe import Training
 from ..training.train import Journal, TrainingData, train_network
-from .opening import check_runs, tell
+from .opening import check_runs, input_document, tell, tell_folder, tell_inputs
 from .trees import Train
+
+DEFAULT_DATA = "digits"
 
 
 def run_train(options: Train) -> dict[str, Any]:
@@ -72,12 +75,14 @@ def _train_to(out: Path, state: Path, options: Train) -> dict[str, Any]:
         input_size=data.input_size,
         mean=data.mean,
         std=data.std,
+        channel_order=data.channel_order,
     )
     save_checkpoint(out, model, origin)
     return {
         "file": str(out),
         "arch": str(arch),
         "data": data.name,
+        "input": input_document(data),
         "epochs": training.epochs,
         "test_top1": accuracy.top1,
         "low": accuracy.low,
@@ -88,15 +93,19 @@ def _train_to(out: Path, state: Path, options: Train) -> dict[str, Any]:
     }
 
 
-def _open(options: Train) -> Any:
-    size = options.data.input_size
+def _open(options: Train) -> DataSet:
+    # The word of nobody: a folder of that name is not meant.
+    spec = Trusted(options.data.data) if options.data.data else DEFAULT_DATA
     data = open_data(
-        Trusted(options.data.data or "digits"),
-        input_size=(3, size, size) if size else None,
+        spec,
+        input_size=options.data.input_size,
         mean=options.data.mean,
         std=options.data.std,
+        channel_order=options.data.channel_order,
         held_out=options.data.held_out,
         seed=options.run.seed,
     )
+    tell_folder(spec, data)
+    tell_inputs(data)
     tell(data.notes)
     return number_labels(data, options.data)

@@ -43,7 +43,7 @@ class Train:
 
     arch: str
     """Zoo name, torchvision:NAME, timm:NAME or package.module:callable."""
-    data: DataOptions = field(default_factory=lambda: DataOptions(data="digits"))
+    data: DataOptions = field(default_factory=DataOptions)
     train: RetrainOptions = field(default_factory=lambda: RetrainOptions(epochs=60, distill=False))
     run: RunOptions = field(default_factory=RunOptions)
 

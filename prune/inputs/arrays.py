@@ -59,6 +59,7 @@ class ArraySplit:
         labels_N: their labels, int64.
         mean, std: per channel, of pixels scaled to 0..1.
         augmentation: what `augment=True` does.
+        is_bgr: whether the channels come as blue, green, red; mean and std then are so, too.
     """
 
     images: Images
@@ -67,6 +68,7 @@ class ArraySplit:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     augmentation: Augmentation = Augmentation()
+    is_bgr: bool = False
 
     @property
     def num_images(self) -> int:
@@ -92,6 +94,7 @@ class ArraySplit:
             if augment:
                 images = shift_and_flip(images, self.augmentation, randomness)
             labels = sent(self.labels_N[chosen_B], device)
+            images = images.flip(1) if self.is_bgr else images
             yield normalise(images, self.mean, self.std), labels
 
 

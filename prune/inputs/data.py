@@ -2,19 +2,23 @@
 
 FOLDER                     ImageFolder layout, with or without train/ and test/ (or val/)
 cifar10 cifar100 fashion-mnist     downloaded by torchvision
-digits                     scikit-learn's handwritten digits, built in
+digits                     scikit-learn's handwritten digits, built in; a folder of images that is
+                           called so wins, where the user names it
 package.module:callable    returns (train, test) torch data sets, or a DataSet
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from ..checks import unfit_name
 from ..errors import InputError, UsageError
+from ..options import ChannelOrder
 from ..progress import Progress, silent
 from .callables import Name, Trusted, call_with, import_callable, is_callable_name
 from .datasets import unpack, wrap_datasets
-from .folders import open_image_folder
+from .folders import Reading, open_image_folder
 from .known import KNOWN, open_known
+from .listing import holds_images
 from .preprocessing import Preprocessing
 from .split import DataSet, Split
 
@@ -24,12 +28,15 @@ __all__ = ["DataSet", "Split", "open_data"]
 def open_data(
     spec: Name,
     *,
-    input_size: int | tuple[int, int, int] | None = None,
+    input_size: int | tuple[int, ...] | None = None,
+    channels: int | None = None,
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
+    channel_order: ChannelOrder | None = None,
     held_out: float = 0.1,
     seed: int = 0,
     num_labels: int | None = None,
+    in_memory: bool = True,
     progress: Progress = silent,
 ) -> DataSet:
     """Open a data set.
@@ -37,26 +44,33 @@ def open_data(
     Args:
         spec: one of the forms above. A plain `str` counts as the word of a file: it may name a set
             that is on this machine, or the full path of a folder.
-        input_size: channels, height, width; or one number for height and width. Default: a known
-            set's own; a folder's own where all images share one of at most 64 pixels; else
-            3 x 224 x 224.
+        input_size: channels, height, width; height and width; or one number for both. Default: a
+            known set's own; that which the images of a folder share, up to 512 pixels a side; else
+            224 x 224.
+        channels: where `input_size` does not say: 3 for colour images, 1 for grey ones. Default: a
+            known set's own; 1 for a folder of grey images, else 3.
         mean, std: per channel, of pixels scaled to 0..1. Default: the usual ones of a known set;
             measured on the training part of small images; else ImageNet's.
+        channel_order: bgr feeds blue first, and mean and std are then in this order.
         held_out: share of the training part, of every label, that choices are made on.
         seed: of every split.
         num_labels: outputs of the network that it is for, where they are known: a folder's labels
             may then have no images.
+        in_memory: whether a small folder is decoded at once; else images are decoded when they are
+            needed.
         progress: called with (images decoded, images in all).
 
     Raises:
         UsageError: an argument is out of range.
         InputError: the data cannot be used, or a file names what only the user may name.
     """
-    wanted = Preprocessing.of(input_size, mean, std)
+    wanted = Preprocessing.of(input_size, mean, std, channel_order)
+    if channels is not None and wanted.channels is None:
+        wanted = replace(wanted, channels=channels)
     if not 0 <= held_out < 1:
         raise UsageError(f"`held_out={held_out}` given; expected a share from 0 to below 1")
     name, is_trusted = str(spec), isinstance(spec, Trusted)
-    if name in KNOWN:
+    if name in KNOWN and not (is_trusted and holds_images(Path(name))):
         return open_known(name, wanted, held_out=held_out, seed=seed, download=is_trusted)
     if isinstance(spec, Trusted) and is_callable_name(name) and not Path(name).exists():
         offered = {"input_size": input_size, "seed": seed}
@@ -67,8 +81,9 @@ def open_data(
         return wrap_datasets(name, train, test, wanted, held_out=held_out, seed=seed)
     if not is_trusted:
         check_file_folder(name)
+    reading = Reading(in_memory, progress)
     return open_image_folder(
-        Path(name), wanted, held_out=held_out, seed=seed, num_labels=num_labels, progress=progress
+        Path(name), wanted, held_out=held_out, seed=seed, num_labels=num_labels, reading=reading
     )
 
 

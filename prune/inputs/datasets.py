@@ -4,19 +4,23 @@ Shapes: N images, C channels, H, W height and width.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from ..errors import InputError
+from ..errors import InputError, UsageError
+from .bit_depth import scale_to_8_bit, to_8_bit
 from .preprocessing import Preprocessing
-from .split import DataSet, hold_out
+from .split import DataSet, Source, Sources, hold_out
 from .streams import StreamSplit
 
+READY = Source("float items, fed as they are")
 IN_PROCESS = 2000
 """Up to this many images, starting workers costs more than they bring."""
 
@@ -46,14 +50,26 @@ def wrap_datasets(
     first = as_pixels(train[0][0])
     channels, height, width = first.shape
     is_ready = first.is_floating_point()
+    if is_ready and wanted.channel_order == "bgr":
+        raise UsageError(
+            f"`channel_order=bgr` given, but the items of {name} are float tensors, which are fed "
+            "as they are; turn their channels round there, or give uint8 tensors"
+        )
     mean = (0.0,) * channels if is_ready else wanted.mean or (0.5,) * channels
     std = (1.0,) * channels if is_ready else wanted.std or (0.5,) * channels
+    assumed = Source("assumed: nothing is known of the data", is_guess=True)
+    scale = READY if is_ready else wanted.scale_source(assumed)
 
     def part(dataset: Any, labels_N: Tensor, positions: Tensor) -> StreamSplit:
-        workers = {"num_workers": 0} if len(dataset) <= IN_PROCESS else {}
-        return StreamSplit(
-            ItemDecoder(dataset, name), positions, labels_N[positions], mean, std, **workers
+        split = StreamSplit(
+            ItemDecoder(dataset, name),
+            positions,
+            labels_N[positions],
+            mean,
+            std,
+            is_bgr=wanted.is_bgr,
         )
+        return replace(split, num_workers=0) if len(dataset) <= IN_PROCESS else split
 
     kept, held = hold_out(train_labels, held_out, seed)
     labels = tuple(map(str, getattr(train, "classes", range(num_labels))))
@@ -66,6 +82,8 @@ def wrap_datasets(
         part(train, train_labels, kept),
         part(train, train_labels, held),
         part(test, test_labels, torch.arange(len(test_labels))),
+        wanted.channel_order or "rgb",
+        Sources(scale=scale, channel_order=wanted.order_source),
     )
 
 
@@ -82,11 +100,23 @@ class ItemDecoder:
 
 
 def as_pixels(image: Any) -> Tensor:
-    """A tensor (C, H, W), an array (H, W, C) or a Pillow image as a tensor (C, H, W)."""
+    """A tensor (C, H, W), an array (H, W, C) or a Pillow image as a tensor (C, H, W).
+
+    Floats are taken as they are; integers and Pillow images of other depths become uint8.
+
+    Raises:
+        InputError: integers whose range is not known.
+    """
     if isinstance(image, Tensor):
-        return image if image.ndim == 3 else image[None]
-    array = torch.from_numpy(np.array(image))
-    return array[None] if array.ndim == 2 else array.permute(2, 0, 1).contiguous()
+        tensor: Tensor = image if image.ndim == 3 else image[None]
+        if tensor.dtype == torch.uint8 or tensor.is_floating_point():
+            return tensor
+        return torch.as_tensor(scale_to_8_bit(tensor.numpy()))
+    array: NDArray[Any] = np.array(to_8_bit(image) if isinstance(image, Image.Image) else image)
+    if array.dtype.kind != "f":
+        array = scale_to_8_bit(array)
+    pixels: Tensor = torch.from_numpy(array)
+    return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1).contiguous()
 
 
 def read_labels(dataset: Any, name: str) -> Tensor:

@@ -19,6 +19,7 @@ from torchvision.transforms.v2 import functional as transforms
 
 from ..errors import InputError, PruneError
 from ..files import require_regular
+from .bit_depth import is_grey, to_8_bit
 from .split import seeded
 
 IMAGE_FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
@@ -75,14 +76,14 @@ class FileDecoder:
 
 
 def read_image(path: str, channels: int, least: int | None = None) -> Tensor:
-    """Decode one file to (C, H, W) uint8; C is 3 (colour) or 1 (grey).
+    """Decode one file to (C, H, W) uint8; C is 3 (colour) or 1 (grey). Depths: see `bit_depth`.
 
     Args:
         least: a JPEG that is too large is decoded at half its size, or less, as long as it keeps so
             many pixels a side; None for never.
 
     Raises:
-        InputError: the file does not decode, or is too large.
+        InputError: the file does not decode, is too large, or its pixels have no known range.
     """
     with _opened(path) as image:
         if least is not None and image.width * image.height > LARGEST_DECODED:
@@ -93,7 +94,11 @@ def read_image(path: str, channels: int, least: int | None = None) -> Tensor:
                 f"{Path(path)} is {image.width} x {image.height} pixels; expected at most "
                 f"{LARGEST_DECODED // 10**6} million pixels; scale it down"
             )
-        converted = image.convert("L" if channels == 1 else "RGB")
+        try:
+            shallow = to_8_bit(image)
+        except InputError as error:
+            raise InputError(f"{Path(path)}: {error}") from error
+        converted = shallow.convert("L" if channels == 1 else "RGB")
         array = torch.from_numpy(np.array(converted)).view(*converted.size[::-1], channels)
     return array.permute(2, 0, 1).contiguous()
 
@@ -134,6 +139,16 @@ def read_size(path: str) -> tuple[int, int]:
     """
     with _opened(path) as image:
         return image.height, image.width
+
+
+def read_is_grey(path: str) -> bool:
+    """Whether an image file holds no colours, from its header alone.
+
+    Raises:
+        InputError: the file is not an image.
+    """
+    with _opened(path) as image:
+        return is_grey(image)
 
 
 _OPENING = threading.Lock()

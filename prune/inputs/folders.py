@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,20 +13,41 @@ from ..checks import unfit_name
 from ..errors import InputError
 from ..progress import Progress, silent
 from .arrays import SHIFT_PART, ArraySplit, Augmentation, Images, measure_mean_std
-from .decode import SMALL, FileDecoder, read_size
+from .decode import SMALL, FileDecoder, read_is_grey, read_size
 from .listing import Listing
 from .origin import imagenet_mean_std
 from .parts import list_parts
 from .preprocessing import Preprocessing
-from .split import DataSet, Split
+from .split import DataSet, Source, Sources, Split
 from .streams import StreamSplit
 
 LARGEST_IN_MEMORY = 2**30
 """Bytes that a data set may take decoded; a larger one is streamed."""
 USUAL_SIZE = (224, 224)
 """Height and width that large images are brought to: the usual ones of ImageNet."""
-SIZES_READ = 32
-"""Images, spread over the set, whose sizes are compared; reading all headers takes long."""
+HEADERS_READ = 32
+"""Images, spread over the set, whose sizes and colours are compared; reading all headers takes
+long."""
+LARGEST_SHARED = 512
+"""Pixels a side: images that share a larger size were not scaled for a network; they are
+photographs of one camera, and classifiers seldom read more."""
+SHARED = Source("shared by the images", is_guess=True)
+USUAL = Source("usual, the images differ in size or are large; cropped to it", is_guess=True)
+OWN_SCALE = Source("measured on the training images", is_guess=True)
+IMAGENET_SCALE = Source("ImageNet's, usual for large images", is_guess=True)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the files of a folder are read.
+
+    Attributes:
+        in_memory: decode a small folder at once.
+        progress: called with (images decoded, images in all).
+    """
+
+    in_memory: bool = True
+    progress: Progress = silent
 
 
 def open_image_folder(
@@ -35,7 +57,7 @@ def open_image_folder(
     held_out: float,
     seed: int,
     num_labels: int | None = None,
-    progress: Progress = silent,
+    reading: Reading,
 ) -> DataSet:
     """Open a folder; arguments and defaults as in `open_data`.
 
@@ -46,18 +68,36 @@ def open_image_folder(
     listed = list_parts(root, held_out, seed, num_labels)
     files = listed.files
     _check_labels(root, files.labels)
-    height, width = wanted.size or _common_size(files.paths)
-    input_size = (wanted.channels or 3, height, width)
+    shared = None if wanted.size else shared_size(files.paths)
+    height, width = wanted.size or shared or USUAL_SIZE
+    own_channels = 1 if wanted.channels is None and _all_grey(files.paths) else 3
+    input_size = (wanted.of_pictures(own_channels), height, width)
     decode = FileDecoder(files.paths, input_size)
     places = (listed.train, listed.held_out, listed.test)
-    if _num_bytes(files, input_size) <= LARGEST_IN_MEMORY:
-        parts, (own_mean, own_std) = _in_memory(decode, files.labels_N, places, progress)
+    if reading.in_memory and _num_bytes(files, input_size) <= LARGEST_IN_MEMORY:
+        made = _in_memory(decode, files.labels_N, places, reading.progress)
     else:
-        parts, (own_mean, own_std) = _streamed(decode, files.labels_N, places)
-    mean, std = wanted.mean or own_mean, wanted.std or own_std
-    train, held, test = (part(mean, std) for part in parts)
+        made = _streamed(decode, files.labels_N, places)
+    mean, std = wanted.mean or made.mean, wanted.std or made.std
+    parts = [part(mean, std, wanted.is_bgr) for part in made.parts]
+    sources = Sources(
+        wanted.size_source(SHARED if shared else USUAL),
+        wanted.scale_source(made.source),
+        wanted.order_source,
+    )
+    order = wanted.channel_order or "rgb"
     name = str(root.resolve())
-    return DataSet(name, files.labels, input_size, mean, std, train, held, test, listed.notes)
+    return DataSet(
+        name,
+        files.labels,
+        input_size,
+        mean,
+        std,
+        *parts,
+        channel_order=order,
+        sources=sources,
+        notes=listed.notes,
+    )
 
 
 def _check_labels(root: Path, labels: tuple[str, ...]) -> None:
@@ -68,38 +108,51 @@ def _check_labels(root: Path, labels: tuple[str, ...]) -> None:
             raise InputError(f"{root} holds the label folder {shown}, {reason}; rename it")
 
 
-MakeSplit = Callable[[tuple[float, ...], tuple[float, ...]], Split]
-Made = tuple[list[MakeSplit], tuple[tuple[float, ...], tuple[float, ...]]]
+MakeSplit = Callable[[tuple[float, ...], tuple[float, ...], bool], Split]
+"""(mean, std, whether the channels are turned round) -> a part of the data."""
+
+
+@dataclass(frozen=True)
+class _Made:
+    """Parts that only want a mean and std, and those that they have where nobody says others."""
+
+    parts: list[MakeSplit]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    source: Source
 
 
 def _in_memory(
     decode: FileDecoder, labels_N: Tensor, parts: tuple[Tensor, ...], progress: Progress
-) -> Made:
+) -> _Made:
     """Everything decoded now; mean and std are measured on the training part of small images."""
     channels, height, width = decode.input_size
     pixels = _decode_all(decode, progress)
     if max(height, width) <= SMALL:
-        mean_std = measure_mean_std(pixels[parts[0]])
+        mean_std, source = measure_mean_std(pixels[parts[0]]), OWN_SCALE
     else:
-        mean_std = imagenet_mean_std(channels)
+        mean_std, source = imagenet_mean_std(channels), IMAGENET_SCALE
     augmentation = Augmentation(shift=max(1, min(height, width) // SHIFT_PART))
     images = Images(pixels)
 
     def make(positions: Tensor) -> MakeSplit:
-        return lambda mean, std: ArraySplit(
-            images, positions, labels_N[positions], mean, std, augmentation
+        return lambda mean, std, is_bgr: ArraySplit(
+            images, positions, labels_N[positions], mean, std, augmentation, is_bgr
         )
 
-    return [make(positions) for positions in parts], mean_std
+    return _Made([make(positions) for positions in parts], *mean_std, source)
 
 
-def _streamed(decode: FileDecoder, labels_N: Tensor, parts: tuple[Tensor, ...]) -> Made:
+def _streamed(decode: FileDecoder, labels_N: Tensor, parts: tuple[Tensor, ...]) -> _Made:
     """Nothing decoded yet; ImageNet's mean and std."""
 
     def make(positions: Tensor) -> MakeSplit:
-        return lambda mean, std: StreamSplit(decode, positions, labels_N[positions], mean, std)
+        return lambda mean, std, is_bgr: StreamSplit(
+            decode, positions, labels_N[positions], mean, std, is_bgr=is_bgr
+        )
 
-    return [make(positions) for positions in parts], imagenet_mean_std(decode.input_size[0])
+    mean_std = imagenet_mean_std(decode.input_size[0])
+    return _Made([make(positions) for positions in parts], *mean_std, IMAGENET_SCALE)
 
 
 def _decode_all(decode: FileDecoder, progress: Progress) -> Tensor:
@@ -127,9 +180,17 @@ def _num_bytes(files: Listing, input_size: tuple[int, int, int]) -> int:
     return len(files.paths) * channels * height * width
 
 
-def _common_size(paths: tuple[str, ...]) -> tuple[int, int]:
-    """The size that all images read share if it is small, else the usual one."""
-    sizes = {read_size(path) for path in paths[:: max(1, len(paths) // SIZES_READ)]}
-    if len(sizes) == 1 and max(min(sizes)) <= SMALL:
-        return min(sizes)
-    return USUAL_SIZE
+def shared_size(paths: tuple[str, ...]) -> tuple[int, int] | None:
+    """Height and width that all images read share, if they are no photographs of one camera."""
+    sizes = {read_size(path) for path in _some(paths)}
+    return min(sizes) if len(sizes) == 1 and max(min(sizes)) <= LARGEST_SHARED else None
+
+
+def _all_grey(paths: tuple[str, ...]) -> bool:
+    """Whether all images read hold no colours."""
+    return all(map(read_is_grey, _some(paths)))
+
+
+def _some(paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Images spread over the set, whose headers are read."""
+    return paths[:: max(1, len(paths) // HEADERS_READ)]

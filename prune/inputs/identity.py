@@ -36,4 +36,5 @@ def data_facts(data: DataSet) -> dict[str, Any]:
         "`input_size`": list(data.input_size),
         "`mean`": list(data.mean),
         "`std`": list(data.std),
+        "`channel_order`": data.channel_order,
     }

@@ -15,7 +15,7 @@ from ..errors import InputError
 from .arrays import SHIFT_PART, ArraySplit, Augmentation, Images, measure_mean_std
 from .decode import crop_centre
 from .preprocessing import Preprocessing
-from .split import DataSet, hold_out
+from .split import DataSet, Source, Sources, hold_out
 
 DIGITS_TEST_SHARE = 0.2
 """Of scikit-learn's digits, which come without a test part: the same fifth whatever the seed."""
@@ -60,23 +60,32 @@ def open_known(
     """
     known = KNOWN[name]
     decoded = known.read(default_root(), download)
-    pixels = _fit(decoded.pixels, wanted.channels, wanted.size)
+    pixels = _fit(decoded.pixels, wanted.of_pictures(decoded.pixels.shape[1]), wanted.size)
     num_train = len(pixels) - decoded.num_test
     kept, held = hold_out(decoded.labels_n[:num_train], held_out, seed)
     usual = known if pixels.shape[1] == decoded.pixels.shape[1] else None
     measured = measure_mean_std(pixels[kept])
     mean = wanted.mean or (usual and usual.mean) or measured[0]
     std = wanted.std or (usual and usual.std) or measured[1]
+    is_usual = usual is not None and usual.mean is not None
+    scale = Source(f"usual of {name}" if is_usual else f"measured on {name}", is_guess=True)
+    sources = Sources(
+        wanted.size_source(Source(f"that of {name}")),
+        wanted.scale_source(scale),
+        wanted.order_source,
+    )
     _, in_channels, height, width = pixels.shape
     images, augmentation = Images(pixels), Augmentation(known.flip, max(1, height // SHIFT_PART))
 
     def part(positions: Tensor) -> ArraySplit:
-        return ArraySplit(images, positions, decoded.labels_n[positions], mean, std, augmentation)
+        labels = decoded.labels_n[positions]
+        return ArraySplit(images, positions, labels, mean, std, augmentation, wanted.is_bgr)
 
     test = torch.arange(num_train, len(pixels))
     input_size = (in_channels, height, width)
     splits = (part(kept), part(held), part(test))
-    return DataSet(name, decoded.labels, input_size, mean, std, *splits)
+    order = wanted.channel_order or "rgb"
+    return DataSet(name, decoded.labels, input_size, mean, std, *splits, order, sources)
 
 
 def default_root() -> Path:

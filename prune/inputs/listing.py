@@ -93,6 +93,13 @@ def _loose_images(folder: Path) -> list[Path]:
     ]
 
 
+def holds_images(folder: Path) -> bool:
+    """Whether a folder, or one a few levels below it, holds files named as images."""
+    levels = ("*", "*/*", "*/*/*", "*/*/*/*")
+    files = (path for level in levels for path in folder.glob(level))
+    return any(path.name.lower().endswith(IMG_EXTENSIONS) for path in files)
+
+
 def require_apart(parts: Sequence[Listing]) -> None:
     """Refuse parts of a data set that share a file: what is learned would be tested.
 

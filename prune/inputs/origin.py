@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from ..errors import InputError
+from ..options import ChannelOrder
 from ..structure.depth import DepthCut
 from ..typed import from_values
 
@@ -46,6 +47,7 @@ class Origin:
         input_size: channels, height, width of one input.
         mean, std: per channel, of pixels scaled to 0..1.
         cut: how the architecture was cut off in depth, None where it is whole.
+        channel_order: of the inputs; mean and std are in this order.
     """
 
     arch: str | None
@@ -56,11 +58,13 @@ class Origin:
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     cut: DepthCut | None = None
+    channel_order: ChannelOrder = "rgb"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values only, as they are written to files; no `cut` where there is none."""
+        """Plain values only, as they are written to files; what is as usual is left out."""
+        usual = {"cut": None, "channel_order": "rgb"}
         values = asdict(self)
-        return values if self.cut else {k: v for k, v in values.items() if k != "cut"}
+        return {k: v for k, v in values.items() if k not in usual or v != usual[k]}
 
     @staticmethod
     def from_dict(values: Any, what: str = "the origin of a network") -> "Origin":
@@ -93,6 +97,8 @@ class Origin:
             yield f"inputs of {' x '.join(map(str, self.input_size))}"
         if {len(self.mean), len(self.std)} != {channels}:
             yield f"{len(self.mean)} mean and {len(self.std)} std values, {channels} channels"
+        if self.channel_order == "bgr" and channels != 3:
+            yield f"order bgr of {channels} channels"
         if min(self.std, default=1) <= 0:
             yield f"std of {min(self.std)}"
         if self.cut and not 1 <= self.cut.num_features <= MAX_CLASSIFIER_INPUTS:

@@ -72,8 +72,22 @@ def origin_of(arch: Name, num_labels: int) -> Origin:
         options.setdefault("transform_input", True)
     built = str(zoo.ArchName(parsed.source, parsed.name, options))
     size = (int(options.get("in_channels", 3)), *size[1:])
-    mean, std = imagenet_mean_std(1 if size[0] == 1 else 3)
+    mean, std = pretrained_scale(arch) if size[0] == 3 else imagenet_mean_std(size[0])
     return Origin(built, num_labels, None, (), size, mean, std)
+
+
+def pretrained_scale(arch: Name) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std of the colours that the pretrained weights of an architecture were made for."""
+    parsed = zoo.parse_arch(arch)
+    if parsed.source == "timm":
+        found = zoo.import_timm(parsed.name).get_pretrained_cfg(parsed.name)
+        stated = (found.mean, found.std) if found else ()
+    else:
+        transforms = _torchvision_weights(parsed.name).transforms()
+        stated = (transforms.mean, transforms.std)
+    if len(stated) != 2 or any(len(values) != 3 for values in stated):
+        return imagenet_mean_std(3)
+    return tuple(map(float, stated[0])), tuple(map(float, stated[1]))
 
 
 def input_size(arch: Name) -> tuple[int, int, int]:

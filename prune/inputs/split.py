@@ -5,16 +5,20 @@ Shapes: N images, C channels, H, W height and width, B one batch, M images taken
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from ..options import ChannelOrder
+
 Batch = tuple[Tensor, Tensor]
 """Images (B, C, H, W), float32 and normalised, and labels (B,), int64; both on the device."""
 Batches = Iterable[Batch]
+BUILT_IN = ("cifar10", "cifar100", "fashion-mnist", "digits")
+"""Names that stand for data sets without a folder."""
 
 
 class Split(Protocol):
@@ -50,6 +54,37 @@ class Split(Protocol):
 
 
 @dataclass(frozen=True)
+class Source:
+    """Where a part of the preprocessing comes from.
+
+    Attributes:
+        words: as they are shown: "given", "the model file", "shared by the images".
+        is_guess: whether nobody said it, so that held-out images may say better.
+    """
+
+    words: str
+    is_guess: bool = False
+
+
+GIVEN = Source("given")
+OWN = Source("as the data set gives them")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where size, scale (mean and std) and order of the channels of the inputs come from."""
+
+    size: Source = OWN
+    scale: Source = OWN
+    channel_order: Source = Source("usual")
+
+    @property
+    def words(self) -> dict[str, str]:
+        """All of them, as they are shown."""
+        return {name: source.words for name, source in vars(self).items()}
+
+
+@dataclass(frozen=True)
 class DataSet:
     """Images for training, for every choice, and for the one final measurement.
 
@@ -61,6 +96,8 @@ class DataSet:
         train: images that training and statistics see.
         held_out: part of the training data that every selection is made on.
         test: touched once, at the end.
+        channel_order: of the inputs; mean and std are in this order.
+        sources: where input_size, mean and std, and channel_order come from.
         notes: what was left out or chosen while it was opened, a line each.
     """
 
@@ -72,12 +109,56 @@ class DataSet:
     train: Split
     held_out: Split
     test: Split
+    channel_order: ChannelOrder = "rgb"
+    sources: Sources = Sources()
     notes: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
-        """The name for what leaves this machine: of a folder, without the way to it."""
-        return Path(self.name).name if Path(self.name).is_absolute() else self.name
+        """The name for what leaves this machine: of a folder, without the way to it.
+
+        A folder that is called as a set of `BUILT_IN` ends in a slash, so that it is no such set.
+        """
+        if not Path(self.name).is_absolute():
+            return self.name
+        name = Path(self.name).name
+        return f"{name}/" if name in BUILT_IN else name
+
+    @property
+    def is_scalable(self) -> bool:
+        """Whether the same images can be had with another mean and std: pixels are known."""
+        parts = (self.train, self.held_out, self.test)
+        return bool(self.mean) and all(hasattr(part, "is_bgr") for part in parts)
+
+    def scaled(
+        self,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        channel_order: ChannelOrder | None = None,
+    ) -> "DataSet":
+        """The same images with another mean and std, and order of the channels (None: this one).
+
+        The images must be scalable.
+        """
+        order = channel_order or self.channel_order
+
+        def scaled(part: Any) -> Any:
+            return replace(part, mean=mean, std=std, is_bgr=order == "bgr")
+
+        train, held_out, test = map(scaled, (self.train, self.held_out, self.test))
+        return replace(
+            self,
+            mean=mean,
+            std=std,
+            channel_order=order,
+            train=train,
+            held_out=held_out,
+            test=test,
+        )
+
+    def sourced(self, **sources: Source) -> "DataSet":
+        """The same with other sources of the parts of its preprocessing that are named."""
+        return replace(self, sources=replace(self.sources, **sources))
 
 
 def choose_order(num_images: int, shuffle_seed: int | None, limit: int | None) -> Tensor:

@@ -34,6 +34,7 @@ class StreamSplit:
         labels_N: their labels, int64.
         mean, std: per channel, applied to uint8 images; float images are taken as normalised.
         num_workers: decoding processes, 0 for none.
+        is_bgr: whether uint8 images are fed as blue, green, red; mean and std then are so, too.
     """
 
     decode: Decode
@@ -42,6 +43,7 @@ class StreamSplit:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     num_workers: int = min(8, os.cpu_count() or 1)
+    is_bgr: bool = False
 
     @property
     def num_images(self) -> int:
@@ -78,6 +80,7 @@ class StreamSplit:
                 raise images
             images = images.to(device, non_blocking=True)
             if images.dtype == torch.uint8:
+                images = images.flip(1) if self.is_bgr else images
                 images = normalise(images, self.mean, self.std)
             yield images, labels_B.to(device, non_blocking=True)
 

@@ -227,6 +227,8 @@ def model_line(name: str, checkpoint: Checkpoint, data: DataSet) -> ModelLine:
         input_size=data.input_size,
         mean=data.mean,
         std=data.std,
+        channel_order=data.channel_order,
+        input_sources=data.sources.words,
     )
 
 

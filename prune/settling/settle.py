@@ -1,9 +1,10 @@
 """Everything that has to be settled about a network and its data before any work, in order."""
 
 from ..options import DataOptions
+from .channel_order import hint_channel_order
 from .labels import settle_labels
 from .opened import Opened
-from .transform_input import settle_transform_input
+from .scale import settle_scale
 from .twins import settle_twins
 
 
@@ -17,5 +18,6 @@ def settle(opened: Opened, asked: DataOptions) -> Opened:
     """
     if not opened.data.held_out.num_images:
         return opened
-    opened = settle_twins(settle_transform_input(opened))
-    return settle_labels(opened, asked)  # last: what is fed wrongly is answered wrongly
+    opened = hint_channel_order(settle_scale(opened, asked), asked)
+    # Last: what is fed wrongly is answered wrongly.
+    return settle_labels(settle_twins(opened), asked)

@@ -144,7 +144,7 @@ def test_a_train_file_keeps_the_defaults_of_what_it_leaves_out(tmp_path: Path) -
     toml.write_text('arch = "vgg6"\n[train]\nlr = 0.05\n')
     parsed = cli.parse(["train", "--config", str(toml)])
     assert parsed.train == options.RetrainOptions(epochs=60, lr=0.05, distill=False)
-    assert parsed.data.data == "digits"
+    assert parsed.data == options.DataOptions()
 
 
 def test_every_unknown_name_of_a_file_is_reported_at_once(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory, shared_convolutions: nn.Seq
     folder = tmp_path_factory.mktemp("digits")
     data = open_data("digits")
     images, labels = next(data.test.batches(NUM_DIGITS, device="cpu", limit=NUM_DIGITS))
-    pixels = to_pixels(images, data.mean, data.std)
+    pixels = to_pixels(images, PixelScale.of(data))
     for name, variant in (("plain", Variant()), ("raw", Variant(embed_preprocess=True))):
         export_variant(
             shared_convolutions, images, folder / f"{name}.onnx", variant,

@@ -51,7 +51,7 @@ def write(path: Path, variant: Variant) -> np.ndarray:
 def test_pixels_survive_normalisation(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     pixels = torch.randint(256, (2, 4, 5, 3), generator=generator, dtype=torch.uint8)
-    assert torch.equal(to_pixels(normalise(pixels), MEAN, STD), pixels)
+    assert torch.equal(to_pixels(normalise(pixels), SCALE), pixels)
 
 
 def test_embedded_preprocessing_takes_pixels_and_gives_probabilities(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_static_batch_variant(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_network_is_left_as_it_was(tmp_path: Path) -> None:
     network = small_network()
-    Preprocessed(network, MEAN, STD)
+    Preprocessed(network, SCALE)
     before = [p.dtype for p in network.parameters()]
     images = normalise(some_pixels(4))
     variant = Variant(half=True, embed_preprocess=True)

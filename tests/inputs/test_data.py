@@ -108,11 +108,15 @@ def test_val_holds_out_when_test_is_there(root: Path) -> None:
     assert sizes == [40, 6, 10]
 
 
-def test_large_images_are_scaled_and_cropped_to_224(tmp_path: Path) -> None:
-    for label in ("a", "b"):
-        write_images(tmp_path / label, 4, size=100)
+@pytest.mark.parametrize("sizes", [(100, 101), (600, 600)])
+def test_large_images_of_several_sizes_are_scaled_and_cropped_to_224(
+    tmp_path: Path, sizes: tuple[int, int]
+) -> None:
+    for label, size in zip(("a", "b"), sizes, strict=True):
+        write_images(tmp_path / label, 4, size=size)
     data = open_data(str(tmp_path))
     assert data.input_size == (3, 224, 224)
+    assert data.sources.size.words.startswith("usual, the images differ in size or are large")
     assert data.mean == (0.485, 0.456, 0.406)
     assert next(data.test.batches(9, device="cpu"))[0].shape[1:] == (3, 224, 224)
     assert open_data(str(tmp_path), input_size=48).input_size == (3, 48, 48)
@@ -283,7 +287,10 @@ def test_downloads_go_to_the_users_cache_unless_told_otherwise(
         ({"mean": (0.1, 0.2)}, "`mean` of 2 values given; expected 1 or 3, one for every channel"),
         ({"input_size": (3, 8, 8), "std": (0.1,)}, "`std` of 1 values given; expected 3"),
         ({"input_size": 0}, "`input_size=0` given; expected 1 to 4096 pixels"),
-        ({"input_size": (2, 8, 8)}, "`input_size` of 2 channels given; expected 1 or 3"),
+        (
+            {"input_size": (2, 8, 8)},
+            "`input_size` of 2 channels given.*expected 1 or 3, as pictures have",
+        ),
     ],
 )
 def test_options_that_do_not_fit(arguments: dict[str, object], words: str) -> None:

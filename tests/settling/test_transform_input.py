@@ -6,12 +6,14 @@ from prune_dl.prune.inputs.checkpoint import Checkpoint
 from prune_dl.prune.inputs.datasets import wrap_datasets
 from prune_dl.prune.inputs.origin import Origin
 from prune_dl.prune.inputs.preprocessing import Preprocessing
+from prune_dl.prune.options import DataOptions
 from prune_dl.prune.settling.opened import Opened
-from prune_dl.prune.settling.transform_input import settle_transform_input
+from prune_dl.prune.settling.scale import settle_scale
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 CPU = torch.device("cpu")
+ASKED = DataOptions()
 
 
 class Shifted(nn.Module):
@@ -32,12 +34,12 @@ def test_the_better_of_both_is_taken_named_and_said(truth: bool) -> None:
     data = wrap_datasets("some", part, part, Preprocessing())
     model = Shifted().eval()
     origin = Origin("torchvision:googlenet:aux_logits=false", 2)
-    opened = settle_transform_input(Opened(Checkpoint(model, origin), data, CPU))
+    opened = settle_scale(Opened(Checkpoint(model, origin), data, CPU), ASKED)
     found = opened.checkpoint
     assert model.transform_input is truth
     assert str(found.origin.arch).endswith(f"transform_input={str(truth).lower()}")
     (note,) = found.notes
     assert "does not say whether the network rescales its inputs" in note
     known = Opened(Checkpoint(model, origin, knows_inputs=True), data, CPU)
-    assert settle_transform_input(known) is known
-    assert settle_transform_input(opened) is opened
+    assert settle_scale(known, ASKED) is known
+    assert settle_scale(opened, ASKED) is opened
