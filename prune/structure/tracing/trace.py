@@ -137,6 +137,7 @@ class _Tracer:
     def _record(self) -> bool:
         """Tags of a forward pass; a second one where training has branches of its own."""
         self._forward()
+        self.recorder.recording.num_counted = len(self.recorder.recording.records)
         seen = self.recorder.recording.tensors.keys()
         unseen = {name for name, _ in self.model.named_parameters()} - seen
         auxiliary = bool(unseen) and self._training_runs()
