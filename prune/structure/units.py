@@ -15,6 +15,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from .caches import Cache
+
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -94,6 +96,7 @@ class Structure:
         kept_whole: layer -> the reason why some or all of its filters cannot be removed.
         num_filters: layer -> how many filters (output channels) it has, also for whole layers.
         products: every operation that multiplies and adds, in execution order.
+        caches: attributes that a run fills, which a smaller network has to make again.
         mixing: modules through which a removed channel changes the others (layer norm, group
             norm over several channels, a mean over channels): masking is not removal there.
     """
@@ -104,6 +107,7 @@ class Structure:
     kept_whole: Mapping[str, str] = field(default_factory=dict)
     num_filters: Mapping[str, int] = field(default_factory=dict)
     products: tuple[Product, ...] = ()
+    caches: tuple[Cache, ...] = ()
     mixing: tuple[str, ...] = ()
 
     @property

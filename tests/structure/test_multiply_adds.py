@@ -1,6 +1,7 @@
 """Multiply-adds equal half the operations that `torch.utils.flop_counter` counts, at any widths."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -93,6 +94,10 @@ MADE = (
 )
 
 
+NAMES = [x for x in models.list_models(module=models) if x != "regnet_y_128gf"]
+"""The largest one would take 5 GB."""
+
+
 def counted(model: nn.Module, inputs: object) -> int:
     """Half the operations of one image, by an independent count.
 
@@ -114,8 +119,9 @@ def check(model: nn.Module, inputs: object) -> None:
     assert cost.macs(whole) == counted(model, inputs)
     assert cost.macs(left) == counted(remove(model, cut), inputs)
     costs = layer_costs(model, cut).values()
-    assert sum(one.macs.original for one in costs) == pytest.approx(cost.macs(whole), abs=len(costs))
-    assert sum(one.macs.final for one in costs) == pytest.approx(cost.macs(left), abs=len(costs))
+    before, after = (sum(getattr(one.macs, x) for one in costs) for x in ("original", "final"))
+    assert before == pytest.approx(cost.macs(whole), abs=len(costs))
+    assert after == pytest.approx(cost.macs(left), abs=len(costs))
 
 
 @pytest.mark.parametrize("build", [*zoo.EXACT, *MADE], ids=lambda build: build.__name__)
@@ -125,10 +131,15 @@ def test_multiply_adds_are_those_of_the_operations(build: Callable[[], zoo.Built
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", models.list_models(module=models))
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.filterwarnings("ignore:The default weight initialization:FutureWarning")
 def test_multiply_adds_of_torchvision(name: str) -> None:
     size = 224 if name.startswith(("vit", "maxvit", "swin")) else 128
-    with torch.device("meta"):
+    on_meta = not name.startswith("regnet")  # their code reads numbers while it builds
+    with torch.device("meta") if on_meta else nullcontext():
         model = models.get_model(name, weights=None)
-    check(model.to_empty(device="cpu").float(), torch.zeros(1, 3, size, size))
+    if on_meta:
+        model.to_empty(device="cpu")
+    for tensor in [*model.parameters(), *model.buffers()]:
+        tensor.data.zero_()
+    check(model, torch.zeros(1, 3, size, size))

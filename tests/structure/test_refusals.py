@@ -53,8 +53,8 @@ def test_code_that_fixes_too_many_sizes_is_not_mistaken_for_one_that_does_not_ru
 def test_a_network_that_cannot_be_copied_is_refused() -> None:
     model, inputs = zoo.plain()
     structure = trace(model, inputs)
-    model.computed = torch.ones(2, requires_grad=True) * 2
-    with pytest.raises(InputError, match=r"^a Sequential given that cannot be copied \(Only"):
+    model.opened = (number for number in range(3))
+    with pytest.raises(InputError, match=r"^a Sequential given that cannot be copied \(cannot"):
         remove(model, Cut(structure, keep_everything(structure)))
 
 

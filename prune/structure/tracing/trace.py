@@ -6,6 +6,7 @@ again; where the code fixes a size the trial shows it, what it touched is read d
 whole, and the trial is repeated until it passes.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,15 +16,16 @@ from torch.utils._pytree import tree_iter
 from ...errors import InputError, first_line
 from ...forward import call, evaluating, map_tensors, tensors_of, unfused_attention
 from ...outputs import explain_types
+from ..caches import Cache, drop_caches, restored
 from ..cut import Cut
 from ..surgery import copied, keep_positions
 from ..units import Structure
+from .caches import attributes_of, brought_along, filled_since
 from .groups import structure_of
 from .recorder import Recorder
 from .recording import Record
 from .shadow import (
     containers_training,
-    restored,
     shadow,
     shadow_inputs,
     uncollected,
@@ -55,22 +57,24 @@ def trace(model: nn.Module, example_inputs: Any) -> Structure:
             "expected a network that runs them one by one; give the one that it was made from"
         )
     with evaluating(model), unfused_attention(), uncollected():
+        caches = brought_along(model, example_inputs)
         try:
-            return _traced(shadow(model), shadow_inputs(example_inputs))
+            return _traced(shadow(model), shadow_inputs(example_inputs), caches)
         except Exception:  # its code needs numbers: run it for real
             pass
         try:
-            return _traced(*_copies(model, example_inputs))
+            return _traced(*_copies(model, example_inputs), caches)
         except Exception:
             _check_runs(model, example_inputs)
             raise
 
 
-def _traced(model: nn.Module, inputs: Any) -> Structure:
+def _traced(model: nn.Module, inputs: Any, caches: tuple[Cache, ...]) -> Structure:
     """The structure; what was recorded on the way is let go at once."""
+    drop_caches(model, caches)
     tracer = _Tracer(model, inputs)
     try:
-        return tracer.run()
+        return replace(tracer.run(), caches=(*caches, *tracer.caches))
     finally:
         tracer.recording.records.clear()
 
@@ -101,8 +105,10 @@ class _Tracer:
     def __init__(self, model: nn.Module, inputs: Any) -> None:
         self.model, self.inputs = model, inputs
         with restored(model):
+            before = attributes_of(model)
             self.recorder = Recorder(model, ModuleStack(model))
             self.auxiliary = self._record()
+            self.caches = filled_since(before, model)
         self.recording = self.recorder.recording
 
     def run(self) -> Structure:
