@@ -39,10 +39,10 @@ def drop_caches(model: nn.Module, caches: Iterable[Cache]) -> None:
         if module is None:
             continue
         if cache.before is Absent:
-            vars(module).pop(cache.attribute, None)
+            module.__dict__.pop(cache.attribute, None)
             module._buffers.pop(cache.attribute, None)
         else:
-            vars(module)[cache.attribute] = copy.deepcopy(cache.before)
+            module.__dict__[cache.attribute] = copy.deepcopy(cache.before)
 
 
 @contextmanager

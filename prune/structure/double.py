@@ -11,6 +11,9 @@ from torch.utils._pytree import tree_map
 class InDouble(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Every operation takes float64 where the code hands it float32: ramps, masks, casts."""
 
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation; one that writes in place gets the tensor that it writes to."""
         kwargs = kwargs or {}

@@ -22,6 +22,7 @@ from ..surgery import copied, keep_positions
 from ..units import Structure
 from .caches import attributes_of, brought_along, filled_since
 from .groups import structure_of
+from .paths import check_path
 from .recorder import Recorder
 from .recording import Record
 from .shadow import (
@@ -50,12 +51,7 @@ def trace(model: nn.Module, example_inputs: Any) -> Structure:
         InputError: the network does not run on these inputs, hides its layers (TorchScript) or
             fixes too many sizes in its code.
     """
-    hiding = [x for x in model.modules() if isinstance(x, torch.jit.ScriptModule)]
-    if hiding or isinstance(model, nn.DataParallel):
-        raise InputError(
-            f"a {type(next(iter(hiding), model)).__name__} given, which hides its layers; "
-            "expected a network that runs them one by one; give the one that it was made from"
-        )
+    _check_layers_show(model)
     with evaluating(model), unfused_attention(), uncollected():
         caches = brought_along(model, example_inputs)
         try:
@@ -63,17 +59,35 @@ def trace(model: nn.Module, example_inputs: Any) -> Structure:
         except Exception:  # its code needs numbers: run it for real
             pass
         try:
-            return _traced(*_copies(model, example_inputs), caches)
+            return _traced(*_copies(model, example_inputs), caches, reads_numbers=True)
         except Exception:
             _check_runs(model, example_inputs)
             raise
 
 
-def _traced(model: nn.Module, inputs: Any, caches: tuple[Cache, ...]) -> Structure:
+def _check_layers_show(model: nn.Module) -> None:
+    """Raises InputError where a part of the network hides its layers."""
+    hides = isinstance(model, nn.DataParallel)
+    hiding = [n for n, x in model.named_modules() if isinstance(x, torch.jit.ScriptModule)]
+    if not hides and not hiding:
+        return
+    inner = "" if hides else hiding[0]
+    what = f" whose layer {inner} is a {type(model.get_submodule(inner)).__name__}" if inner else ""
+    raise InputError(
+        f"a {type(model).__name__} given{what}, which hides its layers; "
+        "expected a network that runs them one by one; give the one that it was made from"
+    )
+
+
+def _traced(
+    model: nn.Module, inputs: Any, caches: tuple[Cache, ...], *, reads_numbers: bool = False
+) -> Structure:
     """The structure; what was recorded on the way is let go at once."""
     drop_caches(model, caches)
     tracer = _Tracer(model, inputs)
     try:
+        if reads_numbers:
+            check_path(model, inputs, tracer.recording)
         return replace(tracer.run(), caches=(*caches, *tracer.caches))
     finally:
         tracer.recording.records.clear()
