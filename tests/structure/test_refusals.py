@@ -140,9 +140,7 @@ def test_branches_on_the_values_of_inputs_alone_are_followed() -> None:
 @pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
 def test_a_scripted_part_is_named() -> None:
     model = nn.Sequential(zoo.conv(3, 8), torch.jit.script(nn.ReLU()), zoo.conv(8, 4))
-    with pytest.raises(
-        InputError, match=r"^a Sequential given whose layer 1 is a Recursive\w+, wh"
-    ):
+    with pytest.raises(InputError, match=r"^a Sequential given whose layer 1 is a Recursive"):
         trace(model, zoo.images())
 
 
