@@ -29,6 +29,7 @@ from .selection.criteria import WEIGHT_CRITERIA, rank_units
 from .selection.custom import name_of
 from .selection.evidence import Evidence
 from .structure.certificate import Certificate, certify
+from .structure.compiled import uncompiled
 from .structure.cost import CostModel
 from .structure.cut import Cut
 from .structure.finite import check_finite_weights
@@ -51,6 +52,7 @@ class Shrunk:
         certificate: whether removing them equals masking them.
         kept_whole: layer -> why some or all of its filters could not be removed.
         cut: what was removed and what was kept, and the structure that was traced.
+        notes: what has to be said of the network, in a line each.
     """
 
     model: nn.Module
@@ -58,6 +60,7 @@ class Shrunk:
     certificate: Certificate
     kept_whole: dict[str, str]
     cut: Cut = field(repr=False)
+    notes: tuple[str, ...] = ()
 
     @property
     def structure(self) -> Structure:
@@ -110,15 +113,17 @@ def shrink(
             f"`criterion={criterion}` given; expected one of {known}, which need no data; "
             "others need some: use compress"
         )
+    plain = uncompiled(model)
+    model = plain.model
     check_finite_weights(model)
     structure = trace(model, example_inputs)
-    ranking = rank_units(criterion, Evidence(model, structure, seed=seed))
+    ranking = rank_units(criterion, Evidence(model, structure, seed=seed), curves=False)
     cost = CostModel.of(model, structure)
     plan = allocate(ranking, structure, cost, budget, Layout("uniform"))
     cut = Cut(structure, plan)
     smaller = remove(model, cut)
     certificate = certify(model, smaller, cut, example_inputs)
-    return Shrunk(smaller, plan, certificate, dict(structure.kept_whole), cut)
+    return Shrunk(smaller, plan, certificate, dict(structure.kept_whole), cut, plain.notes)
 
 
 def rank(
@@ -140,6 +145,7 @@ def rank(
         InputError: no batches, or nothing to remove.
     """
     place = pick_device(device)
+    model = uncompiled(model).model
     check_finite_weights(model)
     model = as_float32(model).model.to(place)
     train = iter(batches)
@@ -247,12 +253,13 @@ def compress(
     settings = _settings({"batch_size": train.batch_size or RetrainOptions.batch_size, **options})
     place = pick_device(device)
     data = _data_of(train, held_out, num_labels, seed)
-    single = as_float32(model)
+    plain = uncompiled(model)
+    single = as_float32(plain.model)
     case = Case(single.model.to(place), data, place, seed, RunLog(show=progress))
     check_finite_weights(case.model)
     require_classifier(case.model, case.example, num_labels)
     planned, outcome = plan_and_carry_out(case, settings)
-    return Compressed(outcome.final, outcome, planned, single.notes + outcome.notes)
+    return Compressed(outcome.final, outcome, planned, plain.notes + single.notes + outcome.notes)
 
 
 def _settings(given: dict[str, Any]) -> Settings:
