@@ -1,6 +1,6 @@
 """The Python API: the job on live networks and the user's own data loaders."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
@@ -29,6 +29,7 @@ from .selection.criteria import WEIGHT_CRITERIA, rank_units
 from .selection.custom import name_of
 from .selection.evidence import Evidence
 from .structure.certificate import Certificate, certify
+from .structure.choice import Choice
 from .structure.compiled import uncompiled
 from .structure.cost import CostModel
 from .structure.cut import Cut
@@ -92,6 +93,10 @@ def shrink(
     keep: float = 0.6,
     criterion: str = "l1",
     seed: int = 0,
+    *,
+    whole: Sequence[str] = (),
+    only: Sequence[str] = (),
+    at_least: int = 1,
 ) -> Shrunk:
     """Remove filters by their weights alone: no data, no repair, no training.
 
@@ -101,9 +106,13 @@ def shrink(
         keep: share of the filters kept in every layer, above 0 and at most 1.
         criterion: "l1", "l2", "bn-scale", "fpgm", "lamp" or "random".
         seed: of "random".
+        whole: layers that keep all of their filters: names, modules with layers in them, or
+            patterns such as "layer4.*.conv1".
+        only: or the only layers that filters are removed from.
+        at_least: filters that every layer keeps at the least.
 
     Raises:
-        UsageError: `keep` or `criterion` is out of range.
+        UsageError: `keep`, `criterion` or `at_least` is out of range, or a name is of no layer.
         InputError: the network does not run on the inputs.
     """
     budget = Budget("keep", keep)
@@ -116,14 +125,21 @@ def shrink(
     plain = uncompiled(model)
     model = plain.model
     check_finite_weights(model)
-    structure = trace(model, example_inputs)
+    chosen = Choice(_names(whole), _names(only))
+    chosen.check(model)
+    structure = trace(model, example_inputs, chosen)
     ranking = rank_units(criterion, Evidence(model, structure, seed=seed), curves=False)
     cost = CostModel.of(model, structure)
-    plan = allocate(ranking, structure, cost, budget, Layout("uniform"))
+    plan = allocate(ranking, structure, cost, budget, Layout("uniform", at_least=at_least))
     cut = Cut(structure, plan)
     smaller = remove(model, cut)
     certificate = certify(model, smaller, cut, example_inputs)
     return Shrunk(smaller, plan, certificate, dict(structure.kept_whole), cut, plain.notes)
+
+
+def _names(given: Sequence[str]) -> tuple[str, ...]:
+    """Names of layers; one alone may come without a list around it."""
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def rank(
@@ -203,6 +219,9 @@ class JobOptions(TypedDict, total=False):
     allocate: Literal["sr", "error", "uniform"]
     multiple: int
     hardware_widths: Provider
+    whole: Sequence[str]
+    only: Sequence[str]
+    at_least: int
     repair: bool
     images: int
     cut_depth: bool
@@ -275,8 +294,10 @@ def _settings(given: dict[str, Any]) -> Settings:
             f"compress({unknown[0]}=...) given; expected one of "
             f"{', '.join(sorted(set().union(*known)))}"
         )
+    given = dict(given)
     if callable(given.get("rank")):
         given = {**given, "rank": name_of(given["rank"])}
+    given |= {name: _names(given[name]) for name in ("whole", "only") if name in given}
     select, retrain, bench = (
         {name: value for name, value in given.items() if name in names} for names in known
     )

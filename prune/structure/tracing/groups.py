@@ -10,11 +10,13 @@ from scipy.sparse import csr_array
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from ..choice import ASKED, Choice
 from ..units import AxisKey, Group, IntArray, Product, Reader, Structure
 from .recording import Recording
 from .tags import Components, axes_of
 
 NO_REASON = "nothing in the network lets its filters go"
+TOGETHER = "its filters go together with those of "
 ALONE = "its filters can only go all together, and a layer is never emptied"
 
 
@@ -60,6 +62,15 @@ def _component_axes(recording: Recording, components: Components) -> dict[AxisKe
         for field in fields
         for axis in axes_of(field)
     }
+
+
+def keep_chosen(model: nn.Module, recording: Recording, choice: Choice) -> None:
+    """Pin the filters of the layers that are to stay whole, and what goes together with them."""
+    for layer in _layers(model, recording):
+        if choice.stays(layer.name):
+            for field in recording.tensors[layer.weight]:
+                if layer.out_axis in axes_of(field):
+                    recording.tags.pin(field, f"{TOGETHER}{layer.name}, {ASKED}")
 
 
 def _layers(model: nn.Module, recording: Recording) -> list[_Layer]:

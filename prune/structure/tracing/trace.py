@@ -17,11 +17,12 @@ from ...errors import InputError, first_line
 from ...forward import call, evaluating, map_tensors, tensors_of, unfused_attention
 from ...outputs import explain_types
 from ..caches import Cache, drop_caches, restored
+from ..choice import ASKED, Choice
 from ..cut import Cut
 from ..surgery import copied, keep_positions
 from ..units import Structure
 from .caches import attributes_of, brought_along, filled_since
-from .groups import structure_of
+from .groups import keep_chosen, structure_of
 from .paths import check_path
 from .recorder import Recorder
 from .recording import Record
@@ -39,9 +40,15 @@ MAX_SMALLER_RUNS = 200
 """When to give up on a network that fixes sizes in its code. Each run settles at least one line; no
 classifier of torchvision needs more than three."""
 
+EVERY_LAYER = Choice()
+CHOSEN = -2
+"""In place of an operation's number: pins that the user asked for come from none."""
 
-def trace(model: nn.Module, example_inputs: Any) -> Structure:
+
+def trace(model: nn.Module, example_inputs: Any, choice: Choice = EVERY_LAYER) -> Structure:
     """Find out which filters can be removed, and what goes with them.
+
+    `choice` has the layers that are to stay whole; default: none has to.
 
     `example_inputs` is what `forward.call` takes: a tensor, a tuple or list of arguments or a
     dictionary of named ones; the first axis of the first tensor counts images. Network and inputs
@@ -55,11 +62,11 @@ def trace(model: nn.Module, example_inputs: Any) -> Structure:
     with evaluating(model), unfused_attention(), uncollected():
         caches = brought_along(model, example_inputs)
         try:
-            return _traced(shadow(model), shadow_inputs(example_inputs), caches)
+            return _traced(shadow(model), shadow_inputs(example_inputs), caches, choice)
         except Exception:  # its code needs numbers: run it for real
             pass
         try:
-            return _traced(*_copies(model, example_inputs), caches, reads_numbers=True)
+            return _traced(*_copies(model, example_inputs), caches, choice, reads_numbers=True)
         except Exception:
             _check_runs(model, example_inputs)
             raise
@@ -80,7 +87,12 @@ def _check_layers_show(model: nn.Module) -> None:
 
 
 def _traced(
-    model: nn.Module, inputs: Any, caches: tuple[Cache, ...], *, reads_numbers: bool = False
+    model: nn.Module,
+    inputs: Any,
+    caches: tuple[Cache, ...],
+    choice: Choice,
+    *,
+    reads_numbers: bool = False,
 ) -> Structure:
     """The structure; what was recorded on the way is let go at once."""
     drop_caches(model, caches)
@@ -88,7 +100,14 @@ def _traced(
     try:
         if reads_numbers:
             check_path(model, inputs, tracer.recording)
-        return replace(tracer.run(), caches=(*caches, *tracer.caches))
+        tracer.recording.tags.restart(CHOSEN)
+        keep_chosen(model, tracer.recording, choice)
+        found = tracer.run()
+        told = {
+            layer: ASKED if reason.endswith(ASKED) and choice.stays(layer) else reason
+            for layer, reason in found.kept_whole.items()
+        }
+        return replace(found, caches=(*caches, *tracer.caches), kept_whole=told)
     finally:
         tracer.recording.records.clear()
 
