@@ -62,7 +62,7 @@ def plan_at_best_depth(case: Case, budget: Budget, settings: Settings) -> Planne
         UsageError, InputError, GateError: as `make_plan` does.
     """
     whole = make_plan(case, budget, settings)
-    chosen = Choice(settings.select.whole, settings.select.only)
+    chosen = Choice.of(settings.select)
     best, top1 = whole, {"whole depth": _top1(case, whole, settings)}
     notes: list[str] = []
     shorter = of_less_depth(case, whole)

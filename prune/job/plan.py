@@ -86,8 +86,7 @@ def measure_images(case: Case, settings: Settings) -> Measured:
     """The same but for the widths that should be fast. Statistics that took long are kept."""
     check_finite_weights(case.model)
     with case.log.stage("trace"):
-        chosen = Choice(settings.select.whole, settings.select.only)
-        structure = trace(case.model, case.example, chosen)
+        structure = trace(case.model, case.example, Choice.of(settings.select))
         cost = CostModel.of(case.model, structure)
     check_removable(structure)
     with case.log.stage("measure") as progress:

@@ -35,7 +35,7 @@ def plan_and_carry_out(case: Case, settings: Settings) -> tuple[Planned, Outcome
     """
     check_selection(settings.select)
     check_ranges(settings)
-    Choice(settings.select.whole, settings.select.only).check(case.model)
+    Choice.of(settings.select).check(case.model)
     budget, steps = settings.select.budget, settings.select.steps
     whole: Planned | None = None
     outcomes: list[Outcome] = []

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from ..errors import UsageError
+from ..options import SelectOptions
 
 ASKED = "kept whole, as you asked"
 """The reason of a layer that was named."""
@@ -30,6 +31,11 @@ class Choice:
 
     whole: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(select: SelectOptions) -> "Choice":
+        """What the options of a job say."""
+        return Choice(select.whole, select.only)
 
     def stays(self, layer: str) -> bool:
         """Whether a layer is to stay whole.
