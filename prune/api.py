@@ -1,7 +1,7 @@
 """The Python API: the job on live networks and the user's own data loaders."""
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
@@ -33,6 +33,8 @@ from .settling.answers import answers_of
 from .settling.labels import label_notes, notes_of
 from .settling.opened import SETTLING_IMAGES
 from .structure.certificate import Certificate, certify
+from .structure.choice import Choice
+from .structure.compiled import uncompiled
 from .structure.cost import CostModel
 from .structure.cut import Cut
 from .structure.finite import check_finite_weights
@@ -55,6 +57,7 @@ class Shrunk:
         certificate: whether removing them equals masking them.
         kept_whole: layer -> why some or all of its filters could not be removed.
         cut: what was removed and what was kept, and the structure that was traced.
+        notes: what has to be said of the network, in a line each.
     """
 
     model: nn.Module
@@ -62,6 +65,7 @@ class Shrunk:
     certificate: Certificate
     kept_whole: dict[str, str]
     cut: Cut = field(repr=False)
+    notes: tuple[str, ...] = ()
 
     @property
     def structure(self) -> Structure:
@@ -93,6 +97,10 @@ def shrink(
     keep: float = 0.6,
     criterion: str = "l1",
     seed: int = 0,
+    *,
+    whole: Sequence[str] = (),
+    only: Sequence[str] = (),
+    at_least: int = 1,
 ) -> Shrunk:
     """Remove filters by their weights alone: no data, no repair, no training.
 
@@ -102,9 +110,13 @@ def shrink(
         keep: share of the filters kept in every layer, above 0 and at most 1.
         criterion: "l1", "l2", "bn-scale", "fpgm", "lamp" or "random".
         seed: of "random".
+        whole: layers that keep all of their filters: names, modules with layers in them, or
+            patterns such as "layer4.*.conv1".
+        only: or the only layers that filters are removed from.
+        at_least: filters that every layer keeps at the least.
 
     Raises:
-        UsageError: `keep` or `criterion` is out of range.
+        UsageError: `keep`, `criterion` or `at_least` is out of range, or a name is of no layer.
         InputError: the network does not run on the inputs.
     """
     budget = Budget("keep", keep)
@@ -114,15 +126,24 @@ def shrink(
             f"`criterion={criterion}` given; expected one of {known}, which need no data; "
             "others need some: use compress"
         )
+    plain = uncompiled(model)
+    model = plain.model
     check_finite_weights(model)
-    structure = trace(model, example_inputs)
-    ranking = rank_units(criterion, Evidence(model, structure, seed=seed))
+    chosen = Choice(_names(whole), _names(only))
+    chosen.check(model)
+    structure = trace(model, example_inputs, chosen)
+    ranking = rank_units(criterion, Evidence(model, structure, seed=seed), curves=False)
     cost = CostModel.of(model, structure)
-    plan = allocate(ranking, structure, cost, budget, Layout("uniform"))
+    plan = allocate(ranking, structure, cost, budget, Layout("uniform", at_least=at_least))
     cut = Cut(structure, plan)
     smaller = remove(model, cut)
     certificate = certify(model, smaller, cut, example_inputs)
-    return Shrunk(smaller, plan, certificate, dict(structure.kept_whole), cut)
+    return Shrunk(smaller, plan, certificate, dict(structure.kept_whole), cut, plain.notes)
+
+
+def _names(given: Sequence[str]) -> tuple[str, ...]:
+    """Names of layers; one alone may come without a list around it."""
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def rank(
@@ -148,6 +169,7 @@ def rank(
             fits it better.
     """
     place = pick_device(device)
+    model = uncompiled(model).model
     check_finite_weights(model)
     model = as_float32(model).model.to(place)
     train = iter(batches)
@@ -229,6 +251,9 @@ class JobOptions(TypedDict, total=False):
     allocate: Literal["sr", "error", "uniform"]
     multiple: int
     hardware_widths: Provider
+    whole: Sequence[str]
+    only: Sequence[str]
+    at_least: int
     repair: bool
     images: int
     cut_depth: bool
@@ -279,13 +304,15 @@ def compress(
     settings = _settings({"batch_size": train.batch_size or RetrainOptions.batch_size, **options})
     place = pick_device(device)
     data = _data_of(train, held_out, num_labels, seed)
-    single = as_float32(model)
+    plain = uncompiled(model)
+    single = as_float32(plain.model)
     case = Case(single.model.to(place), data, place, seed, RunLog(show=progress))
     check_finite_weights(case.model)
     require_classifier(case.model, case.example, num_labels)
     doubts = label_notes(case.model, data, place)
     planned, outcome = plan_and_carry_out(case, settings)
-    return Compressed(outcome.final, outcome, planned, single.notes + doubts + outcome.notes)
+    notes = (*plain.notes, *single.notes, *doubts, *outcome.notes)
+    return Compressed(outcome.final, outcome, planned, notes)
 
 
 def _settings(given: dict[str, Any]) -> Settings:
@@ -301,8 +328,10 @@ def _settings(given: dict[str, Any]) -> Settings:
             f"compress({unknown[0]}=...) given; expected one of "
             f"{', '.join(sorted(set().union(*known)))}"
         )
+    given = dict(given)
     if callable(given.get("rank")):
         given = {**given, "rank": name_of(given["rank"])}
+    given |= {name: _names(given[name]) for name in ("whole", "only") if name in given}
     select, retrain, bench = (
         {name: value for name, value in given.items() if name in names} for names in known
     )

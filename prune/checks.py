@@ -40,6 +40,8 @@ of a layer at most."""
 LARGEST_BATCH = 65_536
 """Most images of one batch: as many as the largest published trainings took over thousands of
 devices (arXiv 1811.06992)."""
+WIDEST_LAYER = 1_000_000
+"""More filters than any layer has."""
 MOST_IMAGES = 1_000_000_000
 """More than any data set holds."""
 
@@ -54,6 +56,7 @@ RANGES: dict[str, tuple[str, Test]] = {
     **dict.fromkeys(("images", "max_batches"), _between(1, MOST_IMAGES)),
     **dict.fromkeys(("probe_epochs", "patience"), _between(1, MOST_PASSES)),
     **dict.fromkeys(("latency_batch", "static_batch", "multiple"), _between(1, LARGEST_BATCH)),
+    "at_least": _between(1, WIDEST_LAYER),
     "bench_seconds": ("seconds above 0, a day at most", lambda value: 0 < value <= 86_400),
     "batch_size": _between(2, LARGEST_BATCH),
     "epochs": _between(0, MOST_PASSES),

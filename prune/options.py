@@ -99,6 +99,13 @@ class SelectOptions:
     hardware_widths: Provider | None = None
     """Give every layer a width that no larger one is faster than, as measured on this provider
     (cpu, cuda, ...) at batch 1; measured once per machine."""
+    whole: tuple[str, ...] = ()
+    """Layers that keep all of their filters: names, modules with layers in them, or patterns such
+    as layer4.*.conv1. Layers whose filters go together with theirs stay whole too."""
+    only: tuple[str, ...] = ()
+    """Or: the only layers that filters are removed from; all others stay whole."""
+    at_least: int = 1
+    """Filters that every layer keeps at the least (all, where it has fewer)."""
     repair: bool = True
     """Let the remaining weights compensate for removed channels (least squares, no training)."""
     images: int = 6000

@@ -45,9 +45,11 @@ def _dry_run(options: Job) -> None:
     from ..job.account import layer_lines
     from ..job.plan import make_plan
     from ..progress import RunLog
+    from ..structure.choice import Choice
     from .opening import open_case
 
     _, case = open_case(options.network, options.data, options.run, RunLog(show=True))
+    Choice.of(options.select).check(case.model)
     planned = make_plan(case, options.select.budget, options.settings)
     lines = layer_lines(case.model, planned)
     if options.run.json:

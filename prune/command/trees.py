@@ -141,6 +141,12 @@ class Sweep:
     hardware_widths: Provider | None = None
     """Give every layer a width that no larger one is faster than, as measured on this provider
     (cpu, cuda, ...) at the batch of --latency-batch; measured once per machine."""
+    whole: tuple[str, ...] = ()
+    """Layers that keep all of their filters; see prune-dl --help."""
+    only: tuple[str, ...] = ()
+    """Or: the only layers that filters are removed from."""
+    at_least: int = 1
+    """Filters that every layer keeps at the least."""
     images: int = 6000
     """Training images that the statistics are taken from, once for all budgets."""
     fp16: bool = True

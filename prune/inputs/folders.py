@@ -79,7 +79,7 @@ def open_image_folder(
     else:
         made = _streamed(decode, files.labels_N, places)
     mean, std = wanted.mean or made.mean, wanted.std or made.std
-    parts = [part(mean, std, wanted.is_bgr) for part in made.parts]
+    train, held_out_part, test = (part(mean, std, wanted.is_bgr) for part in made.parts)
     sources = Sources(
         wanted.size_source(SHARED if shared else USUAL),
         wanted.scale_source(made.source),
@@ -93,7 +93,9 @@ def open_image_folder(
         input_size,
         mean,
         std,
-        *parts,
+        train,
+        held_out_part,
+        test,
         channel_order=order,
         sources=sources,
         notes=listed.notes,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from math import prod
 
+import numpy as np
 from torch import nn
 
 from ...evaluate.measure.accuracy import Accuracy
@@ -195,19 +196,29 @@ class LayerCost:
 
 
 def layer_costs(model: nn.Module, cut: Cut) -> dict[str, LayerCost]:
-    """Cost of every module with parameters of its own, by module path."""
-    costs: dict[str, LayerCost] = {}
+    """Cost of every module that has parameters or multiplies, by module path."""
+    params: dict[str, list[Change[int]]] = {}
     for name, tensor in model.named_parameters():
-        layer, per_element = name.rpartition(".")[0], cut.structure.macs_per_element.get(name, 0)
-        old = tensor.numel()
         new = prod(
             len(cut.kept[name, axis]) if (name, axis) in cut.kept else size
             for axis, size in enumerate(tensor.shape)
         )
-        known = costs.get(layer, LayerCost(Change(0, 0), Change(0, 0)))
-        macs = Change(per_element * old, per_element * new)
-        costs[layer] = LayerCost(_sum((known.macs, macs)), _sum((known.params, Change(old, new))))
-    return costs
+        params.setdefault(name.rpartition(".")[0], []).append(Change(tensor.numel(), new))
+    all_U = np.ones_like(cut.stays_U)
+    macs: dict[str, list[Change[float]]] = {}
+    for product in cut.structure.products:
+        change = Change(product.macs(all_U), product.macs(cut.stays_U))
+        macs.setdefault(product.layer, []).append(change)
+    return {
+        layer: LayerCost(_rounded(macs.get(layer, ())), _sum(params.get(layer, ())))
+        for layer in {**params, **macs}
+    }
+
+
+def _rounded(parts: Iterable[Change[float]]) -> Change[int]:
+    listed = list(parts)
+    original, final = sum(x.original for x in listed), sum(x.final for x in listed)
+    return Change(round(original), round(final))
 
 
 def _sum(parts: Iterable[Change[int]]) -> Change[int]:

@@ -25,6 +25,7 @@ from ..repair.least_squares import Residuals
 from ..repair.refit import PENALTY
 from ..repair.samples import inputs_of
 from ..repair.visits import MAX_INPUTS
+from ..structure.choice import Choice
 from ..structure.cost import CostModel
 from ..structure.depth import DepthCut, cut_off, find_classifier, find_cut, residual_blocks
 from ..structure.tracing.trace import trace
@@ -61,6 +62,7 @@ def plan_at_best_depth(case: Case, budget: Budget, settings: Settings) -> Planne
         UsageError, InputError, GateError: as `make_plan` does.
     """
     whole = make_plan(case, budget, settings)
+    chosen = Choice.of(settings.select)
     best, top1 = whole, {"whole depth": _top1(case, whole, settings)}
     notes: list[str] = []
     shorter = of_less_depth(case, whole)
@@ -69,7 +71,9 @@ def plan_at_best_depth(case: Case, budget: Budget, settings: Settings) -> Planne
         return replace(whole, notes=(*whole.notes, note))
     for one in shorter:
         try:
-            plan = make_plan(one.case, _same_budget(one.case, budget, whole.original), settings)
+            plan = make_plan(
+                one.case, _same_budget(one.case, budget, whole.original, chosen), settings
+            )
         except GateError as error:
             notes.append(f"`cut_depth`: {one.name}, {error}")
             continue
@@ -92,9 +96,9 @@ def of_less_depth(case: Case, planned: Planned) -> list[Shorter]:
     return [one for one in found if one is not None]
 
 
-def _same_budget(shorter: Case, budget: Budget, original: Amounts) -> Budget:
+def _same_budget(shorter: Case, budget: Budget, original: Amounts, chosen: Choice) -> Budget:
     """The same budget as a share of the shorter network."""
-    structure = trace(shorter.model, shorter.example)
+    structure = trace(shorter.model, shorter.example, chosen)
     check_removable(structure)
     cost = CostModel.of(shorter.model, structure)
     now = Amounts.of(cost, [len(group.units) for group in structure.groups])

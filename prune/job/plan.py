@@ -18,6 +18,7 @@ from ..options import SelectOptions, Settings
 from ..selection.criteria import Ranking, rank_units
 from ..selection.evidence import Evidence
 from ..selection.search import contest
+from ..structure.choice import Choice
 from ..structure.cost import CostModel
 from ..structure.finite import check_finite_weights
 from ..structure.tracing.trace import trace
@@ -85,7 +86,7 @@ def measure_images(case: Case, settings: Settings) -> Measured:
     """The same but for the widths that should be fast. Statistics that took long are kept."""
     check_finite_weights(case.model)
     with case.log.stage("trace"):
-        structure = trace(case.model, case.example)
+        structure = trace(case.model, case.example, Choice.of(settings.select))
         cost = CostModel.of(case.model, structure)
     check_removable(structure)
     with case.log.stage("measure") as progress:

@@ -10,6 +10,7 @@ from ..budget import Budget
 from ..checks import check_ranges, check_selection
 from ..errors import InputError
 from ..options import RetrainOptions, Settings
+from ..structure.choice import Choice
 from ..structure.plan import LayerPlan, Plan
 from .depth import plan_at_best_depth
 from .kept_plan import plan_once
@@ -34,6 +35,7 @@ def plan_and_carry_out(case: Case, settings: Settings) -> tuple[Planned, Outcome
     """
     check_selection(settings.select)
     check_ranges(settings)
+    Choice.of(settings.select).check(case.model)
     budget, steps = settings.select.budget, settings.select.steps
     whole: Planned | None = None
     outcomes: list[Outcome] = []

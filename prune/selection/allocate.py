@@ -55,28 +55,32 @@ class Layout:
         multiple: widths are multiples of this, or the whole width; never below one multiple.
         efficient: group -> the only widths that it may have, the whole one among them; a group
             that is not in it may have any multiple.
+        at_least: no group is narrower than this, unless it was before.
 
     Raises:
-        UsageError: an unknown method, or a multiple below 1.
+        UsageError: an unknown method, or a multiple or least width below 1.
     """
 
     method: str = "sr"
     multiple: int = 1
     efficient: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    at_least: int = 1
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise UsageError(
                 f"`allocate={self.method}` given; expected one of {', '.join(METHODS)}"
             )
-        if self.multiple < 1:
-            raise UsageError(f"`multiple={self.multiple}` given; expected 1 or more")
+        for name, value in (("multiple", self.multiple), ("at_least", self.at_least)):
+            if value < 1:
+                raise UsageError(f"`{name}={value}` given; expected 1 or more")
 
     def ladder(self, group: Group) -> list[int]:
         """Widths that a group may have, from whole to the smallest."""
         width = len(group.units)
         multiples = range(width - width % self.multiple, 0, -self.multiple)
-        return sorted(self.efficient.get(group.name, {width, *multiples}), reverse=True)
+        widths = self.efficient.get(group.name, {width, *multiples})
+        return sorted((x for x in widths if x >= min(self.at_least, width)), reverse=True)
 
 
 def allocate(
@@ -105,7 +109,7 @@ def allocate(
     if budget.value == 1:
         widths = full
     elif layout.method == "uniform":
-        widths = _uniform(full, layout.multiple, aim)
+        widths = _uniform(full, layout, aim)
     else:
         weight_of = _weights(layout.method, spectrum)
         losses = [
@@ -141,7 +145,7 @@ class _Aim:
                 f"`{self.budget.kind}={self.budget.value:g}` cannot be met within "
                 f"{BUDGET_TOLERANCE:.0%}: the closest possible is "
                 f"{reached / max(self.whole, 1):.4g}; state that, or another layout of `allocate`, "
-                "`multiple` and `hardware_widths`"
+                "`multiple`, `at_least` and `hardware_widths`"
             )
 
 
@@ -248,22 +252,24 @@ def _above_chord(error: FloatArray, left: int, middle: int, right: int) -> bool:
     return bool((error[middle] - error[left]) * (right - left) >= chord)
 
 
-def _uniform(full: IntArray, multiple: int, aim: _Aim) -> IntArray:
+def _uniform(full: IntArray, layout: Layout, aim: _Aim) -> IntArray:
     """The same share of every width, as near to the target as rounding allows."""
     if aim.budget.kind == "keep":
-        widths = _nearest(full, aim.budget.value, multiple)
+        widths = _nearest(full, aim.budget.value, layout)
         if abs(aim.amount(widths) - aim.target) <= aim.slack(len(full)):
             return widths
     low, high = 0.0, 1.0
     for _ in range(50):
         middle = (low + high) / 2
-        too_few = aim.amount(_nearest(full, middle, multiple)) < aim.target
+        too_few = aim.amount(_nearest(full, middle, layout)) < aim.target
         low, high = (middle, high) if too_few else (low, middle)
-    ends = (_nearest(full, low, multiple), _nearest(full, high, multiple))
+    ends = (_nearest(full, low, layout), _nearest(full, high, layout))
     return min(ends, key=lambda widths: abs(aim.amount(widths) - aim.target))
 
 
-def _nearest(full: IntArray, share: float, multiple: int) -> IntArray:
-    """The multiple nearest to the share of each width, at least one, never above the width."""
+def _nearest(full: IntArray, share: float, layout: Layout) -> IntArray:
+    """The multiple nearest to the share of each width, never above it or below the least one."""
+    multiple = layout.multiple
+    least = -(-layout.at_least // multiple) * multiple
     rounded = np.floor(full * share / multiple + 0.5) * multiple
-    return np.asarray(np.minimum(np.maximum(rounded, multiple), full), dtype=np.int64)
+    return np.asarray(np.minimum(np.maximum(rounded, least), full), dtype=np.int64)

@@ -83,8 +83,9 @@ class Ranking:
     | error     | reader -> (U + 1,) float64 | relative squared error after the first m went   |
     | scores    | (U,) float64    | of each unit by the criterion, higher is better            |
 
-    A reader whose input never varies has no error. `raised` tells of every reader how many times
-    its damping had to be raised, 1 for not at all (`linear_algebra`).
+    A reader whose input never varies has no error, nor any where curves were not asked for.
+    `raised` tells of every reader how many times its damping had to be raised, 1 for not at all
+    (`linear_algebra`).
     """
 
     criterion: str
@@ -94,13 +95,15 @@ class Ranking:
     raised: Mapping[str, float] = field(default_factory=dict)
 
 
-def rank_units(criterion: str | Scorer, evidence: Evidence) -> Ranking:
+def rank_units(criterion: str | Scorer, evidence: Evidence, *, curves: bool = True) -> Ranking:
     """Order the units of every group by a criterion; ties go by position.
 
     Args:
         criterion: one of CRITERIA, package.module:callable, or a callable from (group, index) to
             scores (U,).
         evidence: holds what the criterion needs (table above).
+        curves: also compute the error curves, which only an allocation other than uniform reads,
+            and which take most of the time.
 
     Raises:
         UsageError: an unknown criterion, or one whose needs were not given.
@@ -110,7 +113,8 @@ def rank_units(criterion: str | Scorer, evidence: Evidence) -> Ranking:
     parts = []
     raised: dict[str, float] = {}
     for index, group in enumerate(evidence.structure.groups):
-        response = _response_problems(evidence, group)
+        reads = curves or isinstance(scorer, _Eliminator)
+        response = _response_problems(evidence, group) if reads else {}
         parts.append(_rank_group(group, index, scorer, response))
         raised |= {name: max(one.raised for one in own) for name, own in response.items()}
     name = criterion if isinstance(criterion, str) else getattr(criterion, "__name__", "callable")

@@ -6,6 +6,8 @@ unless something mixes channels (a layer norm, a mean over channels).
 """
 
 import copy
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +18,9 @@ from torch import Tensor, nn
 from ..errors import first_line
 from ..forward import FORWARD_ERRORS, call, evaluating, map_tensors, unfused_attention
 from ..outputs import RANDOM_FORWARD, floating_outputs, largest_difference, run_to_run_difference
+from .caches import restored
 from .cut import Cut
+from .double import InDouble
 
 CERTIFICATE_TOLERANCE = 1e-5
 """Largest difference over largest magnitude that counts as equal.
@@ -58,6 +62,8 @@ def certify(model: nn.Module, smaller: nn.Module, cut: Cut, example_inputs: Any)
     writes into its buffers or inputs. The caller decides what a failed certificate ends with.
     """
     mixing = cut.structure.mixing
+    if failed := _does_not_run(smaller, example_inputs):
+        return Certificate(True, float("inf"), CERTIFICATE_TOLERANCE, failed)
     if mixing:
         first, more = mixing[0], len(mixing) - 1
         also = f" and {more} more" if more else ""
@@ -69,7 +75,7 @@ def certify(model: nn.Module, smaller: nn.Module, cut: Cut, example_inputs: Any)
     failed = "the smaller network differs from the silenced original by"
     try:
         in_double = _difference(model, smaller, cut, example_inputs, torch.float64)
-    except FORWARD_ERRORS as failure:  # its code makes float32 tensors of its own
+    except FORWARD_ERRORS as failure:
         why = (
             f"{failed} {error:.1e} in float32, and does not run in float64 ({first_line(failure)})"
         )
@@ -88,11 +94,34 @@ def _difference(
 ) -> float:
     """`largest_difference` of all outputs, in a precision."""
     model, smaller = _at(model, dtype), _at(smaller, dtype)
-    with evaluating(model, smaller), unfused_attention():
+    with evaluating(model, smaller), unfused_attention(), _left_alone(model, smaller), _mode(dtype):
         silent = {**_buffers(model), **silenced(model, cut)}
         expected = floating_outputs(call(model, _copies(inputs, dtype), silent))
         found = floating_outputs(call(smaller, _copies(inputs, dtype), _buffers(smaller)))
     return largest_difference(expected, found)
+
+
+def _does_not_run(smaller: nn.Module, inputs: Any) -> str | None:
+    """Why the smaller network does not run; None where it does. Checked for every network."""
+    try:
+        with evaluating(smaller), _left_alone(smaller):
+            call(smaller, map_tensors(Tensor.clone, inputs))
+    except Exception as failure:
+        return f"the smaller network does not run ({first_line(failure)})"
+    return None
+
+
+@contextmanager
+def _left_alone(*models: nn.Module) -> Iterator[None]:
+    """What code caches meanwhile, of silenced weights even, is gone afterwards."""
+    with ExitStack() as stack:
+        for model in models:
+            stack.enter_context(restored(model))
+        yield
+
+
+def _mode(dtype: torch.dtype) -> AbstractContextManager[object]:
+    return InDouble() if dtype == torch.float64 else nullcontext()
 
 
 def _at(model: nn.Module, dtype: torch.dtype) -> nn.Module:

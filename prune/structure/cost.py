@@ -1,8 +1,14 @@
 """Multiply-adds and parameters of a network, as a function of how many filters stay.
 
-Shapes: T tensors that can shrink, D axes, G groups.
+Multiply-adds are those of the operations that a forward pass executes (convolutions, matrix
+products, attention), with the shapes that they see. Sums, norms and activations are not counted, as
+`torch.utils.flop_counter` does not.
+
+Shapes: R rows (products of sizes), D sizes, G groups, H = 1 + G.
 """
 
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,78 +16,92 @@ from torch import nn
 
 from .units import FloatArray, IntArray, Structure
 
+Size = IntArray | int
+"""A size that never changes, or the unit of each position (-1: it stays)."""
+
+
+@dataclass(frozen=True)
+class _Products:
+    """Sums of products of sizes: size d of row r is `base_RD[r, d] + per_unit_RDG[r, d] @ widths`.
+
+    Attributes:
+        count_R: what each product counts.
+        fixed: the sum of all products that no group touches.
+    """
+
+    base_RD: FloatArray
+    per_unit_RDG: FloatArray
+    count_R: FloatArray
+    fixed: float
+
+    @staticmethod
+    def of(rows: Iterable[tuple[float, Sequence[Size]]], structure: Structure) -> "_Products":
+        """Rows of a count and sizes; those of the same sizes are added up."""
+        linear = _LinearSizes(structure)
+        count_of: dict[tuple[bytes, ...], float] = {(): 0.0}
+        sizes_of: dict[tuple[bytes, ...], list[FloatArray]] = {}
+        for count, sizes in rows:
+            fixed = math.prod(size for size in sizes if isinstance(size, int))
+            moving = [linear.of(units) for units in sizes if not isinstance(units, int)]
+            key = tuple(size.tobytes() for size in moving)
+            sizes_of[key] = moving
+            count_of[key] = count_of.get(key, 0.0) + count * fixed
+        depth = max(map(len, sizes_of), default=0)
+        one = np.zeros(1 + len(structure.groups))
+        one[0] = 1
+        keys = [key for key in sizes_of if key]
+        rows_RDH = [[*sizes_of[key], *[one] * (depth - len(key))] for key in keys]
+        table_RDH = np.array(rows_RDH).reshape(len(keys), depth, len(one))
+        count_R = np.array([count_of[key] for key in keys])
+        return _Products(table_RDH[..., 0], table_RDH[..., 1:], count_R, count_of[()])
+
+    def at(self, widths: IntArray) -> int:
+        """The sum for widths (G,)."""
+        sizes_RD = self.base_RD + self.per_unit_RDG @ np.asarray(widths, dtype=np.float64)
+        return round(self.fixed + float(self.count_R @ sizes_RD.prod(axis=1)))
+
+
+class _LinearSizes:
+    """Sizes as a fixed part, and so many positions for each unit of each group: (1 + G,)."""
+
+    def __init__(self, structure: Structure) -> None:
+        self._group_of_U = np.zeros(structure.num_units + 1, dtype=np.int64)
+        for index, group in enumerate(structure.groups):
+            self._group_of_U[group.units] = index
+        self._units_in_G = np.array([len(group.units) for group in structure.groups])
+        self._known: dict[int, tuple[IntArray, FloatArray]] = {}
+
+    def of(self, units: IntArray) -> FloatArray:
+        """The size of which each position is of one of these units (-1: it stays)."""
+        if id(units) not in self._known:
+            movable = units[units >= 0]
+            counts_G = np.bincount(self._group_of_U[movable], minlength=len(self._units_in_G))
+            fixed = [float(len(units) - len(movable))]
+            self._known[id(units)] = (units, np.concatenate([fixed, counts_G / self._units_in_G]))
+        return self._known[id(units)][1]
+
 
 @dataclass(frozen=True)
 class CostModel:
-    """Counts for any widths without building a network.
+    """Counts for any widths without building a network."""
 
-    The size of axis d of tensor t is `base_TD[t, d] + per_unit_TDG[t, d] @ widths`.
-
-    Attributes:
-        macs_T: multiply-adds of one element of each tensor, for one image.
-        is_parameter_T: whether the tensor counts as parameters (a buffer does not).
-        fixed_macs, fixed_params: of all tensors that no group touches.
-    """
-
-    base_TD: FloatArray
-    per_unit_TDG: FloatArray
-    macs_T: FloatArray
-    is_parameter_T: FloatArray
-    fixed_macs: int
-    fixed_params: int
+    _macs: _Products
+    _params: _Products
 
     @staticmethod
     def of(model: nn.Module, structure: Structure) -> "CostModel":
         """The cost model of a traced network."""
-        parameters = dict(model.named_parameters())
-        sizes = {**parameters, **dict(model.named_buffers())}
-        cuttable = sorted({name for name, _ in structure.axes if name in sizes})
-        fixed = {name: p.numel() for name, p in parameters.items() if name not in set(cuttable)}
-        depth = max((sizes[name].ndim for name in cuttable), default=1)
-        base, per_unit = _linear_sizes(
-            structure, cuttable, {n: tuple(sizes[n].shape) for n in cuttable}, depth
+        parameters = (
+            (1.0, [structure.axes.get((name, d), size) for d, size in enumerate(parameter.shape)])
+            for name, parameter in model.named_parameters()
         )
-        per_element = structure.macs_per_element
-        return CostModel(
-            base_TD=base,
-            per_unit_TDG=per_unit,
-            macs_T=np.array([per_element.get(name, 0) for name in cuttable], dtype=np.float64),
-            is_parameter_T=np.array([name in parameters for name in cuttable], dtype=np.float64),
-            fixed_macs=sum(per_element.get(name, 0) * count for name, count in fixed.items()),
-            fixed_params=sum(fixed.values()),
-        )
+        products = ((product.count, product.factors) for product in structure.products)
+        return CostModel(_Products.of(products, structure), _Products.of(parameters, structure))
 
     def macs(self, widths: IntArray) -> int:
         """Multiply-adds of one image; widths: (G,) units kept of each group."""
-        return self.fixed_macs + round(float(self.macs_T @ self._elements(widths)))
+        return self._macs.at(widths)
 
     def params(self, widths: IntArray) -> int:
         """Number of parameters; widths: (G,) units kept of each group."""
-        return self.fixed_params + round(float(self.is_parameter_T @ self._elements(widths)))
-
-    def _elements(self, widths: IntArray) -> FloatArray:
-        sizes_TD = self.base_TD + self.per_unit_TDG @ np.asarray(widths, dtype=np.float64)
-        elements_T: FloatArray = sizes_TD.prod(axis=1)
-        return elements_T
-
-
-def _linear_sizes(
-    structure: Structure, names: list[str], shapes: dict[str, tuple[int, ...]], depth: int
-) -> tuple[FloatArray, FloatArray]:
-    """Each axis as a fixed part and so many positions for each unit of each group."""
-    group_of = np.zeros(structure.num_units + 1, dtype=np.int64)
-    for index, group in enumerate(structure.groups):
-        group_of[group.units] = index
-    units_in = np.array([len(group.units) for group in structure.groups], dtype=np.float64)
-    base = np.ones((len(names), depth))
-    per_unit = np.zeros((len(names), depth, len(structure.groups)))
-    row_of = {name: row for row, name in enumerate(names)}
-    for name in names:
-        base[row_of[name], : len(shapes[name])] = shapes[name]
-    axes = ((name, axis, units) for (name, axis), units in structure.axes.items())
-    for name, axis, units in (x for x in axes if x[0] in row_of):
-        movable = units[units >= 0]
-        counts = np.bincount(group_of[movable], minlength=len(structure.groups))
-        base[row_of[name], axis] = len(units) - len(movable)
-        per_unit[row_of[name], axis] = counts / units_in
-    return base, per_unit
+        return self._params.at(widths)

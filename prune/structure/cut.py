@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from .units import AxisKey, IntArray, Removal, Structure
+from .units import AxisKey, BoolArray, IntArray, Removal, Structure
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,13 +29,18 @@ class Cut:
         return self.plan.removed_units(self.structure)
 
     @cached_property
+    def stays_U(self) -> BoolArray:
+        """Whether each unit stays, (U + 1,); the last one stands for unit -1, which stays."""
+        stays_U = np.ones(self.structure.num_units + 1, dtype=np.bool_)
+        stays_U[self.removed] = False
+        return stays_U
+
+    @cached_property
     def kept(self) -> dict[AxisKey, IntArray]:
         """Positions that stay, ascending, for every tensor axis that shrinks."""
-        stays_U = np.ones(self.structure.num_units + 1, dtype=np.bool_)  # the last one: unit -1
-        stays_U[self.removed] = False
         kept: dict[AxisKey, IntArray] = {}
         for key, units in self.structure.axes.items():
-            stays = stays_U[units]
+            stays = self.stays_U[units]
             if not stays.all():
                 kept[key] = np.flatnonzero(stays).astype(np.int64)
         return kept

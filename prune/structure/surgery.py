@@ -2,13 +2,16 @@
 
 import copy
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
+from torch.utils._pytree import tree_leaves
 
 from ..errors import InputError, first_line
+from .caches import drop_caches
 from .cut import Cut
 from .units import AxisKey, IntArray
 
@@ -17,30 +20,38 @@ def remove(model: nn.Module, cut: Cut) -> nn.Module:
     """A deep copy of the network without the filters that the cut removes.
 
     The class, names, dtype, device, memory format and `requires_grad` of what stays are the same;
-    integer sizes of the modules (out_channels, num_features, ...) are true. The input is untouched.
+    integer sizes of the modules (out_channels, num_features, ...) are true. What its code had
+    cached is not copied. The input is untouched.
 
     Raises:
         InputError: the network cannot be copied.
     """
     smaller = copied(model)
+    drop_caches(smaller, cut.structure.caches)
     keep_positions(smaller, cut.kept)
     return smaller
 
 
 def copied(model: nn.Module) -> nn.Module:
-    """A deep copy of a network.
+    """A deep copy of a network; tensors that it computed and cached are copied without history.
 
     Raises:
         InputError: it cannot be copied.
     """
     try:
-        return copy.deepcopy(model)
+        return copy.deepcopy(model, _without_history(model))
     except (RuntimeError, TypeError) as error:
         raise InputError(
             f"a {type(model).__name__} given that cannot be copied ({first_line(error)}); "
             "expected a network that copy.deepcopy takes; "
-            "keep no computed tensors or open files as its attributes"
+            "keep no open files or generators as its attributes"
         ) from error
+
+
+def _without_history(model: nn.Module) -> dict[int, Any]:
+    """A memo for `deepcopy`, which refuses computed tensors that require a gradient."""
+    values = (x for module in model.modules() for x in tree_leaves(dict(vars(module))))
+    return {id(x): x.detach().clone() for x in values if isinstance(x, Tensor) and not x.is_leaf}
 
 
 def keep_positions(model: nn.Module, kept: Mapping[AxisKey, IntArray]) -> None:

@@ -7,12 +7,15 @@ of every convolution that writes into the stream.
 Shapes: U units, C input channels of a reader, F input features of a reader.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .caches import Cache
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -61,6 +64,27 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Product:
+    """Multiply-adds of one operation (a convolution, a matrix product), as a function of widths.
+
+    They are `count` times the number of positions that stay of every factor.
+
+    Attributes:
+        layer: whose weight it takes, or else the module that runs it.
+        count: multiply-adds for one image and one position of every factor.
+        factors: of each size that can shrink, the unit of each position (-1: it stays).
+    """
+
+    layer: str
+    count: float
+    factors: tuple[IntArray, ...]
+
+    def macs(self, stays_U: BoolArray) -> float:
+        """Multiply-adds for one image; stays_U: (U + 1,), the last one True, for unit -1."""
+        return self.count * math.prod(int(stays_U[units].sum()) for units in self.factors)
+
+
+@dataclass(frozen=True)
 class Structure:
     """The outcome of tracing a network: immutable, and enough for every later stage.
 
@@ -71,7 +95,8 @@ class Structure:
         readers: by module path, in execution order.
         kept_whole: layer -> the reason why some or all of its filters cannot be removed.
         num_filters: layer -> how many filters (output channels) it has, also for whole layers.
-        macs_per_element: weight name -> multiply-adds each element takes part in, one sample.
+        products: every operation that multiplies and adds, in execution order.
+        caches: attributes that a run fills, which a smaller network has to make again.
         mixing: modules through which a removed channel changes the others (layer norm, group
             norm over several channels, a mean over channels): masking is not removal there.
     """
@@ -81,7 +106,8 @@ class Structure:
     readers: Mapping[str, Reader]
     kept_whole: Mapping[str, str] = field(default_factory=dict)
     num_filters: Mapping[str, int] = field(default_factory=dict)
-    macs_per_element: Mapping[str, int] = field(default_factory=dict)
+    products: tuple[Product, ...] = ()
+    caches: tuple[Cache, ...] = ()
     mixing: tuple[str, ...] = ()
 
     @property

@@ -94,6 +94,19 @@ def test_a_dry_run_shows_the_plan_and_why_a_layer_stays_whole(home: Path, capsys
     assert "classifier stays whole: it is the output of the network" in text
 
 
+def test_layers_that_are_to_stay_whole_are_named(home: Path, capsys: Captured) -> None:
+    argv = ("--model", "digits.pt", "--keep", "0.5", "--dry-run")
+    first, second, *_ = [line["name"] for line in document(capsys, *argv)["layers"]]
+    Path("asked.toml").write_text(f'[select]\nonly = ["{first}", "{second}"]\nat_least = 4\n')
+    told = document(capsys, *argv, "--config", "asked.toml", "--whole", second)["layers"]
+    assert {x["name"] for x in told if x["num_kept"] < x["num_filters"]} == {first}
+    reasons = {x["name"]: x["reason"] for x in told}
+    assert reasons[second] == "kept whole, as you asked"
+    for wrong in (argv, ("sweep", *argv[:4], "--out", "nothing")):
+        assert cli.run([*wrong, "--whole", "nowhere"]) == 2
+        assert "--whole nowhere given, which names no layer" in capsys.readouterr().err
+
+
 def test_rank_shows_what_every_layer_selects(home: Path, capsys: Captured) -> None:
     argv = ("rank", "--model", "digits.pt", "--images", "300", "--out")
     layers = document(capsys, *argv, "one")["layers"]

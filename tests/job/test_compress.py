@@ -121,3 +121,18 @@ def test_what_cannot_be_is_refused_before_any_work(
     model.register_forward_pre_hook(lambda *_: pytest.fail("the network ran"))
     with pytest.raises(UsageError, match=said):
         compress(model, loader, 10, **options)
+
+
+def test_layers_stay_whole_or_wide_as_asked(trained: Trained) -> None:
+    usual = compress(*trained, 10, keep=0.6, epochs=0)
+    first, *others = [layer.name for layer in usual.planned.plan.layers]
+    model = trained[0]
+    whole = compress(*trained, 10, keep=0.6, epochs=0, whole=first, at_least=5)
+    assert [layer.name for layer in whole.planned.plan.layers] == others
+    assert min(len(layer.kept) for layer in whole.planned.plan.layers) >= 5
+    kept = whole.model.get_submodule(first).weight
+    assert kept.shape == model.get_submodule(first).weight.shape  # type: ignore[union-attr]
+    only = compress(*trained, 10, keep=0.6, epochs=0, only=[first])
+    assert [layer.name for layer in only.planned.plan.layers] == [first]
+    with pytest.raises(UsageError, match=r"^`only=none` given, which names no layer"):
+        compress(*trained, 10, keep=0.6, epochs=0, only=["none"])

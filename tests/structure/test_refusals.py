@@ -14,6 +14,7 @@ from prune_dl.prune.structure.tracing.trace import trace
 from prune_dl.prune.structure.units import AxisKey
 from scenes import structure_zoo as zoo
 from torch import nn
+from torchvision.models import detection
 
 PARTS = ("given", "; expected ", "; give ")
 
@@ -53,8 +54,8 @@ def test_code_that_fixes_too_many_sizes_is_not_mistaken_for_one_that_does_not_ru
 def test_a_network_that_cannot_be_copied_is_refused() -> None:
     model, inputs = zoo.plain()
     structure = trace(model, inputs)
-    model.computed = torch.ones(2, requires_grad=True) * 2
-    with pytest.raises(InputError, match=r"^a Sequential given that cannot be copied \(Only"):
+    model.opened = (number for number in range(3))
+    with pytest.raises(InputError, match=r"^a Sequential given that cannot be copied \(cannot"):
         remove(model, Cut(structure, keep_everything(structure)))
 
 
@@ -100,3 +101,55 @@ def test_kept_filters_of_another_network_are_refused(
 def test_the_first_line_of_an_error_is_never_empty() -> None:
     assert first_line(RuntimeError("\n a b \nc")) == "a b "
     assert first_line(AssertionError()) == "AssertionError"
+
+
+def by_count(net: zoo.Net, x: torch.Tensor) -> torch.Tensor:
+    """As a detector: what it gives has as many rows as positions are found."""
+    x = net.b(net.a(x)).flatten(2).transpose(1, 2)
+    return net.head(x[x.mean(dim=2) > 0])
+
+
+def by_branch(net: zoo.Net, x: torch.Tensor) -> torch.Tensor:
+    """As a network with an early exit."""
+    x = net.a(x)
+    return net.head(zoo.pool(net.b(x) if float(x[0, 0, 0, 0]) > 0 else net.c(x).relu()))
+
+
+@pytest.mark.parametrize("forward", [by_count, by_branch])
+def test_networks_that_branch_on_the_values_of_their_layers_are_refused(
+    forward: Callable[..., torch.Tensor],
+) -> None:
+    torch.manual_seed(0)
+    parts = {"a": zoo.conv(3, 8), "b": zoo.conv(8, 6), "c": zoo.conv(8, 6), "head": zoo.head(6)}
+    model = zoo.Net(forward, **parts)
+    model.a.bias.data.zero_()  # type: ignore[union-attr, operator]
+    with pytest.raises(InputError) as refused:
+        trace(model, zoo.images())
+    assert str(refused.value) == (
+        "a Net given, which branches on the values that its layers compute (as detectors do on "
+        "their boxes); expected a network that runs the same operations whatever its weights are; "
+        "prune its b alone, and give inputs that this part takes"
+    )
+
+
+def test_branches_on_the_values_of_inputs_alone_are_followed() -> None:
+    assert trace(*zoo.control_flow()).groups
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
+def test_a_scripted_part_is_named() -> None:
+    model = nn.Sequential(zoo.conv(3, 8), torch.jit.script(nn.ReLU()), zoo.conv(8, 4))
+    with pytest.raises(InputError, match=r"^a Sequential given whose layer 1 is a Recursive"):
+        trace(model, zoo.images())
+
+
+@pytest.mark.slow
+def test_a_detector_is_refused_and_its_backbone_is_pruned() -> None:
+    torch.manual_seed(0)
+    make = detection.ssdlite320_mobilenet_v3_large
+    model = make(weights=None, weights_backbone=None, num_classes=21).eval()
+    images = torch.rand(1, 3, 96, 96)
+    with pytest.raises(InputError, match=r"branches on the values .* prune its backbone alone"):
+        trace(model, (list(images),))
+    assert len(trace(model.backbone, images).groups) > 10

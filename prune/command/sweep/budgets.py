@@ -18,6 +18,9 @@ def settings_of(options: Sweep) -> Settings:
         rank=options.rank,
         allocate=options.allocate,
         hardware_widths=options.hardware_widths,
+        whole=options.whole,
+        only=options.only,
+        at_least=options.at_least,
         images=options.images,
     )
     return Settings(select, options.retrain, options.bench)

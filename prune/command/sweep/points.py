@@ -36,6 +36,7 @@ from ...job.plan import CONTEST_BUDGET, choose_ranking, measure_network
 from ...job.stages import Outcome, carry_out
 from ...lock import only_writer
 from ...progress import RunLog
+from ...structure.choice import Choice
 from ...structure.plan import keep_everything
 from ..delivery import save_result
 from ..distribute import ray_map
@@ -143,6 +144,7 @@ def _measure(options: Sweep, pending: list[Budget], case: Case) -> Planned:
     """
     searched = [budget for budget in pending if not budget.is_counted]
     settings = settings_of(options)
+    Choice.of(settings.select).check(case.model)
 
     def make() -> Planned:
         measured = measure_network(case, searched[0] if searched else CONTEST_BUDGET, settings)

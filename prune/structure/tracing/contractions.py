@@ -42,7 +42,9 @@ def convolution(op: Op) -> Fields:
         op.pin(field, "it is a spatial axis of a convolution")
     rows, columns = find(op.get(weight), 0), find(op.get(weight), 1)
     positions = (x if transposed else op.out).shape
-    op.contracted.append((weight, x, op.get(x), math.prod(positions[2:]) * positions[0]))
+    op.contracted.append((weight, x, op.get(x)))
+    runs = (math.prod(positions[2:]) * positions[0], ())
+    op.products.append((runs, *op.sizes(weight)))
     route = _transposed if transposed else _grouped
     out = route(op, channels, rows, columns, groups)
     return _with_bias(op, out, op.arg(2, "bias"))
@@ -125,8 +127,8 @@ def _product(op: Op, a: Tensor, b: Tensor) -> Fields:
     left, rest_a = only(op, op.get(a), a.ndim - 1)
     right, rest_b = only(op, op.get(b), inner_b)
     _contract(op, left, right)
-    op.contracted.append((b, a, op.get(a), a.shape[-2] if a.ndim > 1 else 1))
-    op.contracted.append((a, b, op.get(b), b.shape[-1] if b.ndim > 1 else 1))
+    op.contracted += [(b, a, op.get(a)), (a, b, op.get(b))]
+    op.products.append((*op.sizes(a), *(op.sizes(b, b.ndim - 1) if b.ndim > 1 else ())))
     free_a = tuple(x.sum(dim=-1) if b.ndim == 1 else x for x in rest_a)
     lifted = tuple(x.narrow(inner_b, 0, 1) for x in rest_b)
     if a.ndim == 3 and b.ndim == 3:
@@ -168,6 +170,8 @@ def _add(op: Op, bias: Tensor, product: Fields) -> Fields:
 def attention(op: Op) -> list[Fields]:
     """Heads (axis 1) go together; the width of q and k sets the scale and stays."""
     query, key, value = op.args[:3]
+    op.products.append((*op.sizes(query), *op.sizes(key, 2)))
+    op.products.append((*op.sizes(query, 0, 1, 2), *op.sizes(value, 2, 3)))
     heads: Fields = ()
     for tensor in (query, key, value):
         for field in op.get(tensor):

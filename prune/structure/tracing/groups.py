@@ -10,11 +10,13 @@ from scipy.sparse import csr_array
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from ..units import AxisKey, Group, IntArray, Reader, Structure
+from ..choice import ASKED, Choice
+from ..units import AxisKey, Group, IntArray, Product, Reader, Structure
 from .recording import Recording
 from .tags import Components, axes_of
 
 NO_REASON = "nothing in the network lets its filters go"
+TOGETHER = "its filters go together with those of "
 ALONE = "its filters can only go all together, and a layer is never emptied"
 
 
@@ -47,9 +49,7 @@ def structure_of(
         readers=_readers(axes, layers, recording),
         kept_whole=_kept_whole(axes, component_of, components, layers),
         num_filters=num_filters,
-        macs_per_element={
-            name: round(count / num_images) for name, count in recording.positions.items()
-        },
+        products=_products(recording, components, renumbered[unit_of], num_images),
         mixing=_mixing(recording, components, axes),
     )
 
@@ -62,6 +62,15 @@ def _component_axes(recording: Recording, components: Components) -> dict[AxisKe
         for field in fields
         for axis in axes_of(field)
     }
+
+
+def keep_chosen(model: nn.Module, recording: Recording, choice: Choice) -> None:
+    """Pin the filters of the layers that are to stay whole, and what goes together with them."""
+    for layer in _layers(model, recording):
+        if choice.stays(layer.name):
+            for field in recording.tensors[layer.weight]:
+                if layer.out_axis in axes_of(field):
+                    recording.tags.pin(field, f"{TOGETHER}{layer.name}, {ASKED}")
 
 
 def _layers(model: nn.Module, recording: Recording) -> list[_Layer]:
@@ -218,6 +227,30 @@ def _channel_of_feature(tags: Tensor | None, num_features: int) -> IntArray:
     rank[np.argsort(first)] = np.arange(len(first))
     by_appearance: IntArray = rank[channel]
     return by_appearance
+
+
+def _products(
+    recording: Recording, components: Components, unit_C: IntArray, num_images: int
+) -> tuple[Product, ...]:
+    """What every operation multiplies, for one image; sizes that cannot shrink are in the count.
+
+    Where several fields run along one axis (heads, and the width inside them), what stays of it is
+    the product of the shares that stay of each.
+    """
+    units_of: dict[int, IntArray] = {}
+    found = []
+    for record in recording.records[: recording.num_counted]:
+        for sizes in record.products:
+            count, factors = 1 / num_images, []
+            for size, fields in sizes:
+                count *= size
+                for tags in fields:
+                    units = units_of.setdefault(id(tags), unit_C[components.of(tags)])
+                    if (units >= 0).any():
+                        count /= size
+                        factors.append(units)
+            found.append(Product(record.layer, count, tuple(factors)))
+    return tuple(found)
 
 
 def _mixing(

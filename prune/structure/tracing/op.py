@@ -11,6 +11,8 @@ from torch._ops import OpOverload, OpOverloadPacket
 from .tags import Fields, Tags, axes_of, lift, same_fields
 
 Rule = Callable[["Op"], "Fields | list[Fields]"]
+Sizes = tuple[tuple[int, Fields], ...]
+"""Sizes whose product counts the multiply-adds of an operation, each with the tags along it."""
 RULES: dict[OpOverloadPacket, Rule] = {}
 aten = torch.ops.aten
 
@@ -29,6 +31,8 @@ class Op:
         choice: which of the `num_choices` readings of the operation a rule should take (a split
             axis can shrink in one factor or in another).
         mixing: filled when a removed channel changes the channels that stay.
+        contracted: filled with every tensor that may be a weight, and what it is multiplied with.
+        products: filled with the sizes whose product counts its multiply-adds.
     """
 
     func: OpOverload
@@ -43,12 +47,13 @@ class Op:
     choice: int = 0
     num_choices: int = 1
     mixing: list[tuple[str, Tensor]] = field(default_factory=list)
-    contracted: list[tuple[Tensor, Tensor, Fields, int]] = field(default_factory=list)
+    contracted: list[tuple[Tensor, Tensor, Fields]] = field(default_factory=list)
+    products: list["Sizes"] = field(default_factory=list)
 
     def begin(self, choice: int) -> None:
         """Forget what was read before; the rule is to take this reading."""
         self.choice, self.num_choices = choice, 1
-        self.mixing, self.contracted = [], []
+        self.mixing, self.contracted, self.products = [], [], []
 
     def arg(self, index: int, name: str, default: Any = None) -> Any:
         """An argument by position or name."""
@@ -74,6 +79,14 @@ class Op:
     def where(self) -> str:
         """The running module, for reasons."""
         return self.path or "the network itself"
+
+    def sizes(self, tensor: Tensor, *axes: int) -> "Sizes":
+        """Sizes of axes, each with the fields that run along it alone; default: of all axes."""
+        found, wanted = self.get(tensor), axes or range(tensor.ndim)
+        return tuple(
+            (tensor.shape[axis], tuple(x for x in found if axes_of(x) == {axis % tensor.ndim}))
+            for axis in wanted
+        )
 
     def tie(self, attribute: str, tags: Tensor) -> None:
         """An integer attribute of the running module follows these tags."""

@@ -34,7 +34,6 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._kept: dict[int, str] = {}
         self.stack, self.recording = stack, Recording(modules=stack.ran)
         self._own = {id(stand_in(tensor)): name for name, tensor in named}
-        self._sizes = {name: tensor.numel() for name, tensor in named}
         self._fields: dict[int, Fields] = {}
         self._origin: dict[int, str] = {}
         self._outputs: list[Tensor] = []
@@ -50,9 +49,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         op = Op(
             func, given, named, results, tags, self.fields, place.running.path, module, self._tie
         )
-        record = self._read(len(self.recording.records), place, op, numbers)
         self._trace_origin(op)
-        self._count(op)
+        record = self._read(len(self.recording.records), place, op, numbers)
         self.recording.records.append(record)
         return out
 
@@ -114,7 +112,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         inputs = self._incoming(op)
         outputs = _as_before(_outputs(op, self._apply(op, inputs)), before)
         features, mixing = self._features(op), tuple(op.mixing)
-        record = Record(place, op, numbers, inputs, outputs, features, op.num_choices, mixing)
+        counted = self._layer(op), tuple(op.products)
+        record = Record(
+            place, op, numbers, inputs, outputs, features, op.num_choices, mixing, *counted
+        )
         if index in self._kept:
             self._pin(inputs, self._kept[index])
         self._carry(record)
@@ -163,7 +164,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return self._own.get(id(tensor)) or self._origin.get(id(tensor))
 
     def _trace_origin(self, op: Op) -> None:
-        """A view, cast or rescaling of a weight is still that weight when MACs are counted."""
+        """A view, cast or rescaling of a weight is still that weight, of its layer."""
         first = op.args[0] if op.args and isinstance(op.args[0], Tensor) else None
         name = None if first is None else self._origin_of(first)
         if first is None or name is None:
@@ -173,18 +174,15 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if op.name in views.KEEPS_ORIGIN or scaled:
                 self._origin[id(tensor)] = name
 
-    def _count(self, op: Op) -> None:
-        """Multiply-adds of each weight element."""
-        for weight, _, _, positions in op.contracted:
-            name = self._origin_of(weight)
-            if name is not None:
-                share = weight.numel() / self._sizes[name]
-                counted = self.recording.positions.get(name, 0.0)
-                self.recording.positions[name] = counted + positions * share
+    def _layer(self, op: Op) -> str:
+        """The module whose weight an operation takes, or else the one that runs it."""
+        named = (self._origin_of(weight) for weight, *_ in op.contracted)
+        weight = next((name for name in named if name is not None), None)
+        return op.path if weight is None else weight.rpartition(".")[0]
 
     def _features(self, op: Op) -> tuple[str, Tensor] | None:
         """What a linear module reads."""
-        for weight, x, fields, _ in op.contracted:
+        for weight, x, fields in op.contracted:
             features = find(fields, x.ndim - 1)
             if features is not None and self._origin_of(weight) == f"{op.path}.weight".lstrip("."):
                 return op.path, features.reshape(-1)

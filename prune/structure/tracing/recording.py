@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from .op import Op
+from .op import Op, Sizes
 from .stack import Place
 from .tags import Fields, Tags
 
@@ -25,6 +25,8 @@ class Record:
         features: path of a linear module and the tags of its input features, if it is one.
         num_choices: how many readings its rule has.
         mixing: places where a removed channel changes the others, and the tags of its channels.
+        layer: the module whose weight it takes, or else the one that runs it.
+        products: sizes whose products count its multiply-adds.
     """
 
     place: Place
@@ -35,6 +37,8 @@ class Record:
     features: tuple[str, Tensor] | None
     num_choices: int
     mixing: tuple[tuple[str, Tensor], ...]
+    layer: str
+    products: tuple[Sizes, ...]
 
 
 @dataclass
@@ -47,14 +51,15 @@ class Recording:
         tensors: parameter or buffer name -> its fields, one per axis of more than one position; an
             integer attribute that states a size (`num_heads`) has one field of that many tags.
         modules: module paths in order of their first run.
-        positions: weight name -> how often each element is used, over the whole batch.
+        num_counted: how many of the records are a forward pass of evaluation; those after them are
+            of training, and count for nothing.
     """
 
     tags: Tags = field(default_factory=Tags)
     records: list[Record] = field(default_factory=list)
     tensors: dict[str, Fields] = field(default_factory=dict)
     modules: dict[str, None] = field(default_factory=dict)
-    positions: dict[str, float] = field(default_factory=dict)
+    num_counted: int | None = None
 
     @property
     def features(self) -> dict[str, Tensor]:

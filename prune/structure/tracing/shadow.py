@@ -13,25 +13,6 @@ from torch import Tensor, nn
 from ...forward import map_tensors
 
 
-@contextmanager
-def restored(model: nn.Module) -> Iterator[None]:
-    """What is done to the modules meanwhile (cuts, caches of the code) is gone afterwards."""
-    states = [(module, dict(vars(module))) for module in model.modules()]
-    copies: dict[int, Tensor] = {}
-    for module, state in states:
-        containers = {k: copy.copy(x) for k, x in state.items() if type(x) in (dict, list, set)}
-        vars(module).update(containers)
-        for key, buffer in module._buffers.items():
-            if buffer is not None:
-                module._buffers[key] = copies.setdefault(id(buffer), buffer.clone())
-    try:
-        yield
-    finally:
-        for module, state in states:
-            vars(module).clear()
-            vars(module).update(state)
-
-
 def _empty_containers(model: nn.Module) -> dict[int, Any]:
     """A memo for `deepcopy` with the empty containers (hooks) that make up most of its time."""
     return {

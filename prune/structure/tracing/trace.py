@@ -6,6 +6,7 @@ again; where the code fixes a size the trial shows it, what it touched is read d
 whole, and the trial is repeated until it passes.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,15 +16,18 @@ from torch.utils._pytree import tree_iter
 from ...errors import InputError, first_line
 from ...forward import call, evaluating, map_tensors, tensors_of, unfused_attention
 from ...outputs import explain_types
+from ..caches import Cache, drop_caches, restored
+from ..choice import ASKED, Choice
 from ..cut import Cut
 from ..surgery import copied, keep_positions
 from ..units import Structure
-from .groups import structure_of
+from .caches import attributes_of, brought_along, filled_since
+from .groups import keep_chosen, structure_of
+from .paths import check_path
 from .recorder import Recorder
 from .recording import Record
 from .shadow import (
     containers_training,
-    restored,
     shadow,
     shadow_inputs,
     uncollected,
@@ -36,9 +40,15 @@ MAX_SMALLER_RUNS = 200
 """When to give up on a network that fixes sizes in its code. Each run settles at least one line; no
 classifier of torchvision needs more than three."""
 
+EVERY_LAYER = Choice()
+CHOSEN = -2
+"""In place of an operation's number: pins that the user asked for come from none."""
 
-def trace(model: nn.Module, example_inputs: Any) -> Structure:
+
+def trace(model: nn.Module, example_inputs: Any, choice: Choice = EVERY_LAYER) -> Structure:
     """Find out which filters can be removed, and what goes with them.
+
+    `choice` has the layers that are to stay whole; default: none has to.
 
     `example_inputs` is what `forward.call` takes: a tensor, a tuple or list of arguments or a
     dictionary of named ones; the first axis of the first tensor counts images. Network and inputs
@@ -48,29 +58,56 @@ def trace(model: nn.Module, example_inputs: Any) -> Structure:
         InputError: the network does not run on these inputs, hides its layers (TorchScript) or
             fixes too many sizes in its code.
     """
-    hiding = [x for x in model.modules() if isinstance(x, torch.jit.ScriptModule)]
-    if hiding or isinstance(model, nn.DataParallel):
-        raise InputError(
-            f"a {type(next(iter(hiding), model)).__name__} given, which hides its layers; "
-            "expected a network that runs them one by one; give the one that it was made from"
-        )
+    _check_layers_show(model)
     with evaluating(model), unfused_attention(), uncollected():
+        caches = brought_along(model, example_inputs)
         try:
-            return _traced(shadow(model), shadow_inputs(example_inputs))
+            return _traced(shadow(model), shadow_inputs(example_inputs), caches, choice)
         except Exception:  # its code needs numbers: run it for real
             pass
         try:
-            return _traced(*_copies(model, example_inputs))
+            return _traced(*_copies(model, example_inputs), caches, choice, reads_numbers=True)
         except Exception:
             _check_runs(model, example_inputs)
             raise
 
 
-def _traced(model: nn.Module, inputs: Any) -> Structure:
+def _check_layers_show(model: nn.Module) -> None:
+    """Raises InputError where a part of the network hides its layers."""
+    hides = isinstance(model, nn.DataParallel)
+    hiding = [n for n, x in model.named_modules() if isinstance(x, torch.jit.ScriptModule)]
+    if not hides and not hiding:
+        return
+    inner = "" if hides else hiding[0]
+    what = f" whose layer {inner} is a {type(model.get_submodule(inner)).__name__}" if inner else ""
+    raise InputError(
+        f"a {type(model).__name__} given{what}, which hides its layers; "
+        "expected a network that runs them one by one; give the one that it was made from"
+    )
+
+
+def _traced(
+    model: nn.Module,
+    inputs: Any,
+    caches: tuple[Cache, ...],
+    choice: Choice,
+    *,
+    reads_numbers: bool = False,
+) -> Structure:
     """The structure; what was recorded on the way is let go at once."""
+    drop_caches(model, caches)
     tracer = _Tracer(model, inputs)
     try:
-        return tracer.run()
+        if reads_numbers:
+            check_path(model, inputs, tracer.recording)
+        tracer.recording.tags.restart(CHOSEN)
+        keep_chosen(model, tracer.recording, choice)
+        found = tracer.run()
+        told = {
+            layer: ASKED if reason.endswith(ASKED) and choice.stays(layer) else reason
+            for layer, reason in found.kept_whole.items()
+        }
+        return replace(found, caches=(*caches, *tracer.caches), kept_whole=told)
     finally:
         tracer.recording.records.clear()
 
@@ -101,8 +138,10 @@ class _Tracer:
     def __init__(self, model: nn.Module, inputs: Any) -> None:
         self.model, self.inputs = model, inputs
         with restored(model):
+            before = attributes_of(model)
             self.recorder = Recorder(model, ModuleStack(model))
             self.auxiliary = self._record()
+            self.caches = filled_since(before, model)
         self.recording = self.recorder.recording
 
     def run(self) -> Structure:
@@ -137,6 +176,7 @@ class _Tracer:
     def _record(self) -> bool:
         """Tags of a forward pass; a second one where training has branches of its own."""
         self._forward()
+        self.recorder.recording.num_counted = len(self.recorder.recording.records)
         seen = self.recorder.recording.tensors.keys()
         unseen = {name for name, _ in self.model.named_parameters()} - seen
         auxiliary = bool(unseen) and self._training_runs()
