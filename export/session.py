@@ -14,10 +14,13 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+import torch
 from numpy.typing import NDArray
 
 from ..prune.errors import InputError, UsageError
 from ..prune.files import require_regular
+from ..prune.outputs import class_scores
+from ..prune.scores import Score, Tally
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -193,18 +196,26 @@ def run_session(
         session.run(None, {name: _fill(batch, session)})[0][: len(batch)]
         for batch in _batches(images, size)
     ]
-    return np.concatenate(outputs)
+    joined = np.concatenate(outputs)
+    return joined[:, None] if joined.ndim == 1 else joined  # one number for each image
 
 
-def count_correct(
-    session: Session, batches: Iterable[tuple[NDArray[Any], NDArray[np.int64]]]
-) -> tuple[int, int]:
-    """Top-1 hits of a classifier and the number of images, over (images, labels) batches."""
-    correct = total = 0
+def score_file(
+    session: Session,
+    batches: Iterable[tuple[NDArray[Any], NDArray[np.int64]]],
+    *,
+    threshold: float = 0.0,
+) -> Score:
+    """How good a classifier is on (images, labels) batches, one or more.
+
+    Args:
+        threshold: outputs above it say that a label is there, where there may be several.
+    """
+    tally = Tally(threshold)
     for images, labels_N in batches:
-        correct += int((run_session(session, images).argmax(axis=1) == labels_N).sum())
-        total += len(labels_N)
-    return correct, total
+        scores_NK = class_scores(torch.from_numpy(run_session(session, images)))
+        tally.add(scores_NK, torch.from_numpy(labels_N))
+    return tally.score()
 
 
 def _batches(images: NDArray[Any], size: int) -> Iterator[NDArray[Any]]:

@@ -18,6 +18,7 @@ from ..progress import RunLog
 from ..settling.opened import Opened
 from ..settling.settle import settle
 from ..structure.finite import check_finite_weights
+from ..tasks import Task, settle_outputs
 from ..training.device import pick_device
 from .home import data_at_home
 
@@ -47,8 +48,8 @@ def open_case(
         print(f"prune-dl: data: {data.name}, which the model file names", file=sys.stderr)
     check_fit(data, checkpoint)
     checkpoint.model.to(device).to(memory_format=torch.channels_last).eval()
-    check_runs(checkpoint.model, data, device)
-    opened = settle(Opened(checkpoint, data, device), images)
+    notes = check_runs(checkpoint.model, data, device)
+    opened = settle(Opened(checkpoint, data, device).noting(*notes), images)
     return opened.checkpoint, Case(opened.checkpoint.model, opened.data, device, run.seed, log)
 
 
@@ -105,15 +106,19 @@ def check_fit(data: DataSet, checkpoint: Checkpoint) -> None:
         ("channels", num_channels(checkpoint.model), data.input_size[0]),
     )
     for what, expected, given in pairs:
-        if expected != given:
+        one_output = what == "labels" and (expected, given) == (1, 2) and not data.multi_label
+        if expected != given and not one_output:
             raise InputError(
                 f"the network has {expected} {what} and `data={data.name}` has {given}; "
                 "give the data that the network was trained on"
             )
 
 
-def check_runs(model: nn.Module, data: DataSet, device: torch.device) -> None:
+def check_runs(model: nn.Module, data: DataSet, device: torch.device) -> tuple[str, ...]:
     """Refuse, before any work, a network that is no classifier of these images.
+
+    Returns:
+        what has to be said of the task of network and data, a line each.
 
     Raises:
         InputError: as `require_classifier`, or its weights are not finite.
@@ -122,6 +127,7 @@ def check_runs(model: nn.Module, data: DataSet, device: torch.device) -> None:
         images, _ = next(iter(data.train.batches(EXAMPLES, device=device, limit=EXAMPLES)))
     check_finite_weights(model)
     require_classifier(model, images, len(data.labels))
+    return data.notes + settle_outputs(model, images, Task(data.labels, data.multi_label))
 
 
 def default_out(model: str) -> Path:

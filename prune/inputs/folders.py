@@ -60,8 +60,10 @@ def open_image_folder(
     else:
         parts, (own_mean, own_std) = _streamed(decode, files.labels_N, places)
     mean, std = wanted.mean or own_mean, wanted.std or own_std
-    splits = [part(mean, std) for part in parts]
-    return DataSet(str(root.resolve()), files.labels, input_size, mean, std, *splits)
+    train_part, held_part, test_part = (part(mean, std) for part in parts)
+    return DataSet(
+        str(root.resolve()), files.labels, input_size, mean, std, train_part, held_part, test_part
+    )
 
 
 def _check_labels(root: Path, labels: tuple[str, ...]) -> None:
