@@ -18,7 +18,8 @@ from ..prune.scores import Score
 from .metadata import accuracy_entry, add_metadata
 from .parity import PARITY_IMAGES, Parity, compare_outputs
 from .quantise import Quantisation, Quantised, quantise_file
-from .session import open_session, run_session, score_file
+from .scoring import score_file
+from .session import open_session, run_session
 from .variants import PixelScale, Variant, export_variant, to_pixels
 
 CALIBRATION_SHARE, MAX_CALIBRATION = 0.2, 256

@@ -21,7 +21,8 @@ from ..prune.errors import GateError
 from ..prune.progress import Progress, silent
 from .graph import write_checked
 from .qdq import QuantRecipe, Workbench, layer_names
-from .session import open_session, run_session, score_file
+from .scoring import score_file
+from .session import open_session, run_session
 
 RECIPES = (
     QuantRecipe("minmax"),

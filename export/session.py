@@ -7,20 +7,17 @@ import contextlib
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import onnxruntime
-import torch
 from numpy.typing import NDArray
 
 from ..prune.errors import InputError, UsageError
 from ..prune.files import require_regular
-from ..prune.outputs import class_scores
-from ..prune.scores import Score, Tally
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -198,24 +195,6 @@ def run_session(
     ]
     joined = np.concatenate(outputs)
     return joined[:, None] if joined.ndim == 1 else joined  # one number for each image
-
-
-def score_file(
-    session: Session,
-    batches: Iterable[tuple[NDArray[Any], NDArray[np.int64]]],
-    *,
-    threshold: float = 0.0,
-) -> Score:
-    """How good a classifier is on (images, labels) batches, one or more.
-
-    Args:
-        threshold: outputs above it say that a label is there, where there may be several.
-    """
-    tally = Tally(threshold)
-    for images, labels_N in batches:
-        scores_NK = class_scores(torch.from_numpy(run_session(session, images)))
-        tally.add(scores_NK, torch.from_numpy(labels_N))
-    return tally.score()
 
 
 def _batches(images: NDArray[Any], size: int) -> Iterator[NDArray[Any]]:

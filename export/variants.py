@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..prune.forward import call, evaluating
 from ..prune.outputs import logits_of
-from ..prune.tasks import class_probabilities
+from ..prune.tasks import EVEN, class_probabilities
 from .graph import EXAMPLE_BATCH, OUTPUT_NAME, GraphFormat, export_module
 from .parity import PARITY_TOLERANCE, AnswerRule, Parity, check_parity
 
@@ -21,8 +21,6 @@ HALF_TOLERANCE = 2e-2
 """Largest difference allowed in float16, as `PARITY_TOLERANCE` is for float32: half precision keeps
 11 bits, so errors of up to 5e-4 a layer add up over a deep network."""
 PROBABILITIES = "probabilities"
-EVEN_PROBABILITY = 0.5
-"""The sigmoid of 0: above it a label is there."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class Variant:
     @property
     def rule(self) -> AnswerRule:
         """How answers are read from the file's outputs."""
-        threshold = EVEN_PROBABILITY if self.embed_preprocess else 0.0
+        threshold = EVEN if self.embed_preprocess else 0.0
         return AnswerRule(self.multi_label, threshold)
 
 

@@ -153,7 +153,8 @@ def rank(
     targets = Targets.of(target_rows(first[1]))
     targets.require(num_labels)
     names = tuple(str(label) for label in range(num_labels))
-    settle_outputs(model, example, Task(names, targets.multi_label))
+    labelled = [(first[0].to(place), targets.read(first[1]).to(place))]
+    settle_outputs(model, example, Task(names, targets.multi_label), labelled)
     structure = trace(model, example)
     network = TracedNetwork(model, structure, num_labels, place)
     _, spectrum = measure(network, _read(_chain(first, train), targets), _read(held_out, targets))
@@ -258,7 +259,8 @@ def compress(
     check_finite_weights(case.model)
     require_classifier(case.model, case.example, num_labels)
     notes = single.notes + data.notes
-    notes += settle_outputs(case.model, case.example, Task(data.labels, data.multi_label))
+    task = Task(data.labels, data.multi_label)
+    notes += settle_outputs(case.model, case.example, task, case.held_out())
     planned, outcome = plan_and_carry_out(case, settings)
     return Compressed(outcome.final, outcome, planned, notes + outcome.notes)
 

@@ -46,8 +46,8 @@ def logits_of(outputs: Any) -> Tensor:
     torch.Size([2, 10])
     """
     found = _found(outputs)
-    if isinstance(found, Tensor) and found.ndim < 2 and found.is_floating_point():
-        found = found.reshape(-1, 1)
+    if isinstance(found, Tensor) and found.ndim == 1 and found.is_floating_point():
+        found = found[:, None]
     if not isinstance(found, Tensor) or found.ndim != 2 or not found.is_floating_point():
         raise InputError(
             f"a network that returns {describe_outputs(outputs)} given; expected logits, one row "

@@ -13,6 +13,8 @@ no code of its own after `outputs.class_scores`. Which row holds is settled wher
 Shapes: B images, K labels.
 """
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +30,10 @@ SEVERAL, ONE_OUTPUT = "several labels for an image", "one output for two labels"
 """The two tasks that are not the usual one."""
 SIGMOID = "Sigmoid"
 """How autograd begins the name of the operation."""
+EVEN = 0.5
+"""The sigmoid of 0: above it a label is there, of outputs that are probabilities."""
+DEVIATIONS = 2.0
+"""By so many a difference of decisions counts: by chance one in forty is as large."""
 VIEWS = (
     *("View", "Unsqueeze", "Squeeze", "Reshape", "Select", "Slice", "Clone", "ToCopy", "Alias"),
     *("UnsafeView", "Flatten", "T"),
@@ -108,7 +114,9 @@ class Task:
         return ()
 
 
-def settle_outputs(model: nn.Module, inputs: Any, task: Task) -> tuple[str, ...]:
+def settle_outputs(
+    model: nn.Module, inputs: Any, task: Task, labelled: Iterable[tuple[Any, Tensor]]
+) -> tuple[str, ...]:
     """Notes on how the outputs are read, a line each; outputs that cannot be are refused.
 
     These are probabilities, where a sigmoid belongs to the task: above 0 would be always true, and
@@ -117,9 +125,11 @@ def settle_outputs(model: nn.Module, inputs: Any, task: Task) -> tuple[str, ...]
 
     Args:
         inputs: a batch, on the network's device; `forward.call` takes it.
+        labelled: batches with their labels, read only where outputs look like probabilities.
 
     Raises:
-        InputError: the last operation is a sigmoid, or every output of the batch lies in 0..1.
+        InputError: the last operation is a sigmoid; or every output lies in 0..1, and a threshold
+            of 0.5 is right more often than one of 0.
     """
     with evaluating(model):
         outputs_NK = logits_of(call(model, inputs))
@@ -133,14 +143,35 @@ def settle_outputs(model: nn.Module, inputs: Any, task: Task) -> tuple[str, ...]
             "sigmoid (logits), which losses and thresholds are made for; leave the last sigmoid "
             "out: the answers stay the same"
         )
-    low, high = torch.aminmax(outputs_NK)
-    if len(outputs_NK) > 1 and float(low) >= 0 and float(high) <= 1:
-        raise InputError(
-            f"a network of {what} whose outputs all lie between {float(low):.3g} and "
-            f"{float(high):.3g} given, which look like probabilities; expected logits, below 0 "
-            "where a label is absent; give the network without its last activation"
-        )
+    if bool(((outputs_NK >= 0) & (outputs_NK <= 1)).all()):
+        _refuse_probabilities(model, what, labelled)
     return task.notes(num_columns)
+
+
+def _refuse_probabilities(
+    model: nn.Module, what: str, labelled: Iterable[tuple[Any, Tensor]]
+) -> None:
+    """Compare both thresholds on labelled images; see `settle_outputs`.
+
+    McNemar's test: of the decisions that differ, those won exceed those lost by two deviations.
+    """
+    won = lost = 0
+    for inputs, labels in labelled:
+        with evaluating(model):
+            outputs_NK = logits_of(call(model, inputs))
+        if bool(((outputs_NK < 0) | (outputs_NK > 1)).any()):
+            return
+        there_NK = labels.reshape(outputs_NK.shape) == 1
+        differs_NK = outputs_NK <= EVEN  # 0 says that the label is there, 0.5 that it is not
+        won += int((differs_NK & ~there_NK).sum())
+        lost += int((differs_NK & there_NK).sum())
+    if won - lost > DEVIATIONS * math.sqrt(won + lost):
+        raise InputError(
+            f"a network of {what} whose outputs all lie between 0 and 1 given, and are right more "
+            f"often above {EVEN} than above 0 ({won} decisions won, {lost} lost): probabilities; "
+            "expected logits, which losses and thresholds are made for; give the network without "
+            "its last activation"
+        )
 
 
 def ends_in_sigmoid(model: nn.Module, inputs: Any) -> bool:

@@ -8,7 +8,8 @@ from ...export.checked import Exported, export_checked
 from ...export.hub import write_hub_folder
 from ...export.metadata import accuracy_entry, add_metadata, describe
 from ...export.quantise import Quantisation
-from ...export.session import open_session, score_file
+from ...export.scoring import score_file
+from ...export.session import open_session
 from ...export.variants import Variant, to_pixels
 from ..errors import UsageError
 from ..folder import check_writable

@@ -15,7 +15,7 @@ from ..job.known import EXAMPLES, Case
 from ..options import DataOptions, NetworkOptions, RunOptions
 from ..outputs import require_classifier
 from ..progress import RunLog
-from ..settling.opened import Opened
+from ..settling.opened import SETTLING_IMAGES, Opened
 from ..settling.settle import settle
 from ..structure.finite import check_finite_weights
 from ..tasks import Task, settle_outputs
@@ -127,7 +127,9 @@ def check_runs(model: nn.Module, data: DataSet, device: torch.device) -> tuple[s
         images, _ = next(iter(data.train.batches(EXAMPLES, device=device, limit=EXAMPLES)))
     check_finite_weights(model)
     require_classifier(model, images, len(data.labels))
-    return data.notes + settle_outputs(model, images, Task(data.labels, data.multi_label))
+    labelled = data.train.batches(EXAMPLES, device=device, limit=SETTLING_IMAGES)
+    task = Task(data.labels, data.multi_label)
+    return data.notes + settle_outputs(model, images, task, labelled)
 
 
 def default_out(model: str) -> Path:

@@ -62,7 +62,8 @@ def test_embedded_preprocessing_takes_pixels_and_gives_probabilities(tmp_path: P
     assert proto.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
     assert proto.graph.output[0].name == "probabilities"
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
-    assert metadata == {"a": "b", "input_layout": "NHWC uint8 0..255", "precision": "float32"}
+    stated = {"input_layout": "NHWC uint8 0..255", "precision": "float32"}
+    assert metadata == {"a": "b", **stated, "answer": "the label of the highest output"}
 
 
 @pytest.mark.parametrize("embed", [False, pytest.param(True, marks=pytest.mark.slow)])
@@ -91,7 +92,7 @@ def test_static_batch_variant(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_network_is_left_as_it_was(tmp_path: Path) -> None:
     network = small_network()
-    Preprocessed(network, MEAN, STD)
+    Preprocessed(network, PixelScale(MEAN, STD))
     before = [p.dtype for p in network.parameters()]
     images = normalise(some_pixels(4))
     variant = Variant(half=True, embed_preprocess=True)
