@@ -27,9 +27,8 @@ def some_answers(seed: int, num_images: int, num_labels: int, levels: int) -> tu
 @given(st.integers(0, 10_000), st.integers(1, 40), st.integers(1, 4), st.integers(1, 5))
 def test_it_is_that_of_scikit_learn_also_where_scores_tie(seed, num_images, num_labels, levels):
     scores_NK, targets_NK = some_answers(seed, num_images, num_labels, levels)
-    expected = [
-        average_precision_score(t, s) for s, t in zip(scores_NK.T, targets_NK.T, strict=False)
-    ]
+    labels = zip(scores_NK.T, targets_NK.T, strict=True)
+    expected = [average_precision_score(targets_N, scores_N) for scores_N, targets_N in labels]
     np.testing.assert_allclose(average_precision(scores_NK, targets_NK), expected, atol=1e-12)
 
 

@@ -87,7 +87,7 @@ def test_the_file_keeps_its_outputs_and_says_how_to_read_them(
     model = load(folder / "run" / "model.safetensors", network(TASKS[task][0])).eval()
     for name, value in expected_of(task, model).items():
         assert accuracy["test"][name] == pytest.approx(value, abs=1e-6)
-    assert accuracy["held_out"]["total"] == 30
+    assert accuracy["held_out"]["total"] == 24  # a fifth of 30 is left to calibrate INT8
 
 
 def test_the_terminal_names_the_measure(
@@ -111,7 +111,8 @@ def test_exported_files_are_judged_by_the_task(
     found = json.loads(capsys.readouterr().out)
     key = {"one": "test_top1", "several": "test_mean_average_precision"}[task]
     name, expected = next(iter(expected_of(task, trained(TASKS[task][0])).items()))
-    assert found[f"held_out_{name}"] > 0.85
+    if "--embed-preprocess" not in more:  # these images are no 8-bit pictures
+        assert found[f"held_out_{name}"] > 0.85
     if not more:
         assert found[key] == pytest.approx(expected, abs=1e-6)
         assert found["top1_agreement"] == 1.0
@@ -137,7 +138,8 @@ def test_rank_and_the_hub_folder_know_both_tasks(
     card = (folder / "hub" / "README.md").read_text()
     measure = {"one": "top-1 accuracy", "several": "mean average precision"}[task]
     assert f"{measure} (95 % interval), test part" in card
-    assert ("metrics" not in card) or ("accuracy" in card) == (task == "one")
+    kind = {"one": "type: accuracy", "several": "type: mean_average_precision"}[task]
+    assert kind in card
 
 
 @pytest.mark.parametrize(

@@ -148,9 +148,8 @@ def test_probes_of_several_labels_are_ridge_regressions_of_each() -> None:
 
 def test_statistics_of_several_labels_add_up_and_come_back_from_a_file(tmp_path: Any) -> None:
     network = traced(trained(3))
-    halves = [
-        collect(network, [(IMAGES[part], THERE[part])]) for part in torch.arange(240).split(90)
-    ]
+    parts = zip(IMAGES.split(90), THERE.split(90), strict=True)
+    halves = [collect(network, [part]) for part in parts]
     whole = collect(network, [(IMAGES, THERE)])
     merged = merge(merge(halves[0], halves[1]), halves[2])
     save_statistics(merged, tmp_path / "a.safetensors")
@@ -158,9 +157,8 @@ def test_statistics_of_several_labels_add_up_and_come_back_from_a_file(tmp_path:
     for name, layer in whole.layers.items():
         assert torch.allclose(back.layers[name].mean_D, layer.mean_D, atol=1e-5)
         assert torch.equal(back.layers[name].num_samples, layer.num_samples)
-        assert torch.allclose(
-            solve(back.layers[name]).weights_KD, solve(layer).weights_KD, atol=1e-4
-        )
+        found = solve(back.layers[name]).weights_KD
+        assert torch.allclose(found, solve(layer).weights_KD, atol=1e-4)
 
 
 def test_success_rates_are_the_probes_mean_average_precision() -> None:
