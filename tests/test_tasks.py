@@ -79,9 +79,17 @@ def test_a_sigmoid_at_the_end_is_refused_and_one_inside_is_not(wrap):
         settle_outputs(wrapped, images, ONE, [])
 
 
-def test_other_probabilities_are_told_by_the_better_threshold():
+class Halved(nn.Module):
+    """A sigmoid that autograd does not call by its name."""
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return (1 + (logits / 2).tanh()) / 2
+
+
+@pytest.mark.parametrize("last", [nn.Hardsigmoid(), Halved()])
+def test_other_probabilities_are_told_by_the_better_threshold(last):
     images, there_NK = bars(400, 5)
-    model = nn.Sequential(trained(3), nn.Hardsigmoid())
+    model = nn.Sequential(trained(3), last)
     said = r"are right more often above 0\.5 than above 0 \(\d+ decisions won, \d+ lost\): prob"
     with pytest.raises(InputError, match=said):
         settle_outputs(model, images[:8], SEVERAL, [(images, there_NK)])

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..errors import InputError
 
-Form = Literal["index", "one-hot", "multi-hot"]
+TargetForm = Literal["index", "one-hot", "multi-hot"]
 ONE_HOT_NOTE = (
     "every target is a row of {columns} numbers with a single 1 (one-hot): taken as one class for "
     "each image, not as several labels"
@@ -36,7 +36,7 @@ class Targets:
         columns: numbers in each row; None for class indices.
     """
 
-    form: Form = "index"
+    form: TargetForm = "index"
     columns: int | None = None
 
     @staticmethod
@@ -48,7 +48,7 @@ class Targets:
         """
         if rows.ndim == 1:
             return Targets()
-        form: Form = "one-hot" if bool((rows.sum(1) == 1).all()) else "multi-hot"
+        form: TargetForm = "one-hot" if bool((rows.sum(1) == 1).all()) else "multi-hot"
         return Targets(form, rows.shape[1])
 
     @property
