@@ -7,7 +7,7 @@ import contextlib
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -193,18 +193,8 @@ def run_session(
         session.run(None, {name: _fill(batch, session)})[0][: len(batch)]
         for batch in _batches(images, size)
     ]
-    return np.concatenate(outputs)
-
-
-def count_correct(
-    session: Session, batches: Iterable[tuple[NDArray[Any], NDArray[np.int64]]]
-) -> tuple[int, int]:
-    """Top-1 hits of a classifier and the number of images, over (images, labels) batches."""
-    correct = total = 0
-    for images, labels_N in batches:
-        correct += int((run_session(session, images).argmax(axis=1) == labels_N).sum())
-        total += len(labels_N)
-    return correct, total
+    joined = np.concatenate(outputs)
+    return joined[:, None] if joined.ndim == 1 else joined  # one number for each image
 
 
 def _batches(images: NDArray[Any], size: int) -> Iterator[NDArray[Any]]:

@@ -13,10 +13,11 @@ from torch.utils.data import DataLoader, Subset
 from .budget import Budget
 from .checks import check_ranges, check_selection
 from .errors import InputError, UsageError
-from .inputs.loaders import LoaderSplit, label_of, pair_of
+from .inputs.loaders import LoaderSplit, pair_of, read_targets
 from .inputs.origin import Origin
 from .inputs.pruned_file import load_pruned, save_pruned
-from .inputs.split import DataSet, hold_out
+from .inputs.split import Batches, DataSet, hold_out
+from .inputs.targets import Targets, target_rows
 from .job.known import Case, Planned
 from .job.stages import Outcome
 from .job.steps import plan_and_carry_out
@@ -43,6 +44,7 @@ from .structure.precision import as_float32
 from .structure.surgery import remove
 from .structure.tracing.trace import trace
 from .structure.units import Structure
+from .tasks import Task, settle_outputs
 from .training.device import pick_device
 from .training.optimizer import remap_optimizer as remap_optimizer
 
@@ -178,11 +180,16 @@ def rank(
         raise InputError("batches is empty; give at least one pair of inputs and labels")
     example = first[0][:8].to(place)
     require_classifier(model, example, num_labels)
+    targets = Targets.of(target_rows(first[1]))
+    targets.require(num_labels)
+    names = tuple(str(label) for label in range(num_labels))
+    labelled = [(first[0].to(place), targets.read(first[1]).to(place))]
+    settle_outputs(model, example, Task(names, targets.multi_label), labelled)
     structure = trace(model, example)
     network = TracedNetwork(model, structure, num_labels, place)
     judged, held_out = _first_images(held_out)
-    _warn_of_labels(model, judged, num_labels, place)
-    _, spectrum = measure(network, _chain(first, train), held_out)
+    _warn_of_labels(model, _read(judged, targets), num_labels, place)
+    _, spectrum = measure(network, _read(_chain(first, train), targets), _read(held_out, targets))
     return spectrum
 
 
@@ -309,10 +316,12 @@ def compress(
     case = Case(single.model.to(place), data, place, seed, RunLog(show=progress))
     check_finite_weights(case.model)
     require_classifier(case.model, case.example, num_labels)
-    doubts = label_notes(case.model, data, place)
+    task = Task(data.labels, data.multi_label)
+    notes = (*plain.notes, *single.notes, *data.notes)
+    notes += settle_outputs(case.model, case.example, task, case.held_out())
+    notes += label_notes(case.model, data, place)
     planned, outcome = plan_and_carry_out(case, settings)
-    notes = (*plain.notes, *single.notes, *doubts, *outcome.notes)
-    return Compressed(outcome.final, outcome, planned, notes)
+    return Compressed(outcome.final, outcome, planned, notes + outcome.notes)
 
 
 def _settings(given: dict[str, Any]) -> Settings:
@@ -346,17 +355,38 @@ def _chain(first: Any, rest: Iterable[Any]) -> Iterable[Any]:
     yield from rest
 
 
+def _read(batches: Iterable[Any], targets: Targets) -> Batches:
+    """Batches with their targets read as labels."""
+    return ((inputs, targets.read(rows)) for inputs, rows in batches)
+
+
 def _data_of(
     train: DataLoader[Any], held_out: DataLoader[Any] | None, num_labels: int, seed: int
 ) -> DataSet:
     """The loaders as splits; without a held-out loader, a tenth of the training data set."""
     learning: Any = train.dataset
     deciding: Any = None if held_out is None else held_out.dataset
+    rows = read_targets(learning if deciding is None else Subset(learning, [0]))
+    if deciding is not None and rows.ndim == 2:  # all rows tell one-hot from several labels
+        rows = torch.cat([read_targets(learning), read_targets(deciding)])
+    targets = Targets.of(rows)
+    targets.require(num_labels)
     if deciding is None:
-        labels_N = torch.tensor([label_of(learning[i]) for i in range(len(learning))])
-        kept, out = hold_out(labels_N, 0.1, seed)
+        kept, out = hold_out(targets.read(rows), 0.1, seed)
         learning, deciding = Subset(learning, kept.tolist()), Subset(learning, out.tolist())
-    splits = [LoaderSplit(x, train.num_workers, train.collate_fn) for x in (learning, deciding)]
+    splits = [
+        LoaderSplit(x, train.num_workers, train.collate_fn, targets) for x in (learning, deciding)
+    ]
     size = tuple(int(n) for n in getattr(pair_of(learning[0])[0], "shape", ()))
     names = tuple(str(label) for label in range(num_labels))
-    return DataSet("your loaders", names, size, (), (), splits[0], splits[1], splits[1])  # type: ignore[arg-type]
+    parts = (splits[0], splits[1], splits[1])
+    return DataSet(
+        "your loaders",
+        names,
+        size,  # type: ignore[arg-type]
+        (),
+        (),
+        *parts,
+        multi_label=targets.multi_label,
+        notes=targets.notes,
+    )

@@ -2,7 +2,7 @@
 
 Decided once, here: a tensor is its own logits; a dictionary or an object has them under "logits" or
 "out" (Hugging Face, torchvision's segmentation); a tuple or list has them first (auxiliary heads
-and features follow).
+and features follow). One number for each image, (N,), is one column.
 
 Shapes: N images, K labels.
 """
@@ -46,6 +46,8 @@ def logits_of(outputs: Any) -> Tensor:
     torch.Size([2, 10])
     """
     found = _found(outputs)
+    if isinstance(found, Tensor) and found.ndim == 1 and found.is_floating_point():
+        found = found[:, None]
     if not isinstance(found, Tensor) or found.ndim != 2 or not found.is_floating_point():
         raise InputError(
             f"a network that returns {describe_outputs(outputs)} given; expected logits, one row "
@@ -53,6 +55,24 @@ def logits_of(outputs: Any) -> Tensor:
             'under "logits" or "out"; give a network that does'
         )
     return found
+
+
+def class_scores(outputs: Any) -> Tensor:
+    """Logits (N, K) with one column for each label: (0, z) where the network has one output z.
+
+    Their highest is the second label where z > 0, and their softmax has the sigmoid of z second.
+
+    Raises:
+        InputError: as `logits_of`.
+
+    >>> class_scores(torch.tensor([[-1.5], [2.0]]))
+    tensor([[ 0.0000, -1.5000],
+            [ 0.0000,  2.0000]])
+    """
+    logits_NK = logits_of(outputs)
+    if logits_NK.shape[1] != 1:
+        return logits_NK
+    return torch.cat([torch.zeros_like(logits_NK), logits_NK], dim=1)
 
 
 def _found(outputs: Any) -> Any:
@@ -107,8 +127,8 @@ def require_classifier(model: nn.Module, inputs: Any, num_labels: int) -> None:
         inputs: a batch, on the network's device; `forward.call` takes it.
 
     Raises:
-        InputError: it does not run on them, gives no logits of `num_labels` columns, or gives
-            others at every run.
+        InputError: it does not run on them, gives no logits of `num_labels` columns (or of one,
+            for two labels), or gives others at every run.
     """
     if any(isinstance(x, torch.jit.ScriptModule | nn.DataParallel) for x in model.modules()):
         return
@@ -127,13 +147,12 @@ def require_classifier(model: nn.Module, inputs: Any, num_labels: int) -> None:
             f"{num_images} given; expected one for each image; "
             "give a network that does"
         )
-    if logits_NK.shape[1] == 1 and num_labels == 2:
+    if logits_NK.shape[1] == 1 and num_labels == 1:
         raise InputError(
-            "a network of one output given, for 2 labels; expected one output for each; give its "
-            "last layer a second output before the first, with weights and bias of zero: the "
-            "answers stay the same"
+            "a network of one output given, for 1 label; expected 2 labels, which the sign of the "
+            "output tells apart; give `num_labels=2`, and labels of 0 and 1"
         )
-    if logits_NK.shape[1] != num_labels:
+    if logits_NK.shape[1] != num_labels and (logits_NK.shape[1], num_labels) != (1, 2):
         raise InputError(
             f"a network of {logits_NK.shape[1]} outputs given, for {num_labels} labels; expected "
             "one output for each label; give `num_labels`, or the data that it was trained on"

@@ -20,10 +20,11 @@ from ..job.known import EXAMPLES, Case
 from ..options import DataOptions, NetworkOptions, RunOptions
 from ..outputs import require_classifier
 from ..progress import RunLog
-from ..settling.opened import Opened
+from ..settling.opened import SETTLING_IMAGES, Opened
 from ..settling.settle import settle
 from ..settling.size import settle_size
 from ..structure.finite import check_finite_weights
+from ..tasks import Task, settle_outputs
 from ..training.device import pick_device
 from .flags import in_flags
 from .home import data_at_home
@@ -57,9 +58,9 @@ def open_case(
         print(f"prune-dl: data: {data.name}, which the model file names", file=sys.stderr)
     tell_folder(spec, data)
     check_fit(data, checkpoint)
-    check_runs(checkpoint.model, data, device)
+    notes = check_runs(checkpoint.model, data, device)
     with log.stage("settle the inputs"):
-        opened = settle(opened.noting(*opened.data.notes), images)
+        opened = settle(opened.noting(*notes), images)
     tell_inputs(opened.data)
     tell(opened.checkpoint.notes)
     return opened.checkpoint, Case(opened.checkpoint.model, opened.data, device, run.seed, log)
@@ -215,7 +216,8 @@ def check_labels(data: DataSet, origin: Origin) -> None:
         InputError: there are more or fewer.
     """
     expected, given = origin.num_labels, len(data.labels)
-    if expected == given:
+    has_one_output = (expected, given) == (1, 2) and not data.multi_label
+    if expected == given or has_one_output:
         return
     known, here = set(origin.labels), set(data.labels)
     surplus = [label for label in data.labels if label not in known] if known & here else []
@@ -229,8 +231,11 @@ def check_labels(data: DataSet, origin: Origin) -> None:
     )
 
 
-def check_runs(model: nn.Module, data: DataSet, device: torch.device) -> None:
+def check_runs(model: nn.Module, data: DataSet, device: torch.device) -> tuple[str, ...]:
     """Refuse, before any work, a network that is no classifier of these images.
+
+    Returns:
+        what has to be said of the task of network and data, a line each.
 
     Raises:
         InputError: as `require_classifier`, or its weights are not finite.
@@ -239,6 +244,9 @@ def check_runs(model: nn.Module, data: DataSet, device: torch.device) -> None:
         images, _ = next(iter(data.train.batches(EXAMPLES, device=device, limit=EXAMPLES)))
     check_finite_weights(model)
     require_classifier(model, images, len(data.labels))
+    labelled = data.train.batches(EXAMPLES, device=device, limit=SETTLING_IMAGES)
+    task = Task(data.labels, data.multi_label)
+    return data.notes + settle_outputs(model, images, task, labelled)
 
 
 def default_out(model: str) -> Path:

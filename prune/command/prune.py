@@ -88,7 +88,8 @@ def check_drop(options: Job, outcome: Outcome) -> None:
     Raises:
         GateError: more was lost.
     """
-    drop = 100 * (outcome.held_out["original"].top1 - outcome.held_out["final"].top1)
+    before, after = outcome.held_out["original"], outcome.held_out["final"]
+    drop = 100 * (before.value - after.value)
     most = options.select.max_drop
     if most is not None and drop > most:
         raise GateError(

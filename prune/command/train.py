@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ...evaluate.measure.accuracy import measure_accuracy
+from ...evaluate.measure.accuracy import measure_score
 from ..folder import check_writable, state_beside
 from ..inputs.callables import Trusted
 from ..inputs.checkpoint import save_checkpoint
@@ -66,7 +66,7 @@ def _train_to(out: Path, state: Path, options: Train) -> dict[str, Any]:
             device=device,
             journal=Journal(progress, rows.append, state, belongs_to, past=rows.append),
         )
-    accuracy = measure_accuracy(model, data.test, device=device)
+    accuracy = measure_score(model, data.test, device=device)
     origin = Origin(
         arch=str(arch),
         num_labels=len(data.labels),
@@ -84,7 +84,7 @@ def _train_to(out: Path, state: Path, options: Train) -> dict[str, Any]:
         "data": data.name,
         "input": input_document(data),
         "epochs": training.epochs,
-        "test_top1": accuracy.top1,
+        f"test_{accuracy.key}": accuracy.value,
         "low": accuracy.low,
         "high": accuracy.high,
         "seconds": round(log.seconds["train"], 1),

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from ..errors import InputError
 from .split import Batch, choose_order
+from .targets import INDICES, Targets, gather_rows
 
 INPUT_NAMES = ("pixel_values", "image", "images", "img", "input", "inputs", "x")
 LABEL_NAMES = ("labels", "label", "targets", "target", "y")
@@ -41,29 +42,17 @@ def pair_of(item: Any) -> tuple[Any, Any]:
     )
 
 
-def label_of(item: Any) -> int:
-    """Label of an item: a whole number.
+def read_targets(items: Any) -> Tensor:
+    """Targets of every item of a data set with a length, as `targets.target_rows` has them.
 
     Raises:
-        InputError: it is none, as labels of several columns are not.
+        InputError: they are no labels, or not alike.
     """
-    label = pair_of(item)[1]
-    try:
-        number = int(label)
-    except (TypeError, ValueError) as error:
-        sizes = tuple(getattr(label, "shape", ()))
-        what = f"{type(label).__name__} of {' x '.join(map(str, sizes))}" if sizes else repr(label)
-        raise InputError(
-            f"a label that is {what} given; expected one whole number for each item, since a "
-            "network with several labels for an image is not supported; give class indices"
-        ) from error
-    if number != label:
-        raise InputError(f"a label of {label} given; expected a whole number; give class indices")
-    return number
+    return gather_rows(pair_of(items[i])[1] for i in range(len(items)))
 
 
-def require_tensors(images: Any, labels_N: Any) -> None:
-    """Refuse batches of anything but one tensor of inputs and one of labels (N,).
+def require_tensor(images: Any) -> None:
+    """Refuse batches whose inputs are anything but one tensor.
 
     Raises:
         InputError: they are something else.
@@ -72,12 +61,6 @@ def require_tensors(images: Any, labels_N: Any) -> None:
         raise InputError(
             f"batches whose inputs are a {type(images).__name__} given; expected one tensor; "
             "give a network of one input, or one that takes several in one tensor"
-        )
-    if not isinstance(labels_N, Tensor) or labels_N.ndim != 1 or labels_N.is_floating_point():
-        kind = f"{labels_N.ndim} axes, {labels_N.dtype}" if isinstance(labels_N, Tensor) else ""
-        raise InputError(
-            f"batches whose labels are a {type(labels_N).__name__}{kind and f' of {kind}'} given; "
-            "expected one whole number for each input; give class indices"
         )
 
 
@@ -90,11 +73,13 @@ class LoaderSplit:
     Attributes:
         items: a data set with a length.
         num_workers, collate: as the user's own loader has them.
+        targets: how the targets of all items are read.
     """
 
     items: Dataset[Any]
     num_workers: int = 0
     collate: Callable[[list[Any]], Any] | None = None
+    targets: Targets = INDICES
 
     @property
     def num_images(self) -> int:
@@ -103,8 +88,8 @@ class LoaderSplit:
 
     @property
     def labels_N(self) -> Tensor:
-        """Label of each item, (N,) int64; reads every item once."""
-        return torch.tensor([label_of(self.items[i]) for i in range(self.num_images)])
+        """Labels of each item, (N,) or (N, K) int64; reads every item once."""
+        return self.targets.read(read_targets(self.items))
 
     def batches(
         self,
@@ -124,7 +109,7 @@ class LoaderSplit:
             collate_fn=self.collate,
         )
         for batch in loader:
-            images, labels_N = pair_of(batch)
-            require_tensors(images, labels_N)
+            images, targets = pair_of(batch)
+            require_tensor(images)
             dtype = torch.float32 if images.is_floating_point() else images.dtype
-            yield images.to(device, dtype), labels_N.to(device)
+            yield images.to(device, dtype), self.targets.read(targets).to(device)

@@ -15,7 +15,7 @@ from math import sqrt
 from torch import Tensor, nn
 
 from ..budget import Budget
-from ..errors import GateError, InputError
+from ..errors import GateError, InputError, UsageError
 from ..forward import call, evaluating
 from ..linear_algebra import told_of_few_rows, told_of_raised
 from ..mechanism.spectrum import DepthPoint
@@ -61,6 +61,11 @@ def plan_at_best_depth(case: Case, budget: Budget, settings: Settings) -> Planne
     Raises:
         UsageError, InputError, GateError: as `make_plan` does.
     """
+    if case.data.multi_label:
+        raise UsageError(
+            "`cut_depth` given for data with several labels for an image; expected one label for "
+            "each, whose success rates it compares; leave it out"
+        )
     whole = make_plan(case, budget, settings)
     chosen = Choice.of(settings.select)
     best, top1 = whole, {"whole depth": _top1(case, whole, settings)}
@@ -140,14 +145,14 @@ def without_branches(case: Case, planned: Planned) -> Shorter | None:
         classifier, num_features = find_classifier(case.model, case.example)
     except InputError:
         return None
-    least = case.accuracy.top1 - noise_of(case.accuracy.top1, case.accuracy.total)
+    least = case.accuracy.value - case.accuracy.error
     images = [images for images, _ in case.training(PROBE_IMAGES)]
     best: Shorter | None = None
     for block in blocks:
         cut = DepthCut((*(best.cut.passed if best else ()), block), classifier, num_features)
         model, notes = _shortened(case, cut, images)
         shorter = case.of(model)
-        if shorter.accuracy.top1 >= least:
+        if shorter.accuracy.value >= least:
             name = f"without the branches of {', '.join(cut.passed)}"
             best = Shorter(name, shorter, cut, notes)
     return best

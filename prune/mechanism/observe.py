@@ -33,7 +33,7 @@ def observe(
 
     Args:
         layers: module paths.
-        batches: pairs of inputs (N, ...) and labels (N,) int64.
+        batches: pairs of inputs (N, ...) and labels (N,) int64, or (N, K) of 0 and 1.
         progress: called with (batches done, batches in all, as far as known).
 
     Raises:
@@ -82,6 +82,13 @@ def map_sizes(network: TracedNetwork, x: Tensor) -> dict[str, tuple[int, int, in
 
 def _check_labels(labels_N: Tensor, num_labels: int) -> None:
     if not len(labels_N):
+        return
+    if labels_N.ndim == 2:
+        if labels_N.shape[1] != num_labels:
+            raise InputError(
+                f"labels of {labels_N.shape[1]} columns given, but the network has {num_labels} "
+                "outputs; expected one column for each; give the data that it was trained on"
+            )
         return
     low, high = torch.stack(torch.aminmax(labels_N)).tolist()  # one copy to the host
     if not 0 <= low <= high < num_labels:

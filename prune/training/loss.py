@@ -1,30 +1,13 @@
-"""Losses of training: against labels, and against the original network's outputs.
+"""mixup of a batch. The losses themselves: `tasks.py`.
 
-Shapes: B images, K labels.
+Shapes: B images.
 """
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from ..inputs.arrays import sent
 from ..inputs.split import seeded
-
-
-def label_loss(logits_BK: Tensor, labels_B: Tensor, smoothing: float) -> Tensor:
-    """Mean cross-entropy, float32; a share `smoothing` of each target is spread evenly."""
-    return functional.cross_entropy(logits_BK.float(), labels_B, label_smoothing=smoothing)
-
-
-def distillation_loss(student_BK: Tensor, teacher_BK: Tensor, temperature: float) -> Tensor:
-    """T^2 KL(softmax(teacher / T) || softmax(student / T)), mean over the batch, float32.
-
-    Hinton, Vinyals and Dean, arXiv 1503.02531.
-    """
-    student = functional.log_softmax(student_BK.float() / temperature, dim=1)
-    teacher = functional.log_softmax(teacher_BK.float() / temperature, dim=1)
-    divergence = functional.kl_div(student, teacher, reduction="batchmean", log_target=True)
-    return divergence * temperature**2
 
 
 def mix(

@@ -12,7 +12,14 @@ from prune_dl.prune.options import DataOptions
 from prune_dl.prune.settling.opened import Opened
 from prune_dl.prune.settling.scales import usual_scales
 from prune_dl.prune.settling.settle import settle
-from prune_dl.prune.settling.trials import Answers, InputTrial, is_clear, judge, ranked, runner_up
+from prune_dl.prune.settling.trials import (
+    InputTrial,
+    TrialAnswers,
+    is_clear,
+    judge,
+    ranked,
+    runner_up,
+)
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
@@ -115,10 +122,10 @@ def test_images_that_are_ready_and_no_images_leave_everything_as_it_was() -> Non
     assert settle(none, ASKED) is none
 
 
-def answers(right: list[int], loss: float = 1.0) -> Answers:
+def answers(right: list[int], loss: float = 1.0) -> TrialAnswers:
     is_right = torch.tensor(right).bool()
     noise = torch.linspace(-0.1, 0.1, len(right), dtype=torch.float64)
-    return Answers(is_right, loss + noise)
+    return TrialAnswers(is_right, loss + noise)
 
 
 def test_the_most_accurate_wins_and_near_ties_go_by_loss() -> None:
@@ -129,7 +136,7 @@ def test_the_most_accurate_wins_and_near_ties_go_by_loss() -> None:
     assert [trial.name for trial, _ in order] == ["c", "b", "a"]
     assert is_clear(all_right, far)
     assert is_clear(one_less, all_right)  # every loss is lower
-    assert not is_clear(all_right, Answers(all_right.is_right_N, all_right.loss_N.flip(0)))
+    assert not is_clear(all_right, TrialAnswers(all_right.is_right_N, all_right.loss_N.flip(0)))
     same = ranked([(trials[0], all_right), (trials[1], answers([1] * 40, 0.5))])
     assert same[0][0] is trials[0]
     assert runner_up(same) is None
