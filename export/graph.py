@@ -19,6 +19,7 @@ from ..prune.errors import InputError, UsageError
 from ..prune.files import whole_file
 from ..prune.forward import FORWARD_ERRORS, call, evaluating
 from ..prune.outputs import LogitsOnly
+from .opset import EXPORTER_OPSET, lower
 
 INPUT_NAME = "images"
 OUTPUT_NAME = "logits"
@@ -143,7 +144,7 @@ def _to_proto(module: nn.Module, example: torch.Tensor, form: GraphFormat) -> on
                 dynamo=True,
                 input_names=[INPUT_NAME],
                 output_names=[form.output_name],
-                opset_version=form.opset,
+                opset_version=form.opset and max(form.opset, EXPORTER_OPSET),
                 dynamic_shapes=(batch,),
                 verbose=False,
             )
@@ -155,6 +156,8 @@ def _to_proto(module: nn.Module, example: torch.Tensor, form: GraphFormat) -> on
         ) from error
     assert program is not None
     proto: onnx.ModelProto = program.model_proto
+    if form.opset is not None and form.opset < EXPORTER_OPSET:
+        proto = lower(proto, form.opset)
     _require_opset(proto, form.opset)
     return proto
 
