@@ -1,32 +1,99 @@
 """Rewrite a graph for an older version of the ONNX operators, from 11 on.
 
-torch's exporter writes `EXPORTER_OPSET` and later ones. Of the ways below it, this one is kept here:
+torch's exporter writes `EXPORTER_OPSET` and later ones. This is the way below it, for two reasons:
 
 - torch's converter gives the graph back as it was, since the converter of ONNX that it calls has no
   way down for common operators (ReduceMean 18, Relu 14);
 - the exporter by tracing (`dynamo=False`) writes old operators, but is announced to be removed.
 
 Between two versions most operators gain types that classifiers do not use. The rest follows from
-their schemas: an attribute that did not exist goes where it has its default, and an input that was an
-attribute becomes one. What is left are the rules of `opset_rules`. Every file is afterwards checked
-against the schemas of its version, run, and compared with the network.
+their schemas: an attribute that did not exist goes where it has its default, and an input that was
+an attribute becomes one. What is left are the rules of `opset_rules`. Every file is afterwards
+checked against the schemas of its version, run, and compared with the network.
 """
 
 from collections.abc import Iterable, Iterator
 from functools import cache
 
 import onnx
+import onnx.inliner
+import onnx.version_converter
 from onnx import defs, helper, numpy_helper
 
-from ..prune.errors import UsageError
+from ..prune.checks import LEAST_OPSET
+from ..prune.errors import UsageError, first_line
 from .opset_rules import RULES, Constants, Unwritable, constant_of
+from .session import can_run
 
 EXPORTER_OPSET = 18
 """The oldest that torch's exporter writes by itself; its operators are implemented for it."""
-LEAST_OPSET = 11
-"""Below it Clip and Pad have another form, and runtimes that stop there are gone."""
+LAST_EXPORTER_OPSET = 23
+"""The newest that it has operators for; for later ones it gives a graph of mixed versions."""
 LEAST_INT8_OPSET = 13
 """Scales of each output channel need it: QuantizeLinear has an axis from there on."""
+
+
+def require_opset(opset: int | None, *, int8: bool = False) -> None:
+    """Find out before any work whether files of an operator set can be written and run here.
+
+    Which networks can be written in it shows when one is.
+
+    Raises:
+        UsageError: below `LEAST_OPSET`, or later than the installed packages know; INT8 below
+            `LEAST_INT8_OPSET`.
+    """
+    if opset is None:
+        return
+    if opset < LEAST_OPSET:
+        raise UsageError(f"`opset={opset}` given; expected {LEAST_OPSET} or more")
+    if int8 and opset < LEAST_INT8_OPSET:
+        raise UsageError(
+            f"`opset={opset}` given with `int8`; expected {LEAST_INT8_OPSET} or more, since scales "
+            "of each channel need it; give that, or `int8=False`"
+        )
+    newest = newest_opset()
+    if opset > newest:
+        raise UsageError(
+            f"`opset={opset}` given; expected at most {newest}, the newest that the installed ONNX "
+            "Runtime runs; give that, or install a newer onnxruntime and onnx"
+        )
+
+
+@cache
+def newest_opset() -> int:
+    """The newest operator set that `onnx` writes and ONNX Runtime runs, tried with tiny graphs."""
+    newest = defs.onnx_opset_version()
+    return next(version for version in range(newest, EXPORTER_OPSET, -1) if can_run(version))
+
+
+def exporter_opset(opset: int | None) -> int | None:
+    """The version to ask torch's exporter for, from which `convert` goes on; None is its own.
+
+    >>> [exporter_opset(version) for version in (11, 19, 26)]
+    [18, 19, 23]
+    """
+    return opset and min(max(opset, EXPORTER_OPSET), LAST_EXPORTER_OPSET)
+
+
+def convert(proto: onnx.ModelProto, opset: int | None) -> onnx.ModelProto:
+    """The exporter's graph in the wanted version; None leaves it as it is.
+
+    Later versions are the work of the converter of ONNX, which has a way up for every operator.
+
+    Raises:
+        UsageError: an operator cannot be written in it.
+    """
+    if opset is None or EXPORTER_OPSET <= opset <= LAST_EXPORTER_OPSET:
+        return proto
+    if opset < EXPORTER_OPSET:
+        return lower(proto, opset)
+    try:
+        return onnx.version_converter.convert_version(proto, opset)
+    except (RuntimeError, onnx.version_converter.ConvertError) as error:
+        raise UsageError(
+            f"`opset={opset}` given; this network cannot be written in it ({first_line(error)}); "
+            f"give `opset={LAST_EXPORTER_OPSET}`"
+        ) from error
 
 
 def lower(proto: onnx.ModelProto, opset: int) -> onnx.ModelProto:

@@ -126,7 +126,7 @@ def _resize(node: onnx.NodeProto, opset: int, constants: Constants) -> list[onnx
         return [node]
     name = node.output[0]
     inputs = [*node.input, "", ""][: max(3, len(node.input))]
-    empty = [f"{name}_no_{index}" if not value else value for index, value in enumerate(inputs)]
+    empty = [value or f"{name}_no_{index}" for index, value in enumerate(inputs)]
     made = [
         _tensor(np.zeros(0, np.float32), new)
         for old, new in zip(inputs, empty, strict=True)

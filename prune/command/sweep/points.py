@@ -19,7 +19,9 @@ from ....evaluate.measure.accuracy import Accuracy
 from ....evaluate.report.tradeoff import Tradeoff, TradeoffPoint
 from ....evaluate.report.tradeoff_page import write_tradeoff
 from ....export.checked import Exported, export_checked
+from ....export.graph import GraphFormat, check_exportable
 from ....export.metadata import describe
+from ....export.opset import require_opset
 from ....export.quantise import Quantisation
 from ....export.session import require_provider
 from ....export.variants import Variant
@@ -67,6 +69,7 @@ def run_sweep(options: Sweep, command: str) -> Tradeoff:
     require_provider(options.bench.provider)
     if options.hardware_widths:
         require_provider(options.hardware_widths, "hardware_widths")
+    require_opset(options.opset, int8=options.int8)
     stem = default_out(options.network.model)
     out = options.run.out or stem.with_name(f"{stem.name}-sweep")
     with only_writer(out):
@@ -119,6 +122,9 @@ class _Opened:
 def _work(options: Sweep, pending: list[Budget], out: Path, log: RunLog) -> None:
     """Measure once, then make the files of the original and of every missing budget."""
     opened = _Opened(*open_case(options.network, options.data, options.run, log))
+    if options.opset is not None:
+        data = opened.case.data
+        check_exportable(opened.case.model, data.input_size, GraphFormat(options.opset))
     bind_to(out, job_facts(opened.checkpoint, opened.case, settings_of(options)))
     planned = _measure(options, pending, replace(opened.case, kept=Kept(out)))
     sent = _Sent(options, planned, out.absolute(), Path.cwd())
@@ -237,7 +243,7 @@ def _deliver(
                     network,
                     data,
                     path,
-                    Variant(half=precision == "float16"),
+                    Variant(opset=sent.options.opset, half=precision == "float16"),
                     metadata=metadata,
                     quantisation=(
                         Quantisation(sent.options.max_drop / 100) if precision == "int8" else None
