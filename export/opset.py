@@ -14,15 +14,17 @@ checked against the schemas of its version, run, and compared with the network.
 
 from collections.abc import Iterable, Iterator
 from functools import cache
+from typing import Any
 
 import onnx
 import onnx.inliner
 import onnx.version_converter
+from numpy.typing import NDArray
 from onnx import defs, helper, numpy_helper
 
 from ..prune.checks import LEAST_OPSET
 from ..prune.errors import UsageError, first_line
-from .opset_rules import RULES, Constants, Unwritable, constant_of
+from .opset_rules import RULES, Known, Unwritable, constant_of
 from .session import can_run
 
 EXPORTER_OPSET = 18
@@ -104,12 +106,12 @@ def lower(proto: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     """
     if proto.functions:
         proto = onnx.inliner.inline_local_functions(proto)
-    constants = _constants_of(proto.graph)
+    known = Known(_constants_of(proto.graph), _sizes_of(proto.graph))
     nodes = list(proto.graph.node)
     try:
-        lowered = list(_lower_nodes(nodes, opset, constants))
+        lowered = list(_lower_nodes(nodes, opset, known))
     except Unwritable as error:
-        least = _least_opset(nodes, opset + 1, constants)
+        least = _least_opset(nodes, opset + 1, known)
         raise UsageError(
             f"`opset={opset}` given; {error} of this network needs a later one; "
             f"give `opset={least}` or more"
@@ -136,11 +138,11 @@ def ir_version_of(opset: int) -> int:
     return version
 
 
-def _least_opset(nodes: Iterable[onnx.NodeProto], start: int, constants: Constants) -> int:
+def _least_opset(nodes: Iterable[onnx.NodeProto], start: int, known: Known) -> int:
     """The first version from `start` on that all nodes can be written in."""
     for opset in range(start, EXPORTER_OPSET):
         try:
-            list(_lower_nodes(nodes, opset, constants))
+            list(_lower_nodes(nodes, opset, known))
         except Unwritable:
             continue
         return opset
@@ -148,7 +150,7 @@ def _least_opset(nodes: Iterable[onnx.NodeProto], start: int, constants: Constan
 
 
 def _lower_nodes(
-    nodes: Iterable[onnx.NodeProto], opset: int, constants: Constants
+    nodes: Iterable[onnx.NodeProto], opset: int, known: Known
 ) -> Iterator[onnx.NodeProto]:
     """Every node in the operators of `opset`; a rule may make several of one.
 
@@ -166,18 +168,18 @@ def _lower_nodes(
             yield node
             continue
         rule = RULES.get(node.op_type)
-        written = rule(node, opset, constants) if rule else [node]
-        yield from (_by_schema(each, opset, constants) for each in written)
+        written = rule(node, opset, known) if rule else [node]
+        yield from (_by_schema(each, opset, known) for each in written)
 
 
-def _by_schema(node: onnx.NodeProto, opset: int, constants: Constants) -> onnx.NodeProto:
+def _by_schema(node: onnx.NodeProto, opset: int, known: Known) -> onnx.NodeProto:
     """One node with the attributes and inputs that its operator has in `opset`."""
     old, new = _schema(node.op_type, opset), _schema(node.op_type, EXPORTER_OPSET)
     if old is None or new is None:
         raise Unwritable(node.op_type)
     result = onnx.NodeProto()
     result.CopyFrom(node)
-    _inputs_to_attributes(result, old, new, constants)
+    _inputs_to_attributes(result, old, new, known)
     unknown = [item for item in result.attribute if item.name not in old.attributes]
     for item in unknown:
         default = new.attributes[item.name].default_value if item.name in new.attributes else None
@@ -190,7 +192,7 @@ def _by_schema(node: onnx.NodeProto, opset: int, constants: Constants) -> onnx.N
 
 
 def _inputs_to_attributes(
-    node: onnx.NodeProto, old: defs.OpSchema, new: defs.OpSchema, constants: Constants
+    node: onnx.NodeProto, old: defs.OpSchema, new: defs.OpSchema, known: Known
 ) -> None:
     """Take the inputs of a new node that were attributes out of it: axes, split."""
     named = list(zip([entry.name for entry in new.inputs], node.input, strict=False))
@@ -198,10 +200,10 @@ def _inputs_to_attributes(
     if not moved:
         return
     for name, value in moved:
-        if value and value not in constants:
+        if value and value not in known.constants:
             raise Unwritable(f"{node.op_type} with computed {name}")
         if value:
-            numbers = [int(x) for x in constants[value].reshape(-1)]
+            numbers = [int(x) for x in known.constants[value].reshape(-1)]
             node.attribute.append(helper.make_attribute(name, numbers))
     if any(value for _, value in moved):
         # What an empty list of axes means matters only where the list is empty.
@@ -227,7 +229,7 @@ def _schema(operator: str, opset: int) -> defs.OpSchema | None:
         return None
 
 
-def _constants_of(graph: onnx.GraphProto) -> Constants:
+def _constants_of(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
     """Whole-number constants by name: axes, sizes, shapes."""
     found = {
         item.name: numpy_helper.to_array(item)
@@ -236,6 +238,17 @@ def _constants_of(graph: onnx.GraphProto) -> Constants:
     }
     nodes = [node for node in graph.node if node.op_type == "Constant"]
     return found | {node.output[0]: constant_of(node) for node in nodes}
+
+
+def _sizes_of(graph: onnx.GraphProto) -> dict[str, tuple[int | None, ...]]:
+    """Shapes that the exporter noted, by name of the tensor."""
+    return {
+        item.name: tuple(
+            axis.dim_value if axis.HasField("dim_value") else None
+            for axis in item.type.tensor_type.shape.dim
+        )
+        for item in (*graph.value_info, *graph.input, *graph.output)
+    }
 
 
 def _drop_unread(graph: onnx.GraphProto) -> None:
