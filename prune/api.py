@@ -1,25 +1,28 @@
 """The Python API: the job on live networks and the user's own data loaders."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
-import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from .budget import Budget
 from .checks import check_ranges, check_selection
+from .chosen_output import choose_output, output_hooked, without_choice
 from .errors import InputError, UsageError
-from .inputs.loaders import LoaderSplit, label_of, pair_of
+from .forward import first_rows, tensors_of
+from .inputs.items import ItemReader
+from .inputs.loaders import read_batches, read_loader
 from .inputs.origin import Origin
 from .inputs.pruned_file import load_pruned, save_pruned
 from .inputs.split import DataSet, hold_out
-from .job.known import Case, Planned
+from .job.known import EXAMPLES, Case, Planned
 from .job.stages import Outcome
 from .job.steps import plan_and_carry_out
 from .mechanism.network import TracedNetwork
+from .mechanism.observe import check_labels
 from .mechanism.spectrum import Spectrum, measure
 from .options import BenchOptions, Provider, RetrainOptions, SelectOptions, Settings
 from .outputs import require_classifier
@@ -39,6 +42,9 @@ from .structure.tracing.trace import trace
 from .structure.units import Structure
 from .training.device import pick_device
 from .training.optimizer import remap_optimizer as remap_optimizer
+
+HELD_OUT_SHARE = 0.1
+"""Of the training images, where no held-out loader is given: as the command's `held_out`."""
 
 
 @dataclass(frozen=True)
@@ -123,34 +129,41 @@ def shrink(
 
 def rank(
     model: nn.Module,
-    batches: Iterable[tuple[Tensor, Tensor]],
-    held_out: Iterable[tuple[Tensor, Tensor]],
+    batches: Iterable[Any],
+    held_out: Iterable[Any],
     num_labels: int,
     *,
     device: str = "auto",
+    output: str | None = None,
 ) -> Spectrum:
     """The mechanism of a network: success rate of every layer, label matrix of every filter.
 
     Args:
-        batches: inputs (N, ...) float32 and labels (N,) int64 that the probes are solved on.
+        batches: inputs (N, ...) float32 and labels (N,) int64 that the probes are solved on; also
+            dictionaries, and several inputs, as `inputs/items.py` reads them.
         held_out: the same, for success rates and fields.
         num_labels: K; labels lie in 0..K-1.
+        output: which of several outputs holds the logits, as in `compress`.
 
     Raises:
+        UsageError: no such output.
         InputError: no batches, or nothing to remove.
     """
     place = pick_device(device)
     check_finite_weights(model)
     model = as_float32(model).model.to(place)
-    train = iter(batches)
+    reader = ItemReader.of(model)
+    train, test = (read_batches(given, reader, place) for given in (batches, held_out))
     first = next(train, None)
     if first is None:
         raise InputError("batches is empty; give at least one pair of inputs and labels")
-    example = first[0][:8].to(place)
-    require_classifier(model, example, num_labels)
-    structure = trace(model, example)
-    network = TracedNetwork(model, structure, num_labels, place)
-    _, spectrum = measure(network, _chain(first, train), held_out)
+    example = first_rows(first[0], EXAMPLES)
+    choice = choose_output(model, example, num_labels, output)
+    with output_hooked(model, choice.name):
+        require_classifier(model, example, num_labels)
+        structure = trace(model, example)
+        network = TracedNetwork(model, structure, num_labels, place)
+        _, spectrum = measure(network, _chain(first, train), test)
     return spectrum
 
 
@@ -224,16 +237,21 @@ def compress(
     seed: int = 0,
     device: str = "auto",
     progress: bool = False,
+    output: str | None = None,
     **options: Unpack[JobOptions],
 ) -> Compressed:
     """The whole job on your own network and data loaders, without files.
 
     Args:
         model: a trained classifier (N, ...) -> (N, K); it is not changed.
-        train: gives inputs and labels as the network takes them, augmented as you like.
+        train: gives inputs and labels as the network takes them, augmented as you like: (inputs,
+            label), several inputs, or a dictionary (see `inputs/items.py`).
         num_labels: K.
         held_out: makes every choice; default: a tenth of `train`'s data set, taken out of it.
         progress: draw progress bars on stderr.
+        output: which of several outputs holds the logits: a key, an attribute, an index ("1"), or
+            several joined by dots ("head.logits"). Default: the tensor itself; "logits" or "out";
+            the first of a tuple; the only one of K columns.
         **options: any flag of `prune-dl` that chooses filters, retrains or measures latency, by
             its name: a budget (`keep=0.6`, `macs=0.4`, `params=0.3`, `latency_ms=5.0`,
             `max_drop=1.0`), `rank="l1"`, `allocate="error"`, `epochs=0`, `lr=0.01`, ...
@@ -246,13 +264,38 @@ def compress(
     """
     settings = _settings({"batch_size": train.batch_size or RetrainOptions.batch_size, **options})
     place = pick_device(device)
-    data = _data_of(train, held_out, num_labels, seed)
+    data, notes = _data_of(train, held_out, num_labels, seed, ItemReader.of(model))
     single = as_float32(model)
     case = Case(single.model.to(place), data, place, seed, RunLog(show=progress))
     check_finite_weights(case.model)
-    require_classifier(case.model, case.example, num_labels)
-    planned, outcome = plan_and_carry_out(case, settings)
-    return Compressed(outcome.final, outcome, planned, single.notes + outcome.notes)
+    _check_inputs(case.example, settings)
+    choice = choose_output(case.model, case.example, num_labels, output)
+    with output_hooked(case.model, choice.name):
+        require_classifier(case.model, case.example, num_labels)
+        planned, outcome = plan_and_carry_out(case, settings)
+    for network in (outcome.removed, outcome.repaired, outcome.final, planned.model):
+        without_choice(network)
+    notes = (*single.notes, *notes, *choice.notes, *outcome.notes)
+    return Compressed(outcome.final, outcome, planned, notes)
+
+
+def _check_inputs(example: Any, settings: Settings) -> None:
+    """Refuse, before any work, what needs one image tensor for inputs that are something else.
+
+    Raises UsageError for latency, which is measured on an ONNX file, and for mixup.
+    """
+    select = settings.select
+    several = not isinstance(example, Tensor)
+    for name in ("latency_ms", "hardware_widths"):
+        if several and getattr(select, name) is not None:
+            raise UsageError(
+                f"`{name}` given for a network of several inputs; expected one tensor of images, "
+                "since latency is measured on an ONNX file of one input; give another budget"
+            )
+    if settings.retrain.mixup and not all(x.is_floating_point() for x in tensors_of(example)):
+        raise UsageError(
+            "`mixup` given for inputs of whole numbers, which cannot be blended; leave it out"
+        )
 
 
 def _settings(given: dict[str, Any]) -> Settings:
@@ -285,16 +328,28 @@ def _chain(first: Any, rest: Iterable[Any]) -> Iterable[Any]:
 
 
 def _data_of(
-    train: DataLoader[Any], held_out: DataLoader[Any] | None, num_labels: int, seed: int
-) -> DataSet:
-    """The loaders as splits; without a held-out loader, a tenth of the training data set."""
-    learning: Any = train.dataset
-    deciding: Any = None if held_out is None else held_out.dataset
-    if deciding is None:
-        labels_N = torch.tensor([label_of(learning[i]) for i in range(len(learning))])
-        kept, out = hold_out(labels_N, 0.1, seed)
-        learning, deciding = Subset(learning, kept.tolist()), Subset(learning, out.tolist())
-    splits = [LoaderSplit(x, train.num_workers, train.collate_fn) for x in (learning, deciding)]
-    size = tuple(int(n) for n in getattr(pair_of(learning[0])[0], "shape", ()))
+    train: DataLoader[Any],
+    held_out: DataLoader[Any] | None,
+    num_labels: int,
+    seed: int,
+    reader: ItemReader,
+) -> tuple[DataSet, tuple[str, ...]]:
+    """The loaders as splits, and what has to be said of them.
+
+    Without a held-out loader, a tenth of the training data set is taken out of it.
+    """
     names = tuple(str(label) for label in range(num_labels))
-    return DataSet("your loaders", names, size, (), (), splits[0], splits[1], splits[1])  # type: ignore[arg-type]
+    found = read_loader(train, reader, "train")
+    learning, notes = found.split, found.notes
+    if held_out is None:
+        labels_N = learning.labels_N
+        check_labels(labels_N, num_labels)
+        kept, out = hold_out(labels_N, HELD_OUT_SHARE, seed)
+        learning, deciding = (
+            replace(learning, items=Subset(learning.items, part.tolist())) for part in (kept, out)
+        )
+    else:
+        other = read_loader(held_out, reader, "held_out")
+        deciding, notes = other.split, (*notes, *other.notes)
+    size: Any = found.size
+    return DataSet("your loaders", names, size, (), (), learning, deciding, deciding), notes

@@ -7,13 +7,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-Batch = tuple[Tensor, Tensor]
-"""Images (B, C, H, W), float32 and normalised, and labels (B,), int64; both on the device."""
+Inputs = Any
+"""What one call of a network takes (`forward.call`): mostly images (B, C, H, W); else a tuple of
+arguments, or a dictionary of named ones."""
+Batch = tuple[Inputs, Tensor]
+"""Images (B, C, H, W), float32 and normalised, and labels (B,), int64; both on the device. A user's
+own data may have other inputs."""
 Batches = Iterable[Batch]
 
 

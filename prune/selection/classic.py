@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..errors import InputError
-from ..forward import call, evaluating
+from ..forward import call, evaluating, on_device
 from ..inputs.split import Batches
 from ..outputs import logits_of
 from ..structure.units import AxisKey, FloatArray, Group, IntArray, Structure
@@ -144,7 +144,7 @@ def _gradients(
     device = parameters[names[0]].device
     for x, labels_N in batches:
         with evaluating(model, gradients=True):
-            logits = logits_of(call(model, x.to(device), parameters))
+            logits = logits_of(call(model, on_device(x, device), parameters))
             loss = functional.cross_entropy(logits, labels_N.to(device))
             found = torch.autograd.grad(loss, list(parameters.values()))
         yield {n: g.double().cpu() for n, g in zip(names, found, strict=True)}
