@@ -24,7 +24,7 @@ from onnx import defs, helper, numpy_helper
 
 from ..prune.checks import LEAST_OPSET
 from ..prune.errors import UsageError, first_line
-from .opset_rules import RULES, Known, Unwritable, constant_of
+from .opset_rules import RULES, GraphFacts, Unwritable, constant_of
 from .session import can_run
 
 EXPORTER_OPSET = 18
@@ -106,12 +106,12 @@ def lower(proto: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     """
     if proto.functions:
         proto = onnx.inliner.inline_local_functions(proto)
-    known = Known(_constants_of(proto.graph), _sizes_of(proto.graph))
+    facts = GraphFacts(_constants_of(proto.graph), _sizes_of(proto.graph))
     nodes = list(proto.graph.node)
     try:
-        lowered = list(_lower_nodes(nodes, opset, known))
+        lowered = list(_lower_nodes(nodes, opset, facts))
     except Unwritable as error:
-        least = _least_opset(nodes, opset + 1, known)
+        least = _least_opset(nodes, opset + 1, facts)
         raise UsageError(
             f"`opset={opset}` given; {error} of this network needs a later one; "
             f"give `opset={least}` or more"
@@ -138,11 +138,11 @@ def ir_version_of(opset: int) -> int:
     return version
 
 
-def _least_opset(nodes: Iterable[onnx.NodeProto], start: int, known: Known) -> int:
+def _least_opset(nodes: Iterable[onnx.NodeProto], start: int, facts: GraphFacts) -> int:
     """The first version from `start` on that all nodes can be written in."""
     for opset in range(start, EXPORTER_OPSET):
         try:
-            list(_lower_nodes(nodes, opset, known))
+            list(_lower_nodes(nodes, opset, facts))
         except Unwritable:
             continue
         return opset
@@ -150,7 +150,7 @@ def _least_opset(nodes: Iterable[onnx.NodeProto], start: int, known: Known) -> i
 
 
 def _lower_nodes(
-    nodes: Iterable[onnx.NodeProto], opset: int, known: Known
+    nodes: Iterable[onnx.NodeProto], opset: int, facts: GraphFacts
 ) -> Iterator[onnx.NodeProto]:
     """Every node in the operators of `opset`; a rule may make several of one.
 
@@ -168,18 +168,18 @@ def _lower_nodes(
             yield node
             continue
         rule = RULES.get(node.op_type)
-        written = rule(node, opset, known) if rule else [node]
-        yield from (_by_schema(each, opset, known) for each in written)
+        written = rule(node, opset, facts) if rule else [node]
+        yield from (_by_schema(each, opset, facts) for each in written)
 
 
-def _by_schema(node: onnx.NodeProto, opset: int, known: Known) -> onnx.NodeProto:
+def _by_schema(node: onnx.NodeProto, opset: int, facts: GraphFacts) -> onnx.NodeProto:
     """One node with the attributes and inputs that its operator has in `opset`."""
     old, new = _schema(node.op_type, opset), _schema(node.op_type, EXPORTER_OPSET)
     if old is None or new is None:
         raise Unwritable(node.op_type)
     result = onnx.NodeProto()
     result.CopyFrom(node)
-    _inputs_to_attributes(result, old, new, known)
+    _inputs_to_attributes(result, old, new, facts)
     unknown = [item for item in result.attribute if item.name not in old.attributes]
     for item in unknown:
         default = new.attributes[item.name].default_value if item.name in new.attributes else None
@@ -192,7 +192,7 @@ def _by_schema(node: onnx.NodeProto, opset: int, known: Known) -> onnx.NodeProto
 
 
 def _inputs_to_attributes(
-    node: onnx.NodeProto, old: defs.OpSchema, new: defs.OpSchema, known: Known
+    node: onnx.NodeProto, old: defs.OpSchema, new: defs.OpSchema, facts: GraphFacts
 ) -> None:
     """Take the inputs of a new node that were attributes out of it: axes, split."""
     named = list(zip([entry.name for entry in new.inputs], node.input, strict=False))
@@ -200,10 +200,10 @@ def _inputs_to_attributes(
     if not moved:
         return
     for name, value in moved:
-        if value and value not in known.constants:
+        if value and value not in facts.constants:
             raise Unwritable(f"{node.op_type} with computed {name}")
         if value:
-            numbers = [int(x) for x in known.constants[value].reshape(-1)]
+            numbers = [int(x) for x in facts.constants[value].reshape(-1)]
             node.attribute.append(helper.make_attribute(name, numbers))
     if any(value for _, value in moved):
         # What an empty list of axes means matters only where the list is empty.

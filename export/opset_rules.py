@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
+class GraphFacts:
     """What a graph says of its tensors, by name.
 
     Attributes:
@@ -27,7 +27,7 @@ class Known:
     sizes: Mapping[str, tuple[int | None, ...]]
 
 
-Rule = Callable[[onnx.NodeProto, int, Known], Iterable[onnx.NodeProto]]
+Rule = Callable[[onnx.NodeProto, int, GraphFacts], Iterable[onnx.NodeProto]]
 """A node of the exporter's version, the version that is wanted -> nodes that stand for it there."""
 HARD_SWISH = {"alpha": 1 / 6, "beta": 0.5}
 """x * HardSigmoid(x) with these is HardSwish, by its definition."""
@@ -47,20 +47,20 @@ def constant_of(node: onnx.NodeProto) -> NDArray[Any]:
     return np.asarray(value, np.int64 if whole else np.float32)
 
 
-def _constant(node: onnx.NodeProto, opset: int, known: Known) -> list[onnx.NodeProto]:
+def _constant(node: onnx.NodeProto, opset: int, facts: GraphFacts) -> list[onnx.NodeProto]:
     """Before 12 a constant is a tensor, never a list of numbers."""
     return [_tensor(constant_of(node), node.output[0])]
 
 
-def _reshape(node: onnx.NodeProto, opset: int, known: Known) -> list[onnx.NodeProto]:
+def _reshape(node: onnx.NodeProto, opset: int, facts: GraphFacts) -> list[onnx.NodeProto]:
     """`allowzero` matters only for sizes of zero, which no image has."""
-    shape = known.constants.get(node.input[1])
+    shape = facts.constants.get(node.input[1])
     if shape is not None and (shape == 0).any() and _attribute(node, "allowzero", 0):
         raise Unwritable("Reshape to a size of zero")
     return [_without(node, "allowzero")]
 
 
-def _softmax(node: onnx.NodeProto, opset: int, known: Known) -> list[onnx.NodeProto]:
+def _softmax(node: onnx.NodeProto, opset: int, facts: GraphFacts) -> list[onnx.NodeProto]:
     """Before 13, Softmax runs over its axis and all after it: the same for the last one only."""
     axis = _attribute(node, "axis", -1)
     if opset >= 13 or axis == -1:
@@ -77,7 +77,7 @@ def _softmax(node: onnx.NodeProto, opset: int, known: Known) -> list[onnx.NodePr
     ]
 
 
-def _shape(node: onnx.NodeProto, opset: int, known: Known) -> list[onnx.NodeProto]:
+def _shape(node: onnx.NodeProto, opset: int, facts: GraphFacts) -> list[onnx.NodeProto]:
     """Before 15, Shape gives all sizes; Slice takes some of them."""
     start, end = _attribute(node, "start", 0), _attribute(node, "end", None)
     name = node.output[0]
@@ -92,7 +92,7 @@ def _shape(node: onnx.NodeProto, opset: int, known: Known) -> list[onnx.NodeProt
     ]
 
 
-def _hard_swish(node: onnx.NodeProto, opset: int, known: Known) -> list[onnx.NodeProto]:
+def _hard_swish(node: onnx.NodeProto, opset: int, facts: GraphFacts) -> list[onnx.NodeProto]:
     """x HardSigmoid(x); HardSwish exists from 14 on."""
     name = node.output[0]
     return [
@@ -101,7 +101,7 @@ def _hard_swish(node: onnx.NodeProto, opset: int, known: Known) -> list[onnx.Nod
     ]
 
 
-def _mish(node: onnx.NodeProto, opset: int, known: Known) -> list[onnx.NodeProto]:
+def _mish(node: onnx.NodeProto, opset: int, facts: GraphFacts) -> list[onnx.NodeProto]:
     """x tanh(softplus(x)); Mish exists from 18 on."""
     name = node.output[0]
     return [
@@ -111,7 +111,7 @@ def _mish(node: onnx.NodeProto, opset: int, known: Known) -> list[onnx.NodeProto
     ]
 
 
-def _layer_norm(node: onnx.NodeProto, opset: int, known: Known) -> list[onnx.NodeProto]:
+def _layer_norm(node: onnx.NodeProto, opset: int, facts: GraphFacts) -> list[onnx.NodeProto]:
     """(x - mean) / sqrt(mean((x - mean)^2) + epsilon) * scale + bias; it exists from 17 on."""
     axis = _attribute(node, "axis", -1)
     if axis >= 0 or len(node.output) > 1:
@@ -133,7 +133,7 @@ def _layer_norm(node: onnx.NodeProto, opset: int, known: Known) -> list[onnx.Nod
     return nodes + ([] if scaled == name else [_make("Add", [scaled, node.input[2]], name)])
 
 
-def _resize(node: onnx.NodeProto, opset: int, known: Known) -> list[onnx.NodeProto]:
+def _resize(node: onnx.NodeProto, opset: int, facts: GraphFacts) -> list[onnx.NodeProto]:
     """Before 13 an input that is not used is an empty tensor, not absent."""
     if opset >= 13:
         return [node]
@@ -151,10 +151,10 @@ def _resize(node: onnx.NodeProto, opset: int, known: Known) -> list[onnx.NodePro
     return [*made, result]
 
 
-def _split(node: onnx.NodeProto, opset: int, known: Known) -> list[onnx.NodeProto]:
+def _split(node: onnx.NodeProto, opset: int, facts: GraphFacts) -> list[onnx.NodeProto]:
     """Before 18 the parts have stated sizes, as an input from 13 on, or are equal."""
     axis = _attribute(node, "axis", 0)
-    shapes = [known.sizes.get(output, ()) for output in node.output]
+    shapes = [facts.sizes.get(output, ()) for output in node.output]
     if len(node.input) > 1 or _attribute(node, "num_outputs", None) is None:
         return [node]
     sizes = [shape[axis] if -len(shape) <= axis < len(shape) else None for shape in shapes]

@@ -21,7 +21,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .errors import InputError, UsageError
-from .forward import FORWARD_ERRORS, call_on_copies, evaluating
+from .forward import FORWARD_ERRORS, call_on_copies, change_outputs, evaluating
 from .outputs import describe_outputs, found_logits
 
 CHOSEN, ALL = "logits", "outputs"
@@ -133,7 +133,7 @@ def choose_output(model: nn.Module, inputs: Any, num_labels: int, asked: str | N
 def hook_output(model: nn.Module, name: str | None) -> None:
     """Make a network, and every copy of it from now on, give that output as its logits."""
     if name is not None:
-        model.register_forward_hook(OutputHook(name))
+        change_outputs(model, OutputHook(name))
 
 
 def without_choice(model: nn.Module) -> nn.Module:

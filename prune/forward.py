@@ -165,6 +165,15 @@ def unfused_attention() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(was_enabled)
 
 
+def change_outputs(model: nn.Module, change: Callable[[nn.Module, Any, Any], Any]) -> None:
+    """From now on a network, and every copy of it, gives what `change` makes of its outputs.
+
+    Args:
+        change: (network, arguments, outputs) -> what it gives instead; it must be picklable.
+    """
+    model.register_forward_hook(change)
+
+
 @contextmanager
 def watching(
     model: nn.Module,

@@ -28,6 +28,10 @@ class NetworkOptions:
     """Architecture, when the keys of a state dict fit several."""
     num_labels: int | None = None
     """Number of labels, for a package.module:callable that takes it as an argument."""
+    output: str | None = None
+    """Which of a network's outputs holds the logits, for one that returns several: a key, an
+    attribute, an index (1), or several joined by dots (head.logits). Default: "logits", "out", the
+    first of a tuple, or the only one with a column for each label."""
     trust_pickle: bool = False
     """Unpickle a whole model. A pickle can run any code: only for files whose source you trust."""
     trust_file: bool = False

@@ -1,16 +1,18 @@
 """What a command starts with: the network, its data and the device, opened and held together."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from ..chosen_output import choose_output, hook_output
 from ..errors import InputError, UsageError
 from ..inputs.callables import Name, Trusted
 from ..inputs.checkpoint import Checkpoint, load_checkpoint
 from ..inputs.data import open_data
-from ..inputs.split import DataSet
+from ..inputs.split import DataSet, Inputs
 from ..job.known import EXAMPLES, Case
 from ..options import DataOptions, NetworkOptions, RunOptions
 from ..outputs import require_classifier
@@ -47,7 +49,9 @@ def open_case(
         print(f"prune-dl: data: {data.name}, which the model file names", file=sys.stderr)
     check_fit(data, checkpoint)
     checkpoint.model.to(device).to(memory_format=torch.channels_last).eval()
-    check_runs(checkpoint.model, data, device)
+    images = first_images(data, device)
+    checkpoint = with_output(checkpoint, images, len(data.labels), network.output)
+    check_runs(checkpoint.model, images, len(data.labels))
     opened = settle(Opened(checkpoint, data, device), images)
     return opened.checkpoint, Case(opened.checkpoint.model, opened.data, device, run.seed, log)
 
@@ -112,16 +116,36 @@ def check_fit(data: DataSet, checkpoint: Checkpoint) -> None:
             )
 
 
-def check_runs(model: nn.Module, data: DataSet, device: torch.device) -> None:
+def first_images(data: DataSet, device: torch.device) -> Inputs:
+    """A few training images, to find out with whether a network runs."""
+    with torch.random.fork_rng(devices=[]):  # workers that decode draw from it
+        return next(iter(data.train.batches(EXAMPLES, device=device, limit=EXAMPLES)))[0]
+
+
+def with_output(
+    checkpoint: Checkpoint, images: Inputs, num_labels: int, asked: str | None
+) -> Checkpoint:
+    """The checkpoint, its network giving the logits that were asked for, or that its file names.
+
+    Raises:
+        UsageError: no such output, or one that holds no logits.
+        InputError: it cannot be known which of several holds them.
+    """
+    name = asked if asked is not None else checkpoint.origin.output
+    choice = choose_output(checkpoint.model, images, num_labels, name)
+    hook_output(checkpoint.model, choice.name)
+    origin = replace(checkpoint.origin, output=choice.name)
+    return replace(checkpoint, origin=origin, notes=(*checkpoint.notes, *choice.notes))
+
+
+def check_runs(model: nn.Module, images: Inputs, num_labels: int) -> None:
     """Refuse, before any work, a network that is no classifier of these images.
 
     Raises:
         InputError: as `require_classifier`, or its weights are not finite.
     """
-    with torch.random.fork_rng(devices=[]):  # workers that decode draw from it
-        images, _ = next(iter(data.train.batches(EXAMPLES, device=device, limit=EXAMPLES)))
     check_finite_weights(model)
-    require_classifier(model, images, len(data.labels))
+    require_classifier(model, images, num_labels)
 
 
 def default_out(model: str) -> Path:

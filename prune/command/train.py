@@ -20,7 +20,7 @@ from ..progress import RunLog
 from ..training.device import pick_device
 from ..training.recipe import Training
 from ..training.train import Journal, TrainingData, train_network
-from .opening import check_runs
+from .opening import check_runs, first_images
 from .trees import Train
 
 
@@ -48,7 +48,7 @@ def _train_to(out: Path, state: Path, options: Train) -> dict[str, Any]:
         data = _open(options)
         arch = with_channels(Trusted(options.arch), data.input_size[0])
         model = build(arch, len(data.labels), seed=options.run.seed)
-        check_runs(model, data, torch.device("cpu"))
+        check_runs(model, first_images(data, torch.device("cpu")), len(data.labels))
     training = replace(
         Training(epochs=options.train.epochs), **recipe_changes(options.train, options.run.seed)
     )

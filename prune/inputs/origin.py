@@ -46,6 +46,7 @@ class Origin:
         input_size: channels, height, width of one input.
         mean, std: per channel, of pixels scaled to 0..1.
         cut: how the architecture was cut off in depth, None where it is whole.
+        output: which of its outputs holds the logits, None where that needs no name.
     """
 
     arch: str | None
@@ -56,11 +57,13 @@ class Origin:
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     cut: DepthCut | None = None
+    output: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values only, as they are written to files; no `cut` where there is none."""
+        """Plain values only, as they are written to files; no `cut` or `output` without any."""
         values = asdict(self)
-        return values if self.cut else {k: v for k, v in values.items() if k != "cut"}
+        unsaid = [name for name in ("cut", "output") if values[name] is None]
+        return {name: value for name, value in values.items() if name not in unsaid}
 
     @staticmethod
     def from_dict(values: Any, what: str = "the origin of a network") -> "Origin":
