@@ -18,19 +18,19 @@ from torch import nn
 class Net(nn.Module):
     """Auxiliary logits first, those that count second."""
 
-    def __init__(self):
+    def __init__(self, num_classes):
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(1, 12, 3, padding=1), nn.BatchNorm2d(12), nn.ReLU(), nn.MaxPool2d(2),
             nn.Conv2d(12, 16, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten())
-        self.aux, self.head = nn.Linear(64, 10), nn.Linear(64, 10)
+        self.aux, self.head = nn.Linear(64, num_classes), nn.Linear(64, num_classes)
 
     def forward(self, x):
         x = self.body(x)
         return self.aux(x), {"scores": self.head(x)}
 
-def net():
-    return Net()
+def net(num_classes=10):
+    return Net(num_classes)
 '''
 
 
@@ -77,14 +77,16 @@ def test_a_job_with_a_chosen_output_and_what_follows_from_it(model: Path, tmp_pa
     assert type(smaller).__name__ == "Net"
     assert smaller(torch.zeros(2, 1, 8, 8))[1]["scores"].shape == (2, 10)
     again = ("--model", out, "--data", "digits", "--trust-file")
-    for flags in ((), ("--int8", "--max-drop", 50), ("--embed-preprocess",), ("--fp16",)):
-        file = tmp_path / "a.onnx"
-        assert run("export", *again, *flags, "--out", file) == 0
+    for flags in (("--int8", "--max-drop", 50), ("--embed-preprocess",), ("--fp16",)):
+        file = tmp_path / f"{flags[0]}.onnx"
+        assert run("export", *again, *flags, "--opset", 13, "--out", file) == 0
+        assert onnx.load(file).opset_import[0].version == 13
     assert run("evaluate", *again, "--json") == 0
     options = (out / "run.json").read_text(encoding="utf-8")
     assert "1.scores" in options
 
 
+@pytest.mark.slow
 def test_rank_and_sweep_take_it(model: Path, tmp_path: Path) -> None:
     assert run("rank", *given(model, "--output", "1.scores", "--out", tmp_path / "rank")) == 0
     sweep = ("--output", "1.scores", "--keep", 0.7, "--no-int8", "--bench-seconds", 0.1)

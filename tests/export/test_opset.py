@@ -42,7 +42,7 @@ def network() -> nn.Module:
     return Ordinary().eval()
 
 
-@pytest.mark.parametrize("opset", [11, 12, 13, 17, 18, 23, newest_opset()])
+@pytest.mark.parametrize("opset", [11, 13, 17, 18, newest_opset()])
 def test_a_file_of_any_operator_set_is_the_network(
     tmp_path: Path, network: nn.Module, opset: int
 ) -> None:
