@@ -123,10 +123,12 @@ class LoaderSplit:
 
         A collate function of the user's own reads them, since it alone may know what items hold.
         """
-        return torch.tensor([self._label(i) for i in range(self.num_images)], dtype=torch.int64)
+        return torch.tensor(
+            [self.label_in(self.items[i]) for i in range(self.num_images)], dtype=torch.int64
+        )
 
-    def _label(self, index: int) -> int:
-        item = self.items[index]
+    def label_in(self, item: Any) -> int:
+        """The label of one item; raises InputError where it is no whole number."""
         if self.collate in (None, default_collate):
             return label_of(self.reader.pair_of(item)[1])
         batch = batch_of(self.collate([item]), self.reader, "cpu")
@@ -217,6 +219,8 @@ def _first_size(split: LoaderSplit, what: str) -> tuple[int, ...]:
     """
     with torch.random.fork_rng(devices=[]):  # augmentations draw from it
         item = split.items[0]
+        if split.collate in (None, default_collate):
+            split.label_in(item)  # its message knows the label before it was put into a batch
         try:
             batch = (split.collate or default_collate)([item])
         except TypeError as error:

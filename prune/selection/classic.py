@@ -146,5 +146,8 @@ def _gradients(
         with evaluating(model, gradients=True):
             logits = logits_of(call(model, on_device(x, device), parameters))
             loss = functional.cross_entropy(logits, labels_N.to(device))
-            found = torch.autograd.grad(loss, list(parameters.values()))
+            # An auxiliary head has no part in the logits: its gradient is zero.
+            found = torch.autograd.grad(
+                loss, list(parameters.values()), allow_unused=True, materialize_grads=True
+            )
         yield {n: g.double().cpu() for n, g in zip(names, found, strict=True)}

@@ -209,11 +209,17 @@ def test_items_of_usual_kinds_are_read(item: Any) -> None:
     [
         (lambda i: (IMAGES[i], torch.eye(4)[LABELS[i]]), "a label that is Tensor of 4 given"),
         (lambda i: (IMAGES[i], "cat"), "a label that is 'cat' given; expected one whole number"),
-        (lambda i: (IMAGES[i], 0.5), "a label of 0.5 given; expected a whole number"),
-        (lambda i: (IMAGES[i], float(LABELS[i])), "batches whose labels are a Tensor of 1 axes"),
+        (lambda i: (IMAGES[i], 0.5), "a label that is 0.5 given; expected one whole number"),
+        (
+            lambda i: (IMAGES[i], float(LABELS[i])),
+            "batches whose labels are a Tensor of 1, torch.float64 given",
+        ),
         (lambda i: IMAGES[i], "a data set whose items are a Tensor given; expected (input, label)"),
         (lambda i: {"a": IMAGES[i]}, "a data set whose items are a dictionary (a) given"),
-        (lambda i: ((IMAGES[i],) * 2, int(LABELS[i])), "batches whose inputs are a list given"),
+        (
+            lambda i: ((IMAGES[i],) * 2, int(LABELS[i])),
+            "inputs of 3 x 12 x 12 given, on which Network does not run",
+        ),
     ],
 )
 def test_items_of_other_kinds_are_one_line(item: Any, said: str) -> None:
