@@ -27,7 +27,7 @@ class GraphFacts:
     sizes: Mapping[str, tuple[int | None, ...]]
 
 
-Rule = Callable[[onnx.NodeProto, int, GraphFacts], Iterable[onnx.NodeProto]]
+NodeRule = Callable[[onnx.NodeProto, int, GraphFacts], Iterable[onnx.NodeProto]]
 """A node of the exporter's version, the version that is wanted -> nodes that stand for it there."""
 HARD_SWISH = {"alpha": 1 / 6, "beta": 0.5}
 """x * HardSigmoid(x) with these is HardSwish, by its definition."""
@@ -167,7 +167,7 @@ def _split(node: onnx.NodeProto, opset: int, facts: GraphFacts) -> list[onnx.Nod
     return [_tensor(np.array(sizes, np.int64), plain.input[1]), plain]
 
 
-RULES: Mapping[str, Rule] = {
+RULES: Mapping[str, NodeRule] = {
     "Constant": _constant,
     "HardSwish": _hard_swish,
     "LayerNormalization": _layer_norm,
