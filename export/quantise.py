@@ -167,6 +167,15 @@ def _finish(
     metadata = {entry.key: entry.value for entry in onnx.load(source).metadata_props}
     metadata |= {"precision": f"int8 ({recipe})", "float_layers": json.dumps(dict(kept_float))}
     proto.producer_name = "prune-dl"
+    _drop_unused_domains(proto)
     del proto.metadata_props[:]
     onnx.helper.set_model_props(proto, metadata)
     write_checked(proto, path)
+
+
+def _drop_unused_domains(proto: onnx.ModelProto) -> None:
+    """ONNX Runtime's quantiser names every domain that it knows; older runtimes refuse them."""
+    used = {node.domain for node in proto.graph.node} | {""}
+    kept = [entry for entry in proto.opset_import if entry.domain in used]
+    del proto.opset_import[:]
+    proto.opset_import.extend(kept)

@@ -6,19 +6,20 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
-import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 
 from .budget import Budget
 from .checks import check_ranges, check_selection
-from .errors import InputError, UsageError
-from .inputs.loaders import LoaderSplit, pair_of, read_targets
+from .chosen_output import choose_output, output_hooked, without_choice
+from .errors import UsageError
+from .forward import first_rows, tensors_of
+from .inputs.items import ItemReader
+from .inputs.live import read_live, read_loaders
 from .inputs.origin import Origin
 from .inputs.pruned_file import load_pruned, save_pruned
-from .inputs.split import Batches, DataSet, hold_out
-from .inputs.targets import Targets, target_rows
-from .job.known import Case, Planned
+from .inputs.split import Batches
+from .job.known import EXAMPLES, Case, Planned
 from .job.stages import Outcome
 from .job.steps import plan_and_carry_out
 from .mechanism.network import TracedNetwork
@@ -47,6 +48,8 @@ from .structure.units import Structure
 from .tasks import Task, settle_outputs
 from .training.device import pick_device
 from .training.optimizer import remap_optimizer as remap_optimizer
+
+"""Of the training images, where no held-out loader is given: as the command's `held_out`."""
 
 
 @dataclass(frozen=True)
@@ -150,20 +153,24 @@ def _names(given: Sequence[str]) -> tuple[str, ...]:
 
 def rank(
     model: nn.Module,
-    batches: Iterable[tuple[Tensor, Tensor]],
-    held_out: Iterable[tuple[Tensor, Tensor]],
+    batches: Iterable[Any],
+    held_out: Iterable[Any],
     num_labels: int,
     *,
     device: str = "auto",
+    output: str | None = None,
 ) -> Spectrum:
     """The mechanism of a network: success rate of every layer, label matrix of every filter.
 
     Args:
-        batches: inputs (N, ...) float32 and labels (N,) int64 that the probes are solved on.
+        batches: inputs (N, ...) float32 and labels (N,) int64 that the probes are solved on; also
+            dictionaries, and several inputs, as `inputs/items.py` reads them.
         held_out: the same, for success rates and fields.
         num_labels: K; labels lie in 0..K-1.
+        output: which of several outputs holds the logits, as in `compress`.
 
     Raises:
+        UsageError: no such output.
         InputError: no batches, or nothing to remove.
 
     Warns:
@@ -174,22 +181,17 @@ def rank(
     model = uncompiled(model).model
     check_finite_weights(model)
     model = as_float32(model).model.to(place)
-    train = iter(batches)
-    first = next(train, None)
-    if first is None:
-        raise InputError("batches is empty; give at least one pair of inputs and labels")
-    example = first[0][:8].to(place)
-    require_classifier(model, example, num_labels)
-    targets = Targets.of(target_rows(first[1]))
-    targets.require(num_labels)
-    names = tuple(str(label) for label in range(num_labels))
-    labelled = [(first[0].to(place), targets.read(first[1]).to(place))]
-    settle_outputs(model, example, Task(names, targets.multi_label), labelled)
-    structure = trace(model, example)
-    network = TracedNetwork(model, structure, num_labels, place)
-    judged, held_out = _first_images(held_out)
-    _warn_of_labels(model, _read(judged, targets), num_labels, place)
-    _, spectrum = measure(network, _read(_chain(first, train), targets), _read(held_out, targets))
+    live = read_live(batches, held_out, ItemReader.of(model), num_labels, place)
+    example = first_rows(live.first[0], EXAMPLES)
+    choice = choose_output(model, example, num_labels, output)
+    with output_hooked(model, choice.name):
+        require_classifier(model, example, num_labels)
+        settle_outputs(model, example, live.task, [live.first])
+        structure = trace(model, example)
+        network = TracedNetwork(model, structure, num_labels, place)
+        judged, rest = _first_images(live.held_out)
+        _warn_of_labels(model, judged, num_labels)
+        _, spectrum = measure(network, live.train, rest)
     return spectrum
 
 
@@ -204,12 +206,9 @@ def _first_images(batches: Iterable[Any]) -> tuple[list[Any], Iterable[Any]]:
     return taken, (batch for part in (taken, rest) for batch in part)
 
 
-def _warn_of_labels(
-    model: nn.Module, batches: Iterable[Any], num_labels: int, device: torch.device
-) -> None:
+def _warn_of_labels(model: nn.Module, batches: Batches, num_labels: int) -> None:
     """Say, as Python's warnings, what held-out batches tell of the labels."""
-    on_device = ((inputs.to(device), labels_N) for inputs, labels_N in batches)
-    answers = answers_of(model, [on_device], num_labels, "held-out images")
+    answers = answers_of(model, [batches], num_labels, "held-out images")
     labels = tuple(map(str, range(num_labels)))
     for note in () if answers is None else notes_of(answers, labels):
         warnings.warn(note, stacklevel=3)
@@ -288,16 +287,21 @@ def compress(
     seed: int = 0,
     device: str = "auto",
     progress: bool = False,
+    output: str | None = None,
     **options: Unpack[JobOptions],
 ) -> Compressed:
     """The whole job on your own network and data loaders, without files.
 
     Args:
         model: a trained classifier (N, ...) -> (N, K); it is not changed.
-        train: gives inputs and labels as the network takes them, augmented as you like.
+        train: gives inputs and labels as the network takes them, augmented as you like: (inputs,
+            label), several inputs, or a dictionary (see `inputs/items.py`).
         num_labels: K.
         held_out: makes every choice; default: a tenth of `train`'s data set, taken out of it.
         progress: draw progress bars on stderr.
+        output: which of several outputs holds the logits: a key, an attribute, an index ("1"), or
+            several joined by dots ("head.logits"). Default: the tensor itself; "logits" or "out";
+            the first of a tuple; the only one of K columns.
         **options: any flag of `prune-dl` that chooses filters, retrains or measures latency, by
             its name: a budget (`keep=0.6`, `macs=0.4`, `params=0.3`, `latency_ms=5.0`,
             `max_drop=1.0`), `rank="l1"`, `allocate="error"`, `epochs=0`, `lr=0.01`, ...
@@ -310,18 +314,42 @@ def compress(
     """
     settings = _settings({"batch_size": train.batch_size or RetrainOptions.batch_size, **options})
     place = pick_device(device)
-    data = _data_of(train, held_out, num_labels, seed)
     plain = uncompiled(model)
+    data = read_loaders(train, held_out, num_labels, seed, ItemReader.of(plain.model))
     single = as_float32(plain.model)
     case = Case(single.model.to(place), data, place, seed, RunLog(show=progress))
     check_finite_weights(case.model)
-    require_classifier(case.model, case.example, num_labels)
-    task = Task(data.labels, data.multi_label)
-    notes = (*plain.notes, *single.notes, *data.notes)
-    notes += settle_outputs(case.model, case.example, task, case.held_out())
-    notes += label_notes(case.model, data, place)
-    planned, outcome = plan_and_carry_out(case, settings)
+    _check_inputs(case.example, settings)
+    choice = choose_output(case.model, case.example, num_labels, output)
+    notes = (*plain.notes, *single.notes, *data.notes, *choice.notes)
+    with output_hooked(case.model, choice.name):
+        require_classifier(case.model, case.example, num_labels)
+        task = Task(data.labels, data.multi_label)
+        notes += settle_outputs(case.model, case.example, task, case.held_out())
+        notes += label_notes(case.model, data, place)
+        planned, outcome = plan_and_carry_out(case, settings)
+    for network in (outcome.removed, outcome.repaired, outcome.final, planned.model):
+        without_choice(network)
     return Compressed(outcome.final, outcome, planned, notes + outcome.notes)
+
+
+def _check_inputs(example: Any, settings: Settings) -> None:
+    """Refuse, before any work, what needs one image tensor for inputs that are something else.
+
+    Raises UsageError for latency, which is measured on an ONNX file, and for mixup.
+    """
+    select = settings.select
+    several = not isinstance(example, Tensor)
+    for name in ("latency_ms", "hardware_widths"):
+        if several and getattr(select, name) is not None:
+            raise UsageError(
+                f"`{name}` given for a network of several inputs; expected one tensor of images, "
+                "since latency is measured on an ONNX file of one input; give another budget"
+            )
+    if settings.retrain.mixup and not all(x.is_floating_point() for x in tensors_of(example)):
+        raise UsageError(
+            "`mixup` given for inputs of whole numbers, which cannot be blended; leave it out"
+        )
 
 
 def _settings(given: dict[str, Any]) -> Settings:
@@ -348,45 +376,3 @@ def _settings(given: dict[str, Any]) -> Settings:
     check_ranges(settings)
     check_selection(settings.select)
     return settings
-
-
-def _chain(first: Any, rest: Iterable[Any]) -> Iterable[Any]:
-    yield first
-    yield from rest
-
-
-def _read(batches: Iterable[Any], targets: Targets) -> Batches:
-    """Batches with their targets read as labels."""
-    return ((inputs, targets.read(rows)) for inputs, rows in batches)
-
-
-def _data_of(
-    train: DataLoader[Any], held_out: DataLoader[Any] | None, num_labels: int, seed: int
-) -> DataSet:
-    """The loaders as splits; without a held-out loader, a tenth of the training data set."""
-    learning: Any = train.dataset
-    deciding: Any = None if held_out is None else held_out.dataset
-    rows = read_targets(learning if deciding is None else Subset(learning, [0]))
-    if deciding is not None and rows.ndim == 2:  # all rows tell one-hot from several labels
-        rows = torch.cat([read_targets(learning), read_targets(deciding)])
-    targets = Targets.of(rows)
-    targets.require(num_labels)
-    if deciding is None:
-        kept, out = hold_out(targets.read(rows), 0.1, seed)
-        learning, deciding = Subset(learning, kept.tolist()), Subset(learning, out.tolist())
-    splits = [
-        LoaderSplit(x, train.num_workers, train.collate_fn, targets) for x in (learning, deciding)
-    ]
-    size = tuple(int(n) for n in getattr(pair_of(learning[0])[0], "shape", ()))
-    names = tuple(str(label) for label in range(num_labels))
-    parts = (splits[0], splits[1], splits[1])
-    return DataSet(
-        "your loaders",
-        names,
-        size,  # type: ignore[arg-type]
-        (),
-        (),
-        *parts,
-        multi_label=targets.multi_label,
-        notes=targets.notes,
-    )

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import InputError, first_line
-from .forward import FORWARD_ERRORS, call, evaluating, map_tensors, tensors_of
+from .forward import FORWARD_ERRORS, batch_size_of, call_on_copies, evaluating, tensors_of
 
 LOGIT_NAMES = ("logits", "out")
 """What libraries call them."""
@@ -45,14 +45,14 @@ def logits_of(outputs: Any) -> Tensor:
     >>> logits_of({"loss": None, "logits": torch.ones(2, 10)}).shape
     torch.Size([2, 10])
     """
-    found = _found(outputs)
+    found = found_logits(outputs)
     if isinstance(found, Tensor) and found.ndim == 1 and found.is_floating_point():
         found = found[:, None]
     if not isinstance(found, Tensor) or found.ndim != 2 or not found.is_floating_point():
         raise InputError(
             f"a network that returns {describe_outputs(outputs)} given; expected logits, one row "
             "for each image and one column for each label: as a tensor, first in a tuple, or "
-            'under "logits" or "out"; give a network that does'
+            'under "logits" or "out"; give the name of another as `output`'
         )
     return found
 
@@ -75,7 +75,8 @@ def class_scores(outputs: Any) -> Tensor:
     return torch.cat([torch.zeros_like(logits_NK), logits_NK], dim=1)
 
 
-def _found(outputs: Any) -> Any:
+def found_logits(outputs: Any) -> Any:
+    """What stands where logits are looked for; None where nothing does."""
     if isinstance(outputs, Tensor):
         return outputs
     for name in LOGIT_NAMES:
@@ -134,13 +135,13 @@ def require_classifier(model: nn.Module, inputs: Any, num_labels: int) -> None:
         return
     try:
         with evaluating(model):
-            outputs = _run(model, inputs)
+            outputs = call_on_copies(model, inputs)
     except FORWARD_ERRORS as error:
         if isinstance(error, InputError):
             raise
         raise InputError(_does_not_run(model, inputs, error)) from error
     logits_NK = logits_of(outputs)
-    num_images = len(tensors_of(inputs)[0])
+    num_images = batch_size_of(inputs)
     if len(logits_NK) != num_images:
         raise InputError(
             f"a network that gives {len(logits_NK)} rows of outputs for a batch of "
@@ -166,7 +167,7 @@ def require_classifier(model: nn.Module, inputs: Any, num_labels: int) -> None:
 def run_to_run_difference(model: nn.Module, inputs: Any) -> float:
     """`largest_difference` of two runs on equal inputs; buffers are as they were every time."""
     with evaluating(model):
-        first, second = (floating_outputs(_run(model, inputs)) for _ in range(2))
+        first, second = (floating_outputs(call_on_copies(model, inputs)) for _ in range(2))
     return largest_difference(first, second)
 
 
@@ -192,12 +193,6 @@ def _relative(expected: Tensor, found: Tensor) -> float:
     scale = max(float(expected.abs().max()), torch.finfo(torch.float32).tiny)
     error = float((expected - found).abs().max()) / scale
     return error if math.isfinite(error) else float("inf")
-
-
-def _run(model: nn.Module, inputs: Any) -> Any:
-    """One run on copies of inputs and buffers: a network's code may write into them."""
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    return call(model, map_tensors(Tensor.clone, inputs), buffers)
 
 
 def explain_types(model: nn.Module, inputs: Any) -> str | None:

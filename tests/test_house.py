@@ -28,6 +28,7 @@ ORDER = [
     "prune/folder",
     "prune/forward",
     "prune/outputs",
+    "prune/chosen_output",
     "prune/structure",
     "prune/centring",
     "prune/linear_algebra",

@@ -1,6 +1,6 @@
 """What a run leaves behind: the network, its ONNX file, and what was measured on them."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
@@ -45,24 +45,37 @@ def save_result(
     save_pruned(folder / "model.safetensors", network, origin, kept, notes)
 
 
+@dataclass(frozen=True)
+class Files:
+    """Where the ONNX files of a run go, and what kind they are.
+
+    Attributes:
+        source: SHA-256 of the checkpoint, for their metadata.
+    """
+
+    folder: Path
+    source: str
+    variant: Variant
+
+
 def deliver_networks(
-    case: Case, planned: Planned, outcome: Outcome, bench: BenchOptions, folder: Path, source: str
+    case: Case, planned: Planned, outcome: Outcome, bench: BenchOptions, files: Files
 ) -> Delivered:
     """Export, check and time both networks, and read the test part, once.
 
     Args:
         case: the network that came in.
-        source: SHA-256 of the checkpoint, for the file's metadata.
     """
     data, log = case.data, case.log
+    folder, variant = files.folder, files.variant
     original = folder / "original.onnx"
     with log.stage("export"):
-        export_onnx(case.model, data.input_size, original, metadata={})
+        export_onnx(case.model, data.input_size, original, metadata={}, opset=variant.opset)
         images, _ = next(iter(data.held_out.batches(PARITY_IMAGES, device=case.device)))
         check_parity(original, case.model, images, rule=AnswerRule(data.multi_label))
-        metadata = describe(data, plan=planned.plan.digest, source=source)
+        metadata = describe(data, plan=planned.plan.digest, source=files.source)
         file = export_checked(
-            outcome.final, data, folder / "model.onnx", Variant(), metadata=metadata
+            outcome.final, data, folder / "model.onnx", variant, metadata=metadata
         )
     with log.stage("evaluate"):
         accuracy = measure_stages(case, outcome)

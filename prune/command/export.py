@@ -7,6 +7,7 @@ from typing import Any
 from ...export.checked import Exported, export_checked
 from ...export.hub import write_hub_folder
 from ...export.metadata import accuracy_entry, add_metadata, describe
+from ...export.opset import require_opset
 from ...export.quantise import Quantisation
 from ...export.scoring import score_file
 from ...export.session import open_session
@@ -28,6 +29,7 @@ TEST_BATCH = 500
 def export_file(options: Export) -> dict[str, Any]:
     """`prune-dl export`: one checked ONNX file, and what the check found."""
     out = options.run.out or default_out(options.network.model).with_suffix(".onnx")
+    require_opset(options.opset, int8=options.int8)
     with only_writer(out):
         check_writable(out)
         return _export_to(out, options)

@@ -9,13 +9,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..chosen_output import choose_output, hook_output
 from ..errors import InputError, UsageError
+from ..forward import tensors_of
 from ..inputs.callables import Name, Trusted
 from ..inputs.checkpoint import Checkpoint, load_checkpoint
 from ..inputs.data import open_data
 from ..inputs.label_order import listed, number_labels
 from ..inputs.origin import Origin
-from ..inputs.split import BUILT_IN, GIVEN, DataSet, Source
+from ..inputs.split import BUILT_IN, GIVEN, DataSet, Inputs, Source
 from ..job.known import EXAMPLES, Case
 from ..options import DataOptions, NetworkOptions, RunOptions
 from ..outputs import require_classifier
@@ -52,13 +54,15 @@ def open_case(
         )
         spec = name_data(network, images, checkpoint)
         checkpoint.model.to(device).to(memory_format=torch.channels_last).eval()
-        opened = open_at_size(spec, images, run.seed, checkpoint, device)
-    data = opened.data
+        looked = look(spec, images, run.seed, checkpoint)
+        check_fit(looked, checkpoint)
+        opened = with_output(Opened(checkpoint, looked, device), network.output)
+        opened = at_fitting_size(opened, spec, images, run.seed)
+    checkpoint, data = opened.checkpoint, opened.data
     if images.data is None and Path(data.name).is_absolute():
         print(f"prune-dl: data: {data.name}, which the model file names", file=sys.stderr)
     tell_folder(spec, data)
-    check_fit(data, checkpoint)
-    notes = check_runs(checkpoint.model, data, device)
+    notes = check_runs(checkpoint.model, data, first_images(data, device))
     with log.stage("settle the inputs"):
         opened = settle(opened.noting(*notes), images)
     tell_inputs(opened.data)
@@ -133,19 +137,19 @@ def name_data(network: NetworkOptions, images: DataOptions, checkpoint: Checkpoi
     return Trusted(stated) if network.trust_file else stated
 
 
-def open_at_size(
-    spec: Name, images: DataOptions, seed: int, checkpoint: Checkpoint, device: torch.device
-) -> Opened:
-    """The data of that name, fed as the options say, or else as the model file does; of a folder
-    whose size of inputs neither says, at the size that fits the network.
-    """
+def look(spec: Name, images: DataOptions, seed: int, checkpoint: Checkpoint) -> DataSet:
+    """The data of that name; where their size is open, nothing is decoded before it is settled."""
     is_open = images.input_size is None and not checkpoint.knows_inputs
-    if not (is_open and Path(str(spec)).is_dir()):
-        return Opened(checkpoint, open_data_of(spec, images, seed, checkpoint), device)
-    looked = open_data_of(spec, images, seed, checkpoint, in_memory=False)
-    if not looked.sources.size.is_guess:
-        return Opened(checkpoint, looked, device)
-    opened, size, source = settle_size(Opened(checkpoint, looked, device), images)
+    in_memory = not (is_open and Path(str(spec)).is_dir())
+    return open_data_of(spec, images, seed, checkpoint, in_memory=in_memory)
+
+
+def at_fitting_size(opened: Opened, spec: Name, images: DataOptions, seed: int) -> Opened:
+    """The same; a folder whose size of inputs nobody says at the size that fits the network."""
+    is_open = images.input_size is None and not opened.checkpoint.knows_inputs
+    if not (is_open and Path(str(spec)).is_dir() and opened.data.sources.size.is_guess):
+        return opened
+    opened, size, source = settle_size(opened, images)
     sized = replace(images, input_size=size)
     data = open_data_of(spec, sized, seed, opened.checkpoint)
     return replace(opened, data=data.sourced(size=source))
@@ -231,7 +235,29 @@ def check_labels(data: DataSet, origin: Origin) -> None:
     )
 
 
-def check_runs(model: nn.Module, data: DataSet, device: torch.device) -> tuple[str, ...]:
+def first_images(data: DataSet, device: torch.device) -> Inputs:
+    """A few training images, to find out with whether a network runs."""
+    with torch.random.fork_rng(devices=[]):  # workers that decode draw from it
+        return next(iter(data.train.batches(EXAMPLES, device=device, limit=EXAMPLES)))[0]
+
+
+def with_output(opened: Opened, asked: str | None) -> Opened:
+    """The same, its network giving the logits that were asked for, or that its file names.
+
+    Raises:
+        UsageError: no such output, or one that holds no logits.
+        InputError: it cannot be known which of several holds them.
+    """
+    checkpoint, data = opened.checkpoint, opened.data
+    name = asked if asked is not None else checkpoint.origin.output
+    images = first_images(data, opened.device)
+    choice = choose_output(checkpoint.model, images, len(data.labels), name)
+    hook_output(checkpoint.model, choice.name)
+    origin = replace(checkpoint.origin, output=choice.name)
+    return replace(opened, checkpoint=replace(checkpoint, origin=origin)).noting(*choice.notes)
+
+
+def check_runs(model: nn.Module, data: DataSet, images: Inputs) -> tuple[str, ...]:
     """Refuse, before any work, a network that is no classifier of these images.
 
     Returns:
@@ -240,10 +266,9 @@ def check_runs(model: nn.Module, data: DataSet, device: torch.device) -> tuple[s
     Raises:
         InputError: as `require_classifier`, or its weights are not finite.
     """
-    with torch.random.fork_rng(devices=[]):  # workers that decode draw from it
-        images, _ = next(iter(data.train.batches(EXAMPLES, device=device, limit=EXAMPLES)))
     check_finite_weights(model)
     require_classifier(model, images, len(data.labels))
+    device = tensors_of(images)[0].device
     labelled = data.train.batches(EXAMPLES, device=device, limit=SETTLING_IMAGES)
     task = Task(data.labels, data.multi_label)
     return data.notes + settle_outputs(model, images, task, labelled)

@@ -48,6 +48,7 @@ class Origin:
         mean, std: per channel, of pixels scaled to 0..1.
         cut: how the architecture was cut off in depth, None where it is whole.
         channel_order: of the inputs; mean and std are in this order.
+        output: which of its outputs holds the logits, None where that needs no name.
     """
 
     arch: str | None
@@ -59,10 +60,11 @@ class Origin:
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     cut: DepthCut | None = None
     channel_order: ChannelOrder = "rgb"
+    output: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values only, as they are written to files; what is as usual is left out."""
-        usual = {"cut": None, "channel_order": "rgb"}
+        usual = {"cut": None, "channel_order": "rgb", "output": None}
         values = asdict(self)
         return {k: v for k, v in values.items() if k not in usual or v != usual[k]}
 

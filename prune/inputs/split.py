@@ -14,9 +14,12 @@ from torch import Tensor
 
 from ..options import ChannelOrder
 
-Batch = tuple[Tensor, Tensor]
+Inputs = Any
+"""What one call of a network takes (`forward.call`): mostly images (B, C, H, W); else a tuple of
+arguments, or a dictionary of named ones."""
+Batch = tuple[Inputs, Tensor]
 """Images (B, C, H, W), float32 and normalised, and labels (B,), int64; both on the device. Where an
-image may have several labels they are (B, K), 0 or 1."""
+image may have several labels they are (B, K), 0 or 1. A user's own data may have other inputs."""
 Batches = Iterable[Batch]
 BUILT_IN = ("cifar10", "cifar100", "fashion-mnist", "digits")
 """Names that stand for data sets without a folder."""

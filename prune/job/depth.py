@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
 
-from torch import Tensor, nn
+from torch import nn
 
 from ..budget import Budget
 from ..errors import GateError, InputError, UsageError
 from ..forward import call, evaluating
+from ..inputs.split import Inputs
 from ..linear_algebra import told_of_few_rows, told_of_raised
 from ..mechanism.spectrum import DepthPoint
 from ..options import Settings
@@ -159,7 +160,7 @@ def without_branches(case: Case, planned: Planned) -> Shorter | None:
 
 
 def _shortened(
-    case: Case, cut: DepthCut, images: Sequence[Tensor]
+    case: Case, cut: DepthCut, images: Sequence[Inputs]
 ) -> tuple[nn.Module, tuple[str, ...]]:
     """A copy of the network without what the cut takes, its classifier solved again; and notes."""
     shorter = copy.deepcopy(case.model)
@@ -202,7 +203,7 @@ def layers_without_gain(depth: Sequence[DepthPoint], num_images: int) -> list[st
 
 
 def fit_classifier(
-    shorter: nn.Module, model: nn.Module, classifier: str, images: Sequence[Tensor]
+    shorter: nn.Module, model: nn.Module, classifier: str, images: Sequence[Inputs]
 ) -> tuple[str, ...]:
     """Solve the classifier of a network that was cut off, in place: least squares of the answers.
 

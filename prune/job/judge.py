@@ -94,7 +94,8 @@ def has_learned_held_out(original: Case) -> bool:
 
     Never for inputs that are no images, and cannot be zoomed.
     """
-    if original.example.ndim != 4:
+    example = original.example
+    if not isinstance(example, Tensor) or example.ndim != 4:
         return False
     return may_know(_accuracy(original, original.data.train), original.accuracy)
 

@@ -6,12 +6,12 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ...evaluate.measure.accuracy import measure_score
 from ..errors import InputError
 from ..inputs.identity import weights_digest
-from ..inputs.split import Batch, DataSet
+from ..inputs.split import Batch, DataSet, Inputs
 from ..mechanism.network import TracedNetwork
 from ..mechanism.spectrum import Spectrum
 from ..mechanism.statistics import Statistics
@@ -68,7 +68,7 @@ class Case:
         return len(self.data.labels)
 
     @cached_property
-    def example(self) -> Tensor:
+    def example(self) -> Inputs:
         """A few held-out images, (N, C, H, W) or as the data set gives them.
 
         Raises:

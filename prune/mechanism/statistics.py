@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..files import read_safetensors, tensor_in, write_safetensors
+from ..forward import first_rows
 from ..inputs.split import Batches
 from ..progress import Progress, silent
 from ..typed import from_json
@@ -202,7 +203,7 @@ def _samplers(network: TracedNetwork, images: Keyed) -> dict[str, Sampler]:
     """The first image decides grids and number of samples; without images there are none."""
     if images.first is None:
         return {}
-    sizes = map_sizes(network, images.first[0][:1])
+    sizes = map_sizes(network, first_rows(images.first[0], 1))
     limit, grids = sample_grids(sizes, network.num_labels)
     areas = {name: math.prod(sizes[name][1:]) / math.prod(grid) for name, grid in grids.items()}
     return {name: Sampler(images, grid, areas[name], limit) for name, grid in grids.items()}

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..forward import call, evaluating
+from ..forward import call, evaluating, on_device
 from ..inputs.split import Batches
 from ..outputs import class_scores
 from ..structure.units import AxisKey, FloatArray, Group, IntArray, Structure
@@ -144,7 +144,10 @@ def _gradients(
     device = parameters[names[0]].device
     for x, labels_N in batches:
         with evaluating(model, gradients=True):
-            scores = class_scores(call(model, x.to(device), parameters))
+            scores = class_scores(call(model, on_device(x, device), parameters))
             loss = label_loss(scores, labels_N.to(device))
-            found = torch.autograd.grad(loss, list(parameters.values()))
+            # An auxiliary head has no part in the logits: its gradient is zero.
+            found = torch.autograd.grad(
+                loss, list(parameters.values()), allow_unused=True, materialize_grads=True
+            )
         yield {n: g.double().cpu() for n, g in zip(names, found, strict=True)}

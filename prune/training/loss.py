@@ -6,13 +6,14 @@ Shapes: B images.
 import torch
 from torch import Tensor
 
+from ..forward import map_tensors
 from ..inputs.arrays import sent
-from ..inputs.split import seeded
+from ..inputs.split import Inputs, seeded
 
 
 def mix(
-    images: Tensor, labels_B: Tensor, alpha: float, randomness: torch.Generator
-) -> tuple[Tensor, Tensor, float]:
+    images: Inputs, labels_B: Tensor, alpha: float, randomness: torch.Generator
+) -> tuple[Inputs, Tensor, float]:
     """mixup, arXiv 1710.09412: blended images, the other labels, the share of the first ones.
 
     The share is Beta(alpha, alpha); the order and the share come from `randomness`.
@@ -20,5 +21,6 @@ def mix(
     seed = int(torch.randint(2**31, (1,), generator=randomness))
     with seeded(seed):
         share = float(torch.distributions.Beta(alpha, alpha).sample())
-    order = sent(torch.randperm(len(images), generator=randomness), images.device)
-    return share * images + (1 - share) * images[order], labels_B[order], share
+    order = sent(torch.randperm(len(labels_B), generator=randomness), labels_B.device)
+    mixed = map_tensors(lambda x: share * x + (1 - share) * x[order], images)
+    return mixed, labels_B[order], share

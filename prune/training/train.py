@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import GateError, UsageError
-from ..forward import call, evaluating
-from ..inputs.split import Split, seeded
+from ..forward import call, channels_last, evaluating
+from ..inputs.split import Inputs, Split, seeded
 from ..outputs import class_scores
 from ..progress import Progress, silent
 from ..scores import Score, Tally
@@ -149,7 +149,7 @@ def measure_while_training(model: nn.Module, split: Split, device: torch.device)
     with evaluating(model):
         for images, labels_B in split.batches(VALIDATION_BATCH, device=device):
             with autocast(device, model):  # not while images are read: collate is no arithmetic
-                scores_BK = class_scores(call(model, _channels_last(images)))
+                scores_BK = class_scores(call(model, channels_last(images)))
             tally.add(scores_BK, labels_B)
     return tally.score()
 
@@ -157,11 +157,6 @@ def measure_while_training(model: nn.Module, split: Split, device: torch.device)
 def _place(model: nn.Module, device: torch.device) -> nn.Module:
     """On the device, weights of convolutions with the channels last."""
     return model.to(device).to(memory_format=torch.channels_last)
-
-
-def _channels_last(images: Tensor) -> Tensor:
-    """Images (B, C, H, W) as `_place` lays out the weights; rows of numbers as they are."""
-    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
 
 
 def _train_epoch(
@@ -206,7 +201,7 @@ def _train_epoch(
 
 
 def _step(
-    state: TrainingState, teacher: nn.Module | None, images: Tensor, labels_B: Tensor
+    state: TrainingState, teacher: nn.Module | None, images: Inputs, labels_B: Tensor
 ) -> tuple[Tensor, Tensor]:
     """One step of SGD; the loss and the logits, detached."""
     loss, logits_BK = _loss(state, teacher, images, labels_B)
@@ -220,11 +215,11 @@ def _step(
 
 
 def _loss(
-    state: TrainingState, teacher: nn.Module | None, images: Tensor, labels_B: Tensor
+    state: TrainingState, teacher: nn.Module | None, images: Inputs, labels_B: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The loss of one batch, and the logits it comes from."""
-    training, device = state.training, images.device
-    images = _channels_last(images)
+    training, device = state.training, labels_B.device
+    images = channels_last(images)
     others_B, share = labels_B, 1.0
     if training.mixup > 0:
         images, others_B, share = mix(images, labels_B, training.mixup, state.randomness)

@@ -122,7 +122,7 @@ def test_outputs_that_are_not_finite_never_pass(value: float) -> None:
 
 
 def test_an_operator_set_that_cannot_be_written_is_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"`opset=99` given; .* operator set"):
+    with pytest.raises(UsageError, match=r"`opset=99` given; expected at most"):
         export_onnx(small_network(), INPUT_SIZE, tmp_path / "a.onnx", metadata={}, opset=99)
     assert list(tmp_path.iterdir()) == []
 

@@ -216,7 +216,10 @@ def test_items_of_usual_kinds_are_read(item: Any) -> None:
         (lambda i: (IMAGES[i], 0.5), "a label of 0.5 given; expected a whole number"),
         (lambda i: IMAGES[i], "a data set whose items are a Tensor given; expected (input, label)"),
         (lambda i: {"a": IMAGES[i]}, "a data set whose items are a dictionary (a) given"),
-        (lambda i: ((IMAGES[i],) * 2, int(LABELS[i])), "batches whose inputs are a list given"),
+        (
+            lambda i: ((IMAGES[i],) * 2, int(LABELS[i])),
+            "inputs of 3 x 12 x 12 given, on which Network ",
+        ),
     ],
 )
 def test_items_of_other_kinds_are_one_line(item: Any, said: str) -> None:

@@ -18,7 +18,9 @@ from torch import nn
 from ....evaluate.report.tradeoff import Tradeoff, TradeoffPoint
 from ....evaluate.report.tradeoff_page import write_tradeoff
 from ....export.checked import Exported, export_checked
+from ....export.graph import GraphFormat, check_exportable
 from ....export.metadata import describe
+from ....export.opset import require_opset
 from ....export.quantise import Quantisation
 from ....export.session import require_provider
 from ....export.variants import Variant
@@ -68,6 +70,7 @@ def run_sweep(options: Sweep, command: str) -> Tradeoff:
     require_provider(options.bench.provider)
     if options.hardware_widths:
         require_provider(options.hardware_widths, "hardware_widths")
+    require_opset(options.opset, int8=options.int8)
     stem = default_out(options.network.model)
     out = options.run.out or stem.with_name(f"{stem.name}-sweep")
     with only_writer(out):
@@ -125,6 +128,9 @@ def _work(options: Sweep, pending: list[Budget], out: Path, log: RunLog) -> None
             "a sweep of data with several labels for an image given; expected one label for each, "
             "whose top-1 its table and charts compare; prune once for every budget"
         )
+    if options.opset is not None:
+        data = opened.case.data
+        check_exportable(opened.case.model, data.input_size, GraphFormat(options.opset))
     bind_to(out, job_facts(opened.checkpoint, opened.case, settings_of(options)))
     planned = _measure(options, pending, replace(opened.case, kept=Kept(out)))
     sent = _Sent(options, planned, out.absolute(), Path.cwd())
@@ -244,7 +250,7 @@ def _deliver(
                     network,
                     data,
                     path,
-                    Variant(half=precision == "float16"),
+                    Variant(opset=sent.options.opset, half=precision == "float16"),
                     metadata=metadata,
                     quantisation=(
                         Quantisation(sent.options.max_drop / 100) if precision == "int8" else None
