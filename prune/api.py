@@ -1,19 +1,18 @@
 """The Python API: the job on live networks and the user's own data loaders."""
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Unpack
 
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.data import DataLoader
 
 from .budget import Budget
-from .checks import check_ranges, check_selection
 from .chosen_output import choose_output, output_hooked, without_choice
 from .errors import UsageError
-from .forward import first_rows, tensors_of
+from .forward import first_rows
 from .inputs.items import ItemReader
 from .inputs.live import read_live, read_loaders
 from .inputs.origin import Origin
@@ -22,14 +21,14 @@ from .inputs.split import Batches
 from .job.known import EXAMPLES, Case, Planned
 from .job.stages import Outcome
 from .job.steps import plan_and_carry_out
+from .job_options import JobOptions, check_inputs, layer_names, settings_of_call
 from .mechanism.network import TracedNetwork
 from .mechanism.spectrum import Spectrum, measure
-from .options import BenchOptions, Provider, RetrainOptions, SelectOptions, Settings
+from .options import RetrainOptions
 from .outputs import require_classifier
 from .progress import RunLog
 from .selection.allocate import Layout, allocate
 from .selection.criteria import WEIGHT_CRITERIA, rank_units
-from .selection.custom import name_of
 from .selection.evidence import Evidence
 from .settling.answers import answers_of
 from .settling.labels import label_notes, notes_of
@@ -134,7 +133,7 @@ def shrink(
     plain = uncompiled(model)
     model = plain.model
     check_finite_weights(model)
-    chosen = Choice(_names(whole), _names(only))
+    chosen = Choice(layer_names(whole), layer_names(only))
     chosen.check(model)
     structure = trace(model, example_inputs, chosen)
     ranking = rank_units(criterion, Evidence(model, structure, seed=seed), curves=False)
@@ -144,11 +143,6 @@ def shrink(
     smaller = remove(model, cut)
     certificate = certify(model, smaller, cut, example_inputs)
     return Shrunk(smaller, plan, certificate, dict(structure.kept_whole), cut, plain.notes)
-
-
-def _names(given: Sequence[str]) -> tuple[str, ...]:
-    """Names of layers; one alone may come without a list around it."""
-    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def rank(
@@ -242,42 +236,6 @@ class Compressed:
         save_pruned(Path(path), self.model, origin, self.cut.kept, notes)
 
 
-class JobOptions(TypedDict, total=False):
-    """What `compress` takes by name: the flags of `prune-dl`, as `options` explains them.
-
-    Exactly one budget: keep, macs, params or latency_ms; or max_drop alone.
-    """
-
-    keep: float
-    macs: float
-    params: float
-    latency_ms: float
-    max_drop: float
-    rank: str | Callable[..., Any]
-    allocate: Literal["sr", "error", "uniform"]
-    multiple: int
-    hardware_widths: Provider
-    whole: Sequence[str]
-    only: Sequence[str]
-    at_least: int
-    repair: bool
-    images: int
-    cut_depth: bool
-    steps: int
-    epochs: int
-    lr: float
-    batch_size: int
-    distill: bool
-    temperature: float
-    mixup: float
-    averaging: float
-    patience: int
-    provider: Provider
-    latency_batch: int
-    threads: int
-    bench_seconds: float
-
-
 def compress(
     model: nn.Module,
     train: DataLoader[Any],
@@ -312,14 +270,16 @@ def compress(
     Raises:
         UsageError, InputError, GateError: as the command does.
     """
-    settings = _settings({"batch_size": train.batch_size or RetrainOptions.batch_size, **options})
+    settings = settings_of_call(
+        {"batch_size": train.batch_size or RetrainOptions.batch_size, **options}
+    )
     place = pick_device(device)
     plain = uncompiled(model)
     data = read_loaders(train, held_out, num_labels, seed, ItemReader.of(plain.model))
     single = as_float32(plain.model)
     case = Case(single.model.to(place), data, place, seed, RunLog(show=progress))
     check_finite_weights(case.model)
-    _check_inputs(case.example, settings)
+    check_inputs(case.example, settings)
     choice = choose_output(case.model, case.example, num_labels, output)
     notes = (*plain.notes, *single.notes, *data.notes, *choice.notes)
     with output_hooked(case.model, choice.name):
@@ -331,48 +291,3 @@ def compress(
     for network in (outcome.removed, outcome.repaired, outcome.final, planned.model):
         without_choice(network)
     return Compressed(outcome.final, outcome, planned, notes + outcome.notes)
-
-
-def _check_inputs(example: Any, settings: Settings) -> None:
-    """Refuse, before any work, what needs one image tensor for inputs that are something else.
-
-    Raises UsageError for latency, which is measured on an ONNX file, and for mixup.
-    """
-    select = settings.select
-    several = not isinstance(example, Tensor)
-    for name in ("latency_ms", "hardware_widths"):
-        if several and getattr(select, name) is not None:
-            raise UsageError(
-                f"`{name}` given for a network of several inputs; expected one tensor of images, "
-                "since latency is measured on an ONNX file of one input; give another budget"
-            )
-    if settings.retrain.mixup and not all(x.is_floating_point() for x in tensors_of(example)):
-        raise UsageError(
-            "`mixup` given for inputs of whole numbers, which cannot be blended; leave it out"
-        )
-
-
-def _settings(given: dict[str, Any]) -> Settings:
-    """Options by their names, each where it belongs.
-
-    Raises UsageError for names that no option has, and for values out of range.
-    """
-    kinds = (SelectOptions, RetrainOptions, BenchOptions)
-    known = [{field.name for field in fields(kind)} for kind in kinds]
-    unknown = sorted(set(given).difference(*known))
-    if unknown:
-        raise UsageError(
-            f"compress({unknown[0]}=...) given; expected one of "
-            f"{', '.join(sorted(set().union(*known)))}"
-        )
-    given = dict(given)
-    if callable(given.get("rank")):
-        given = {**given, "rank": name_of(given["rank"])}
-    given |= {name: _names(given[name]) for name in ("whole", "only") if name in given}
-    select, retrain, bench = (
-        {name: value for name, value in given.items() if name in names} for names in known
-    )
-    settings = Settings(SelectOptions(**select), RetrainOptions(**retrain), BenchOptions(**bench))
-    check_ranges(settings)
-    check_selection(settings.select)
-    return settings

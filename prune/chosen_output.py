@@ -47,7 +47,7 @@ class OutputHook:
 
 
 @dataclass(frozen=True)
-class Choice:
+class OutputChoice:
     """Which output holds the logits.
 
     Attributes:
@@ -84,7 +84,9 @@ def _parts(outputs: Any) -> list[tuple[str, Any]]:
     return list(vars(outputs).items()) if hasattr(outputs, "__dict__") else []
 
 
-def choose_output(model: nn.Module, inputs: Any, num_labels: int, asked: str | None) -> Choice:
+def choose_output(
+    model: nn.Module, inputs: Any, num_labels: int, asked: str | None
+) -> OutputChoice:
     """The output that holds logits (N, `num_labels`), as the user says or as sizes tell.
 
     A network that gives bare tensors, does not run, or hides its layers is left to
@@ -104,10 +106,10 @@ def choose_output(model: nn.Module, inputs: Any, num_labels: int, asked: str | N
             raise UsageError(
                 f"`output={asked}` given for a network that returns one tensor; leave it out"
             )
-        return Choice(asked)
+        return OutputChoice(asked)
     named = dict(named_outputs(outputs))
     if asked is not None:
-        return Choice(_require_logits(asked, named, num_labels))
+        return OutputChoice(_require_logits(asked, named, num_labels))
     fitting = {name: x for name, x in named.items() if _holds_logits(x, num_labels)}
     taken = found_logits(outputs)
     if isinstance(taken, Tensor) and _holds_logits(taken, num_labels):
@@ -117,17 +119,19 @@ def choose_output(model: nn.Module, inputs: Any, num_labels: int, asked: str | N
             f"the network gives several outputs of {num_labels} columns: {own} was taken for the "
             f"logits; `output` chooses another ({', '.join(others[:MAX_NAMES])})"
         )
-        return Choice(None, (note,) if others else ())
+        return OutputChoice(None, (note,) if others else ())
     if len(fitting) == 1:
         (name,) = fitting
-        return Choice(name, (f"the logits are the network's output {name}, as its sizes tell",))
+        return OutputChoice(
+            name, (f"the logits are the network's output {name}, as its sizes tell",)
+        )
     if fitting:
         raise InputError(
             f"a network with several outputs of {num_labels} columns given "
             f"({', '.join(list(fitting)[:MAX_NAMES])}); expected to know which holds the logits; "
             "give its name as `output`"
         )
-    return Choice()
+    return OutputChoice()
 
 
 def hook_output(model: nn.Module, name: str | None) -> None:

@@ -45,6 +45,7 @@ ORDER = [
     "prune/settling",
     "evaluate/report",
     "prune/job",
+    "prune/job_options",
     "prune/api",
     "prune/command",
     "prune/__main__",

@@ -123,7 +123,8 @@ def _bench(options: Bench, command: str) -> None:
 def _evaluate(options: Evaluate, command: str) -> None:
     from ...evaluate.measure.accuracy import measure_score
     from ..progress import RunLog
-    from .opening import input_document, open_case
+    from .opening import open_case
+    from .said import input_document
 
     log = RunLog(show=True)
     _, case = open_case(options.network, options.data, options.run, log)

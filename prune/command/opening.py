@@ -1,10 +1,8 @@
 """What a command starts with: the network, its data and the device, opened and held together."""
 
 import sys
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -17,7 +15,7 @@ from ..inputs.checkpoint import Checkpoint, load_checkpoint
 from ..inputs.data import open_data
 from ..inputs.label_order import listed, number_labels
 from ..inputs.origin import Origin
-from ..inputs.split import BUILT_IN, GIVEN, DataSet, Inputs, Source
+from ..inputs.split import GIVEN, DataSet, Inputs, Source
 from ..job.known import EXAMPLES, Case
 from ..options import DataOptions, NetworkOptions, RunOptions
 from ..outputs import require_classifier
@@ -28,8 +26,8 @@ from ..settling.size import settle_size
 from ..structure.finite import check_finite_weights
 from ..tasks import Task, settle_outputs
 from ..training.device import pick_device
-from .flags import in_flags
 from .home import data_at_home
+from .said import tell, tell_folder, tell_inputs
 
 
 def open_case(
@@ -68,49 +66,6 @@ def open_case(
     tell_inputs(opened.data)
     tell(opened.checkpoint.notes)
     return opened.checkpoint, Case(opened.checkpoint.model, opened.data, device, run.seed, log)
-
-
-def tell(notes: Iterable[str]) -> None:
-    """Say on stderr, before any work, what the report says at the end."""
-    for note in notes:
-        print(f"prune-dl: note: {in_flags(note)}", file=sys.stderr)
-
-
-def tell_folder(spec: Name, data: DataSet) -> None:
-    """Say on stderr that a folder was taken which is called as a data set without one."""
-    if str(spec) in BUILT_IN and Path(data.name).is_absolute():
-        print(
-            f"prune-dl: data: the folder {data.name} is used, not the built-in {spec}; for that "
-            "one, rename the folder or work elsewhere",
-            file=sys.stderr,
-        )
-
-
-def tell_inputs(data: DataSet) -> None:
-    """Say on stderr what the network is fed, and where that comes from."""
-    print(f"prune-dl: input: {words_of_inputs(data)}", file=sys.stderr)
-
-
-def input_document(data: DataSet) -> dict[str, Any]:
-    """What the network is fed, and where that comes from, as JSON documents hold it."""
-    return {
-        "size": list(data.input_size),
-        "mean": list(data.mean),
-        "std": list(data.std),
-        "channel_order": data.channel_order,
-        "sources": data.sources.words,
-    }
-
-
-def words_of_inputs(data: DataSet) -> str:
-    """Size, scale and order of the channels of the inputs, each with its source."""
-    sources = data.sources
-    size = " x ".join(map(str, data.input_size))
-    mean, std = (" ".join(f"{value:.4g}" for value in values) for values in (data.mean, data.std))
-    words = [f"{size} ({sources.size.words})", f"mean {mean}, std {std} ({sources.scale.words})"]
-    if data.input_size[0] == 3:
-        words.append(f"channels {data.channel_order} ({sources.channel_order.words})")
-    return "; ".join(words)
 
 
 def model_file(model: str) -> str:
@@ -203,7 +158,7 @@ def num_channels(model: nn.Module) -> int | None:
 
 def check_fit(data: DataSet, checkpoint: Checkpoint) -> None:
     """Network and data must agree on the number of labels and of channels."""
-    check_labels(data, checkpoint.origin)
+    check_label_count(data, checkpoint.origin)
     given = data.input_size[0]
     expected = num_channels(checkpoint.model) or given
     if expected != given:
@@ -213,7 +168,7 @@ def check_fit(data: DataSet, checkpoint: Checkpoint) -> None:
         )
 
 
-def check_labels(data: DataSet, origin: Origin) -> None:
+def check_label_count(data: DataSet, origin: Origin) -> None:
     """There must be a label for each output; which is lacking is said as far as names tell.
 
     Raises:

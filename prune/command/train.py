@@ -22,7 +22,8 @@ from ..progress import RunLog
 from ..training.device import pick_device
 from ..training.recipe import Training
 from ..training.train import Journal, TrainingData, train_network
-from .opening import check_runs, first_images, input_document, tell, tell_folder, tell_inputs
+from .opening import check_runs, first_images
+from .said import input_document, tell, tell_folder, tell_inputs
 from .trees import Train
 
 DEFAULT_DATA = "digits"
@@ -52,7 +53,7 @@ def _train_to(out: Path, state: Path, options: Train) -> dict[str, Any]:
         data = _open(options)
         arch = with_channels(Trusted(options.arch), data.input_size[0])
         model = build(arch, len(data.labels), seed=options.run.seed)
-        check_runs(model, first_images(data, torch.device("cpu")), len(data.labels))
+        tell(check_runs(model, data, first_images(data, torch.device("cpu"))))
     training = replace(
         Training(epochs=options.train.epochs), **recipe_changes(options.train, options.run.seed)
     )
@@ -107,5 +108,4 @@ def _open(options: Train) -> DataSet:
     )
     tell_folder(spec, data)
     tell_inputs(data)
-    tell(data.notes)
     return number_labels(data, options.data)
