@@ -287,11 +287,11 @@ def test_an_optimizer_is_carried_over(lab: Lab) -> None:
     moved.step()
 
 
-def traced_on_the_cpu(model: nn.Module, example: Tensor) -> Structure:
+def traced_on_the_cpu(model: nn.Module, example: Tensor, *choice: Any) -> Structure:
     """Tracing knows no device: it runs on meta tensors, whose name the machine has taken."""
     here, x = copy.deepcopy(model).cpu(), example.cpu()
     with _disable_current_modes():
-        return trace(here, x)
+        return trace(here, x, *choice)
 
 
 @pytest.mark.parametrize(
