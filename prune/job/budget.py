@@ -71,7 +71,7 @@ def counted_plan(
     Raises:
         GateError: the budget cannot be met.
     """
-    layout = Layout(select.allocate, select.multiple or 1, measured.efficient)
+    layout = Layout(select.allocate, select.multiple or 1, measured.efficient, measured.sensitivity)
     structure, cost, spectrum = measured.structure, measured.cost, measured.spectrum
     if select.multiple is None and select.allocate != "uniform" and not measured.efficient:
         for coarsest in COARSEST:
