@@ -1,4 +1,4 @@
-"""What happens to a layer's answer before anything else reads it: a batch norm, a residual sum, ReLU.
+"""What happens to a layer's answer before anything else reads it: batch norm, residual sum, ReLU.
 
 Found by watching one forward pass operation by operation. Where an answer is also read by anything
 else, or goes another way, nothing is said of the layer.
@@ -40,11 +40,11 @@ class _Way:
     is_lost: bool = False
 
 
-class _Watch(TorchDispatchMode):
+class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Follows answers through the operations of a forward pass. Tensors are told by identity."""
 
     def __init__(self, norm_behind: Mapping[str, str]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.norm_behind = norm_behind
         self.ways: dict[str, _Way] = {}
         self.owner: dict[int, str] = {}
@@ -77,9 +77,7 @@ class _Watch(TorchDispatchMode):
         self.owner[id(tensor)] = layer
         self.alive.append(tensor)
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         read = [x for x in tree_leaves((args, kwargs or {})) if isinstance(x, Tensor)]
         owned = [(x, self.owner[id(x)]) for x in read if id(x) in self.owner]
         output = func(*args, **(kwargs or {}))

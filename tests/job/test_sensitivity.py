@@ -1,4 +1,4 @@
-"""How much every group matters at the outputs: what is measured, and what allocation makes of it."""
+"""How much every group matters at the outputs: what is measured, and what allocation does."""
 
 import copy
 from dataclasses import replace
