@@ -31,32 +31,19 @@ from torch import Tensor, nn
 
 from ..forward import evaluating, unfused_attention
 from ..structure.cut import Cut
-from ..structure.units import Reader
 from .activations import Activation, find_activations
-from .least_squares import Residuals
-from .repair import place_of_constant, reason_to_leave
+from .layerwise import Layerwise, Rows, apply_changes, constant_of
 from .samples import input_rows, output_rows
 from .visits import (
     Inputs,
-    KeptPositions,
     Layer,
     Targets,
     parts,
     refittable,
-    take_kept,
     targets_of,
     visit,
 )
-from .wanted import Scale, Wanted, wanted
-
-PENALTY = 3e-3
-"""Pull towards the weights that were there, as a share of the mean variance of an input.
-
-With four rows for each input at worst (`visits.ROWS`), weights along directions that hardly vary
-would follow the noise of the sample. A share of 0.003 holds directions of less variance than that
-near their old weights, and leaves the others free. Every row of `docs/contest.md` that is refitted
-was made with it; other shares were not compared there.
-"""
+from .wanted import Scale, wanted
 
 PASSES = 4
 """Solutions of a layer with a ReLU: one for plain targets, three for those that follow the answers.
@@ -141,33 +128,6 @@ def refit(
 
 
 @dataclass(frozen=True)
-class _Constant:
-    """Where a layer's constant lives: a bias, or (sign -1) the running mean of its batch norm.
-
-    `now_O` is what it adds to the layer's answer beyond what it added in the original.
-    """
-
-    tensor: Tensor | None
-    sign: float
-    now_O: Tensor
-
-
-def _constant(
-    fresh: nn.Module, model: nn.Module, reader: Reader, norm: str | None, kept: KeptPositions
-) -> _Constant:
-    module = fresh.get_submodule(reader.layer)
-    outputs = len(module.get_parameter("weight"))
-    place = place_of_constant(fresh, reader, norm)
-    if place is None:
-        return _Constant(None, 1.0, torch.zeros(outputs))
-    name, sign = place
-    tensor = _tensors(fresh)[name]
-    if sign > 0:
-        return _Constant(tensor, sign, tensor.float().clone())
-    return _Constant(tensor, sign, (take_kept(_tensors(model)[name], name, kept) - tensor).float())
-
-
-@dataclass(frozen=True)
 class _Refitted:
     """One layer: relative squared error before and after; the rest as in `RefitNotes`.
 
@@ -179,10 +139,6 @@ class _Refitted:
     worse: str
     rows: tuple[int, int]
     raised: float
-
-
-Rows = tuple[int, Tensor, Wanted]
-"""A batch's number, some rows of it (R, F of all convolution groups), and what is wanted there."""
 
 
 @dataclass(frozen=True)
@@ -201,9 +157,9 @@ class _Refit:
     ) -> _Refitted:
         """Refit one layer in place, unless held-out images are against it."""
         reader, norm = self.cut.structure.readers[layer.name], self.norm_behind.get(layer.name)
-        constant = _constant(self.fresh, self.model, reader, norm, self.cut.kept)
+        constant = constant_of(self.fresh, self.model, reader, norm, self.cut.kept)
         answers, num_fitted = targets[layer.name].answers, len(self.images.fitted)
-        problem = _Layerwise.of(self.fresh.get_submodule(layer.name), constant)
+        problem = Layerwise.of(self.fresh.get_submodule(layer.name), constant)
         rows: Iterable[Rows] = self._rows(layer, problem, inputs, stream, targets[layer.name])
         if layer.name in self.ways and problem.row_bytes(answers[:num_fitted]) <= ROW_BYTES:
             rows, passes = list(rows), PASSES
@@ -215,13 +171,13 @@ class _Refit:
         before = solved.fitted[0] / variance
         if worse:
             return _Refitted(before, before, worse, problem.rows, solved.raised)
-        _apply(problem.module, solved.changes, constant)
+        apply_changes(problem.module, solved.changes, constant)
         return _Refitted(before, solved.fitted[1] / variance, "", problem.rows, solved.raised)
 
     def _rows(
         self,
         layer: Layer,
-        problem: "_Layerwise",
+        problem: "Layerwise",
         inputs: Inputs,
         stream: Inputs | None,
         targets: Targets,
@@ -244,124 +200,6 @@ class _Refit:
                 start += len(x_RF)
 
 
-@dataclass(frozen=True)
-class _Solved:
-    """What solving a layer led to.
-
-    Attributes:
-        changes: of the weights of each group, the constants last.
-        raised: how many times the penalty had to be raised.
-        fitted, others: squared errors before and after, on the rows that were solved on and on
-            held-out ones.
-    """
-
-    changes: list[Tensor]
-    raised: float
-    fitted: tuple[float, float]
-    others: tuple[float, float]
-
-    def worse(self, variance: float) -> str:
-        """Why the changes should not be made; empty if held-out rows are fine with them."""
-        return reason_to_leave(*self.others, variance)
-
-
-@dataclass(frozen=True)
-class _Layerwise:
-    """The least-squares problems of one layer, one per convolution group."""
-
-    module: nn.Module
-    constant: _Constant
-    matrix_GOF: Tensor
-    problems: tuple[Residuals, ...]
-
-    @staticmethod
-    def of(module: nn.Module, constant: _Constant) -> "_Layerwise":
-        weight, groups = module.get_parameter("weight"), getattr(module, "groups", 1)
-        matrix_GOF = weight.flatten(1).reshape(groups, len(weight) // groups, -1).float()
-        sizes = matrix_GOF.shape[2], matrix_GOF.shape[1]
-        problems = tuple(Residuals.none(*sizes, weight.device) for _ in range(groups))
-        return _Layerwise(module, constant, matrix_GOF, problems)
-
-    def row_bytes(self, answers: Sequence[Tensor]) -> int:
-        """Of all rows of these batches, written out."""
-        groups, _, inputs = self.matrix_GOF.shape
-        return 4 * groups * inputs * sum(len(rows_RO) for rows_RO in answers)
-
-    def solve(self, rows: Iterable[Rows], num_fitted: int, passes: int) -> _Solved:
-        """Solve so many times; the targets follow the answers from the second time on.
-
-        Rows of batches from `num_fitted` on are held out.
-        """
-        changes: list[Tensor] = []
-        raised = 1.0
-        others: list[Rows] = []
-        before = 0.0
-        for number in range(passes):
-            for problem in self.problems:
-                problem.restart()
-            for batch, x_RF, want in rows:
-                if batch < num_fitted:
-                    before += 0.0 if number else _energy(want.error(self.answers(x_RF)))
-                    self._add(x_RF, want if number else want.plain, changes)
-                elif not number:
-                    others.append((batch, x_RF, want))
-            changes, raised = self._changes(raised)
-        after = sum(p.energy_after(c) for p, c in zip(self.problems, changes, strict=True))
-        if passes > 1:  # the last sums bound the error, the rows tell it
-            after = self._error((row for row in rows if row[0] < num_fitted), changes)
-        held_out = self._error(others, []), self._error(others, changes)
-        return _Solved(changes, raised, (before, after), held_out)
-
-    def answers(self, x_RF: Tensor, changes: Sequence[Tensor] = ()) -> Tensor:
-        """Of the layer as it came in, with all that its constant adds; or after changes."""
-        parts = []
-        for group, (x, own_OF) in enumerate(self._by_group(x_RF)):
-            z = x @ own_OF.T
-            if changes:
-                z = z + x @ changes[group][:-1].to(x) + changes[group][-1].to(x)
-            parts.append(z)
-        return torch.cat(parts, dim=1) + self.constant.now_O.to(x_RF.device)
-
-    def _by_group(self, x_RF: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        yield from zip(x_RF.chunk(len(self.problems), 1), self.matrix_GOF, strict=True)
-
-    def _add(self, x_RF: Tensor, want: Wanted, changes: Sequence[Tensor]) -> None:
-        """Take in rows: what the layer that came in misses of targets for the present answers."""
-        start_RO, now_RO = self.answers(x_RF), self.answers(x_RF, changes)
-        rest_RO = want.missing(now_RO) + (now_RO - start_RO)
-        groups = len(self.problems)
-        for problem, x, rest in zip(
-            self.problems, x_RF.chunk(groups, 1), rest_RO.chunk(groups, 1), strict=True
-        ):
-            problem.add(x, rest)
-
-    def _changes(self, raised: float) -> tuple[list[Tensor], float]:
-        with_constant = self.constant.tensor is not None
-        solved = [p.solve(PENALTY, with_constant=with_constant) for p in self.problems]
-        return [change for change, _ in solved], max(raised, *(more for _, more in solved))
-
-    def _error(self, rows: Iterable[Rows], changes: Sequence[Tensor]) -> float:
-        return sum(_energy(want.error(self.answers(x, changes))) for _, x, want in rows)
-
-    @property
-    def rows(self) -> tuple[int, int]:
-        """Rows that a group is solved on, and its inputs."""
-        return self.problems[0].num_rows, self.matrix_GOF.shape[2]
-
-
-def _energy(rest_RO: Tensor) -> float:
-    return float(rest_RO.square().sum(dtype=torch.float64))
-
-
-def _apply(module: nn.Module, changes: Sequence[Tensor], constant: _Constant) -> None:
-    weight = module.get_parameter("weight")
-    change_OF = torch.cat([change[:-1].T for change in changes])
-    weight.add_(change_OF.reshape(weight.shape).to(weight))
-    if constant.tensor is not None:
-        shift_O = torch.cat([change[-1] for change in changes])
-        constant.tensor.add_(constant.sign * shift_O.to(constant.tensor))
-
-
 def _variance(targets: Sequence[Tensor]) -> float:
     """Sum of the squares of the targets around their means; never 0."""
     count = sum(len(rows_RO) for rows_RO in targets)
@@ -370,7 +208,3 @@ def _variance(targets: Sequence[Tensor]) -> float:
     )
     around = sum(float((rows_RO - mean_O).square().sum()) for rows_RO in targets)
     return max(around, torch.finfo(torch.float32).tiny)
-
-
-def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    return dict(model.named_parameters()) | dict(model.named_buffers())
