@@ -107,20 +107,20 @@ class Layerwise:
         changes: list[Tensor] = []
         raised = 1.0
         others: list[Rows] = []
-        before = 0.0
         for number in range(passes):
             for problem in self.problems:
                 problem.restart()
             for batch, x_RF, want in rows:
                 if batch < num_fitted:
-                    before += 0.0 if number else _energy(want.error(self.answers(x_RF)))
                     self._add(x_RF, want if number else want.plain, changes)
                 elif not number:
                     others.append((batch, x_RF, want))
             changes, raised = self._changes(raised)
+        before = sum(problem.energy for problem in self.problems)
         after = sum(p.energy_after(c) for p, c in zip(self.problems, changes, strict=True))
-        if passes > 1:  # the last sums bound the error, the rows tell it
-            after = self._error((row for row in rows if row[0] < num_fitted), changes)
+        if passes > 1:  # the sums are of targets that followed the answers
+            fitted = [row for row in rows if row[0] < num_fitted]
+            before, after = self._error(fitted, []), self._error(fitted, changes)
         held_out = self._error(others, []), self._error(others, changes)
         return Solved(changes, raised, (before, after), held_out)
 
