@@ -1,8 +1,8 @@
 """How much the outputs of a network change per unit of error in a layer: measured, group by group.
 
 The relative error e of a layer's response says nothing about what the network makes of it: in
-ResNet-56 the same error costs twelve times as much in one group as in another. So each group in turn
-is cut to half its width, its readers are repaired, and the change of the logits is measured:
+ResNet-56 the same error costs twelve times as much in one group as in another. So each group in
+turn is cut to half its width, its readers are repaired, and the change of the logits is measured:
 
     w_g = (|dz|^2 / |z|^2)  /  sum over readers r of e_r / (1 - e_r)
 

@@ -3,13 +3,9 @@
 A group costs what all its readers lose: one in a plain network, every layer behind a residual
 stream. The relative error e of a reader's response counts as e / (1 - e), the noise over the signal
 that is left: the same while it is small, and no layer is worn down to nothing to spare the others.
-What it is multiplied with:
-
-| method  | weight                                                                              |
-|---------|-------------------------------------------------------------------------------------|
-| output  | of the group: measured change of the logits per unit of noise (`job/sensitivity.py`)   |
-| sr      | of the reader: fourth root of the success rate still to be gained from it on           |
-| error   | 1                                                                                   |
+It is multiplied with a measured weight of the group ("output": change of the logits per unit of
+noise, `job/sensitivity.py`), a weight of the reader ("sr": fourth root of the success rate still to
+be gained from it on) or nothing ("error").
 
 The path of steps does not depend on the budget: plans are nested.
 
