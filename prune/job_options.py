@@ -25,7 +25,7 @@ class JobOptions(TypedDict, total=False):
     latency_ms: float
     max_drop: float
     rank: str | Callable[..., Any]
-    allocate: Literal["sr", "error", "uniform"]
+    allocate: Literal["output", "sr", "error", "uniform"]
     multiple: int
     hardware_widths: Provider
     whole: Sequence[str]
