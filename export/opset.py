@@ -24,7 +24,7 @@ from onnx import defs, helper, numpy_helper
 
 from ..prune.checks import LEAST_OPSET
 from ..prune.errors import UsageError, first_line
-from .opset_rules import RULES, GraphFacts, Unwritable, constant_of
+from .opset_rules import RULES, GraphFacts, Unwritable, constant_tensor_of
 from .session import can_run
 
 EXPORTER_OPSET = 18
@@ -237,7 +237,7 @@ def _constants_of(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
         if item.data_type in (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
     }
     nodes = [node for node in graph.node if node.op_type == "Constant"]
-    return found | {node.output[0]: constant_of(node) for node in nodes}
+    return found | {node.output[0]: constant_tensor_of(node) for node in nodes}
 
 
 def _sizes_of(graph: onnx.GraphProto) -> dict[str, tuple[int | None, ...]]:

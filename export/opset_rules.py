@@ -37,7 +37,7 @@ class Unwritable(Exception):
     """An operator that an older version has no form of; its message names it."""
 
 
-def constant_of(node: onnx.NodeProto) -> NDArray[Any]:
+def constant_tensor_of(node: onnx.NodeProto) -> NDArray[Any]:
     """What a Constant node holds."""
     item = node.attribute[0]
     value = helper.get_attribute_value(item)
@@ -49,7 +49,7 @@ def constant_of(node: onnx.NodeProto) -> NDArray[Any]:
 
 def _constant(node: onnx.NodeProto, opset: int, facts: GraphFacts) -> list[onnx.NodeProto]:
     """Before 12 a constant is a tensor, never a list of numbers."""
-    return [_tensor(constant_of(node), node.output[0])]
+    return [_tensor(constant_tensor_of(node), node.output[0])]
 
 
 def _reshape(node: onnx.NodeProto, opset: int, facts: GraphFacts) -> list[onnx.NodeProto]:

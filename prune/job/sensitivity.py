@@ -7,8 +7,8 @@ turn is cut to half its width, its readers are repaired, and the change of the l
     w_g = (|dz|^2 / |z|^2)  /  sum over readers r of e_r / (1 - e_r)
 
 z are the logits of all images, less their mean over the labels, which no probability depends on
-(several labels for an image: as they are); dz
-is their change, and e_r the error that the ranking states for that width. No label is read.
+(with several labels for an image they stay as they are); dz is their change, and e_r the error that
+the ranking states for that width. No label is read.
 
 Gradients of the loss say less (docs/contest.md): they take the errors at different positions as
 unrelated, and miss what the average pooling in front of a classifier adds up. Divergences of the

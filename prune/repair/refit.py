@@ -29,7 +29,7 @@ from itertools import repeat
 import torch
 from torch import Tensor, nn
 
-from ..forward import evaluating, unfused_attention
+from ..forward import evaluating, first_rows, unfused_attention
 from ..inputs.split import Inputs
 from ..structure.cut import Cut
 from .activations import Activation, find_activations
@@ -38,13 +38,13 @@ from .samples import input_rows, output_rows
 from .visits import (
     Layer,
     LayerInputs,
-    Targets,
+    LayerTargets,
     parts,
     refittable,
     targets_of,
     visit,
 )
-from .wanted import Scale, wanted
+from .wanted import OutputScale, wanted
 
 PASSES = 4
 """Solutions of a layer with a ReLU: one for plain targets, three for those that follow the answers.
@@ -113,7 +113,7 @@ def refit(
     with evaluating(model, fresh), unfused_attention():
         layers, left = refittable(model, fresh, cut.structure, images.fitted)
         names = [layer.name for layer in layers]
-        ways = find_activations(model, images.fitted[0][:2], names, norm_behind or {})
+        ways = find_activations(model, first_rows(images.fitted[0], 2), names, norm_behind or {})
         work = _Refit(fresh, model, cut, norm_behind or {}, images, ways)
         streams = {name: way.stream for name, way in ways.items() if way.stream is not None}
         done: dict[str, _Refitted] = {}
@@ -158,7 +158,7 @@ class _Refit:
         layer: Layer,
         inputs: LayerInputs,
         stream: LayerInputs | None,
-        targets: Mapping[str, Targets],
+        targets: Mapping[str, LayerTargets],
     ) -> _Refitted:
         """Refit one layer in place, unless held-out images are against it."""
         reader, norm = self.cut.structure.readers[layer.name], self.norm_behind.get(layer.name)
@@ -185,12 +185,12 @@ class _Refit:
         problem: "Layerwise",
         inputs: LayerInputs,
         stream: LayerInputs | None,
-        targets: Targets,
+        targets: LayerTargets,
     ) -> Iterator[Rows]:
         """Rows of all batches, the held-out ones last, a part of a batch at a time."""
         module, way = problem.module, self.ways.get(layer.name)
         like_O = targets.answers[0][0]
-        scale = None if way is None else Scale.of(self.model, way, self.cut.kept, like_O)
+        scale = None if way is None else OutputScale.of(self.model, way, self.cut.kept, like_O)
         beside: Iterable[Tensor | None] = repeat(None) if stream is None else stream
         for batch, (x, s) in enumerate(zip(inputs, beside, strict=False)):
             positions_S = layer.positions(batch, self.images.seed)

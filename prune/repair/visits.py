@@ -162,7 +162,7 @@ def visit(
 
 
 @dataclass(frozen=True)
-class Targets:
+class LayerTargets:
     """What the original gives at the sampled positions of each batch, (R, kept O).
 
     Attributes:
@@ -181,9 +181,9 @@ def targets_of(
     kept: KeptPositions,
     seed: int,
     streams: Mapping[str, str],
-) -> dict[str, Targets]:
+) -> dict[str, LayerTargets]:
     """Layer -> what the original gives there."""
-    found = {layer.name: Targets([], []) for layer in layers}
+    found = {layer.name: LayerTargets([], []) for layer in layers}
     by_name = {layer.name: layer for layer in layers}
     given: dict[str, Tensor] = {}
 

@@ -30,7 +30,7 @@ wanted of them is divided by k, and they hardly count after it."""
 
 
 @dataclass(frozen=True)
-class Scale:
+class OutputScale:
     """k, mean and beta of each output (O,)."""
 
     k_O: Tensor
@@ -40,11 +40,11 @@ class Scale:
     @staticmethod
     def of(
         model: nn.Module, activation: Activation, kept: Mapping[AxisKey, IntArray], like_O: Tensor
-    ) -> "Scale":
+    ) -> "OutputScale":
         """Of the outputs that stay, as the original has them; on the device of `like_O`."""
         if activation.norm is None:
             none_O = torch.zeros_like(like_O)
-            return Scale(none_O + 1, none_O, none_O)
+            return OutputScale(none_O + 1, none_O, none_O)
         norm = model.get_submodule(activation.norm)
         var_O, mean_O = norm.get_buffer("running_var"), norm.get_buffer("running_mean")
         k_O = (var_O + float(norm.eps)).rsqrt()  # type: ignore[arg-type]
@@ -56,7 +56,7 @@ class Scale:
         if positions is not None:
             index = torch.from_numpy(positions).to(k_O.device)
             parts = [part[index] for part in parts]
-        return Scale(*(part.float() for part in parts))
+        return OutputScale(*(part.float() for part in parts))
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,9 @@ class Wanted:
         return Wanted(self.answer_RO[start:stop], limit, self.sign_O)
 
 
-def wanted(scale: Scale | None, answer_RO: Tensor, streams: tuple[Tensor, Tensor] | None) -> Wanted:
+def wanted(
+    scale: OutputScale | None, answer_RO: Tensor, streams: tuple[Tensor, Tensor] | None
+) -> Wanted:
     """Targets of rows of a layer.
 
     Args:

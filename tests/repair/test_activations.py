@@ -11,7 +11,7 @@ from prune_dl.prune.repair.activations import Activation, find_activations
 from prune_dl.prune.repair.norms import find_norm_behind
 from prune_dl.prune.repair.refit import RefitImages, refit
 from prune_dl.prune.repair.repair import repair
-from prune_dl.prune.repair.wanted import Scale, Wanted, wanted
+from prune_dl.prune.repair.wanted import OutputScale, Wanted, wanted
 from prune_dl.prune.structure.cut import Cut
 from prune_dl.prune.structure.plan import LayerPlan, Plan
 from prune_dl.prune.structure.surgery import remove
@@ -145,7 +145,7 @@ def test_targets_are_those_of_the_sum_after_the_norm() -> None:
     def output(z: Tensor, stream: Tensor) -> Tensor:
         return functional.relu(k_O * (z - mean_O) + beta_O + stream)
 
-    want = wanted(Scale(k_O, mean_O, beta_O), answer, (old, new))
+    want = wanted(OutputScale(k_O, mean_O, beta_O), answer, (old, new))
     now = torch.randn(50, 3)
     better = now + want.missing(now)
     torch.testing.assert_close(output(better, new)[:, :2], output(answer, old)[:, :2])
