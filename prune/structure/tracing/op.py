@@ -26,6 +26,7 @@ class Op:
         tags: where unions and pins go.
         get: the fields of a tensor, empty when it carries none.
         path, module: the innermost running module.
+        given: tensors that it was called with.
         ties: makes an integer attribute of the module at a path follow these tags, one for each
             unit of its value.
         choice: which of the `num_choices` readings of the operation a rule should take (a split
@@ -43,6 +44,7 @@ class Op:
     get: Callable[[Tensor], Fields]
     path: str
     module: nn.Module
+    given: tuple[Tensor, ...]
     ties: Callable[[str, str, Tensor], None]
     choice: int = 0
     num_choices: int = 1

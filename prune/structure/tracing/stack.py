@@ -91,16 +91,17 @@ class ModuleStack:
         self.ran: dict[str, None] = {}
         self._name_of = {id(module): name for name, module in model.named_modules()}
         root = Running("", type(model).__qualname__, _is_stock(model), None, ())
-        self._frames = [(root, model)]
+        self._frames: list[tuple[Running, nn.Module, Any]] = [(root, model, ())]
         self._last = Place(root, (), 0, "")
 
-    def enter(self, module: nn.Module, _args: Any) -> None:
+    def enter(self, module: nn.Module, args: Any) -> None:
         """A module of the traced network starts."""
         path = self._name_of.get(id(module))
         if path is not None:
             called = _calls(_caller_of(sys._getframe(1)))
             kind, caller = type(module).__qualname__, self._frames[-1][0]
-            self._frames.append((Running(path, kind, _is_stock(module), caller, called), module))
+            running = Running(path, kind, _is_stock(module), caller, called)
+            self._frames.append((running, module, args))
             self.ran.setdefault(path)
 
     def leave(self, module: nn.Module, _args: Any, _out: Any) -> None:
@@ -108,13 +109,13 @@ class ModuleStack:
         if id(module) in self._name_of:
             self._frames.pop()
 
-    def place(self, name: str) -> tuple[Place, nn.Module]:
-        """Place of the operation that is being issued, and the module that is running."""
-        running, module = self._frames[-1]
+    def place(self, name: str) -> tuple[Place, nn.Module, Any]:
+        """Place of the operation that is being issued, the running module and its arguments."""
+        running, module, args = self._frames[-1]
         calls, last = _calls(sys._getframe(2)), self._last
         again = last.running is running and last.calls == calls and last.name == name
         self._last = Place(running, calls, last.before + 1 if again else 0, name)
-        return self._last, module
+        return self._last, module, args
 
     @contextmanager
     def following(self) -> Iterator[None]:

@@ -33,7 +33,7 @@ from .shadow import (
     uncollected,
 )
 from .stack import ModuleStack, common_owner
-from .tags import Fields
+from .tags import Fields, axes_of
 from .trial import Forecast, Thinned, first_difference
 
 MAX_SMALLER_RUNS = 200
@@ -227,7 +227,7 @@ class _Tracer:
         for index in (*range(culprit, -1, -1), *range(culprit + 1, len(records))):
             if index < len(records) and any(forecast.is_live(x) for x in _touched(records[index])):
                 height, owner = common_owner(records[index].place, last)
-                alike = self._alike(records[index], height)
+                alike = self._alike(forecast, index, height)
                 name, choice = records[index].op.name, self.recorder.choice(index) + 1
                 where = owner.path or "the network itself"
                 reason = f"the code of {owner.kind} ({where}) fixes its size: {name}"
@@ -238,12 +238,22 @@ class _Tracer:
                 return
         raise AssertionError("a trial failed although nothing can be removed")
 
-    def _alike(self, record: Record, height: int) -> list[int]:
-        """The operations of the same line of code, seen from a module so far up."""
-        line = record.place.seen_from(height)
-        records = enumerate(self.recording.records)
-        return [i for i, x in records if x.place.seen_from(height) == line]
+    def _alike(self, forecast: Forecast, index: int, height: int) -> list[int]:
+        """The operations of the same line of code, seen from a module so far up.
+
+        Only where the same could go: a block with one head has other readings than one with many.
+        """
+        records = self.recording.records
+        line, can_go = records[index].place.seen_from(height), _can_go(records[index], forecast)
+        same = (i for i, x in enumerate(records) if x.place.seen_from(height) == line)
+        return [i for i in same if _can_go(records[i], forecast) == can_go]
 
 
 def _touched(record: Record) -> Fields:
     return (*record.inputs, *(x for _, fields in record.outputs for x in fields))
+
+
+def _can_go(record: Record, forecast: Forecast) -> tuple[object, ...]:
+    """The axes along which something can go, and in how many ways the operation may be read."""
+    live = (x for x in _touched(record) if forecast.is_live(x))
+    return record.num_choices, frozenset((axes_of(x), x.ndim) for x in live)

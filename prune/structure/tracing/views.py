@@ -8,6 +8,13 @@ from typing import Any
 
 from torch import Tensor
 
+from .following import (
+    channels_given,
+    counts_heads,
+    follow_input,
+    in_blocks_of_heads,
+    readings_of_heads,
+)
 from .op import Op, aten, rule
 from .tags import Fields, axes_of, blocks, lift, narrow_constant, narrow_expanded, on_axis
 
@@ -71,6 +78,7 @@ def _regroup(
     op: Op, field: Tensor, source: tuple[int, ...], target: tuple[int, ...], asked: Any
 ) -> Fields:
     """One field seen through a view: at most one axis of each split block keeps tags."""
+    field = in_blocks_of_heads(op, field)
     sizes_in, sizes_out = list(field.shape), [1] * len(target)
     touched: list[range] = []
     for from_axes, to_axes in blocks(source, target):
@@ -82,9 +90,10 @@ def _regroup(
                 sizes_out[axis] = target[axis]
     regrouped = narrow_constant(field.expand(sizes_in).reshape(sizes_out))
     for to_axes in touched:
+        is_split = len(axes_of(regrouped) & set(to_axes)) > 1
         regrouped = _keep_rectangular(op, regrouped, to_axes, asked)
         if axes_of(regrouped) <= set(to_axes):
-            _tie_stated(op, regrouped, to_axes, asked)
+            _tie_stated(op, regrouped, to_axes, asked, is_split=is_split)
     return (regrouped,) if axes_of(regrouped) else ()
 
 
@@ -94,12 +103,16 @@ def _keep_rectangular(op: Op, field: Tensor, to_axes: range, asked: Any) -> Tens
     if len(varying) < 2:
         return field
     open_size = {a for a in varying if isinstance(asked, list | tuple) and asked[a] == -1}
-    heads = {a: name for a in varying for name in op.stated(field.shape[a]) if _counts_heads(name)}
+    heads = {a: name for a in varying for name in op.stated(field.shape[a]) if counts_heads(name)}
     ranked = sorted(
         varying, key=lambda a: (a in heads, a in open_size, field.shape[a], a), reverse=True
     )
-    op.num_choices = max(op.num_choices, len(ranked))
-    survivor = ranked[min(op.choice, len(ranked) - 1)]
+    following = readings_of_heads(op, tuple(field.shape), varying)
+    op.num_choices = max(op.num_choices, len(ranked) + len(following))
+    if 1 <= op.choice <= len(following):
+        return following[op.choice - 1](field)
+    later = op.choice - len(following) if op.choice else 0
+    survivor = ranked[min(later, len(ranked) - 1)]
     for axis in varying:
         if axis != survivor:
             field = op.tags.couple(field, axis)
@@ -108,13 +121,8 @@ def _keep_rectangular(op: Op, field: Tensor, to_axes: range, asked: Any) -> Tens
     return field
 
 
-def _counts_heads(attribute: str) -> bool:
-    """`num_heads`, `heads`, `num_attention_heads`; not `head_dim` or `attention_head_size`."""
-    return "head" in attribute and not any(x in attribute for x in ("dim", "size", "per"))
-
-
-def _tie_stated(op: Op, field: Tensor, to_axes: range, asked: Any) -> None:
-    """A size asked for that is an attribute of the module: read as that when a trial failed."""
+def _tie_stated(op: Op, field: Tensor, to_axes: range, asked: Any, *, is_split: bool) -> None:
+    """A size asked for that an attribute or the input has: read as that when a trial failed."""
     varying = [axis for axis in to_axes if field.shape[axis] > 1]
     if len(varying) != 1 or not isinstance(asked, list | tuple) or asked[varying[0]] == -1:
         return
@@ -122,6 +130,10 @@ def _tie_stated(op: Op, field: Tensor, to_axes: range, asked: Any) -> None:
     op.num_choices = max(op.num_choices, 1 + len(names))
     if 1 <= op.choice <= len(names):
         op.tie(names[op.choice - 1], field)
+    elif not is_split and channels_given(op, field.numel()):
+        op.num_choices = max(op.num_choices, 2 + len(names))
+        if op.choice == 1 + len(names):
+            follow_input(op, field)
 
 
 @rule(aten.pixel_shuffle, aten.pixel_unshuffle)
