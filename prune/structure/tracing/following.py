@@ -38,9 +38,16 @@ def channels_given(op: Op, count: int) -> list[Tensor]:
 
 
 def readings_of_heads(op: Op, sizes: tuple[int, ...], varying: Iterable[int]) -> list[Reading]:
-    """How a split into heads and their width (adjacent axes of a view) follows the input."""
+    """How a split into heads and their width (adjacent axes of a view) follows the input.
+
+    An axis as wide as the input is the width of a single head.
+    """
     readings: list[Reading] = []
-    for first, second in pairwise(varying):
+    axes = list(varying)
+    for axis in axes:
+        for channels in channels_given(op, sizes[axis])[:1]:
+            readings.append(_same_width(op, channels.reshape(1, -1), axis))
+    for first, second in pairwise(axes):
         num_heads, width = sizes[first], sizes[second]
         for channels in channels_given(op, num_heads * width)[:1]:
             blocks = channels.reshape(num_heads, width)

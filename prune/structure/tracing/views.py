@@ -127,13 +127,12 @@ def _tie_stated(op: Op, field: Tensor, to_axes: range, asked: Any, *, is_split: 
     if len(varying) != 1 or not isinstance(asked, list | tuple) or asked[varying[0]] == -1:
         return
     names = [x for x in op.stated(field.shape[varying[0]]) if any(word in x for word in WIDTHS)]
-    op.num_choices = max(op.num_choices, 1 + len(names))
+    from_input = not is_split and bool(channels_given(op, field.numel()))
+    op.num_choices = max(op.num_choices, 1 + len(names) + from_input)
     if 1 <= op.choice <= len(names):
         op.tie(names[op.choice - 1], field)
-    elif not is_split and channels_given(op, field.numel()):
-        op.num_choices = max(op.num_choices, 2 + len(names))
-        if op.choice == 1 + len(names):
-            follow_input(op, field)
+    elif from_input and op.choice == 1 + len(names):
+        follow_input(op, field)
 
 
 @rule(aten.pixel_shuffle, aten.pixel_unshuffle)
