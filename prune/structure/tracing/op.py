@@ -103,14 +103,19 @@ class Op:
         self.mixing.append((f"{self.where}: {self.name}", tags))
 
     def merge(self, *operands: Tensor) -> Fields:
-        """Unite the fields of operands that are broadcast against each other."""
+        """Unite the fields of operands that are broadcast against each other.
+
+        Those that meet an axis of fixed size are pinned, and end here.
+        """
         ndim = max(tensor.ndim for tensor in operands)
         merged: Fields = ()
         for tensor in operands:
             merged = self._meet(merged, tuple(lift(x, ndim) for x in self.get(tensor)))
-        for tensor in operands:
-            self._pin_constants(tensor, merged, ndim)
-        return merged
+        fixed = frozenset[int]().union(*(self._constant(tensor, ndim) for tensor in operands))
+        stuck = [x for x in merged if axes_of(x) & fixed]
+        for found in stuck:
+            self.pin(found, "it meets a tensor of fixed size")
+        return tuple(x for x in merged if not axes_of(x) & fixed)
 
     def _meet(self, merged: Fields, fields: Fields) -> Fields:
         """Add the fields of one more operand; fields of one tensor never meet each other."""
@@ -131,14 +136,11 @@ class Op:
                 return (*merged[:position], smaller, *merged[position + 1 :])
         return (*merged, new) if axes_of(new) else merged
 
-    def _pin_constants(self, tensor: Tensor, merged: Fields, ndim: int) -> None:
-        """What meets an axis that cannot shrink cannot shrink either."""
+    def _constant(self, tensor: Tensor, ndim: int) -> frozenset[int]:
+        """Axes of an operand that cannot shrink: what meets them cannot either."""
         own = frozenset[int]().union(*(axes_of(x) for x in self.get(tensor)))
-        lead = ndim - tensor.ndim
-        fixed = {a + lead for a, n in enumerate(tensor.shape) if n > 1 and a not in own}
-        for found in merged:
-            if axes_of(found) & fixed:
-                self.pin(found, "it meets a tensor of fixed size")
+        sizes = enumerate(tensor.shape)
+        return frozenset(a + ndim - tensor.ndim for a, n in sizes if n > 1 and a not in own)
 
 
 def tensors_in(values: Iterable[Any]) -> list[Tensor]:
