@@ -1,6 +1,6 @@
 """One operation of a traced forward pass, as the tag rules see it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload, OpOverloadPacket
 
+from .stated import candidates_of, matching
 from .tags import Fields, Tags, axes_of, lift, same_fields
 
 Rule = Callable[["Op"], "Fields | list[Fields]"]
@@ -26,6 +27,7 @@ class Op:
         tags: where unions and pins go.
         get: the fields of a tensor, empty when it carries none.
         path, module: the innermost running module.
+        names: that its code uses, down to the line that issued the operation.
         ties: makes an integer attribute of the module at a path follow these tags, one for each
             unit of its value.
         choice: which of the `num_choices` readings of the operation a rule should take (a split
@@ -43,6 +45,7 @@ class Op:
     get: Callable[[Tensor], Fields]
     path: str
     module: nn.Module
+    names: frozenset[str]
     ties: Callable[[str, str, Tensor], None]
     choice: int = 0
     num_choices: int = 1
@@ -91,6 +94,21 @@ class Op:
     def tie(self, attribute: str, tags: Tensor) -> None:
         """An integer attribute of the running module follows these tags."""
         self.ties(self.path, attribute, tags)
+
+    def follow(self, sizes: Sequence[int], index: int, tags: Tensor, first: int = 1) -> None:
+        """Where a trial failed, an attribute that states one of the sizes asked for follows tags.
+
+        Readings from `first` on take one candidate each.
+        """
+        found = matching(candidates_of(self.module, self.names), sizes, index)
+        self.num_choices = max(self.num_choices, first + len(found))
+        if not found or self.choice < first:
+            return
+        name, value = found[min(self.choice - first, len(found) - 1)]
+        row = tags.reshape(-1)
+        if value < row.numel():
+            row = self.tags.couple(row.reshape(-1, value), 0).reshape(-1)
+        self.tie(name, row.repeat(value // row.numel()))
 
     def pin(self, tags: Tensor, reason: str) -> None:
         """Nothing that carries these tags can be removed; the reason names this operation."""

@@ -41,14 +41,13 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation, then its tag rule."""
         kwargs = kwargs or {}
-        place, module = self.stack.place(str(func.overloadpacket.__name__))
+        place, module, names = self.stack.place(str(func.overloadpacket.__name__))
         given, named = _stood_in(args), {key: _stood_in(x) for key, x in kwargs.items()}
         out = meta.run_operation(func, args, kwargs)
         numbers = meta.numbers(args, out)
         tags, results = self.recording.tags, _stood_in(out)
-        op = Op(
-            func, given, named, results, tags, self.fields, place.running.path, module, self._tie
-        )
+        running = (place.running.path, module, names)
+        op = Op(func, given, named, results, tags, self.fields, *running, self._tie)
         self._trace_origin(op)
         record = self._read(len(self.recording.records), place, op, numbers)
         self.recording.records.append(record)

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 from torch import nn
@@ -12,6 +12,8 @@ from torch.nn.modules.module import (
     register_module_forward_hook,
     register_module_forward_pre_hook,
 )
+
+from .stated import names_in
 
 CALL = nn.Module._call_impl.__code__
 Calls = tuple[tuple[int, int], ...]
@@ -93,6 +95,7 @@ class ModuleStack:
         root = Running("", type(model).__qualname__, _is_stock(model), None, ())
         self._frames = [(root, model)]
         self._last = Place(root, (), 0, "")
+        self._names_of: dict[tuple[type, Calls], frozenset[str]] = {}
 
     def enter(self, module: nn.Module, _args: Any) -> None:
         """A module of the traced network starts."""
@@ -108,13 +111,21 @@ class ModuleStack:
         if id(module) in self._name_of:
             self._frames.pop()
 
-    def place(self, name: str) -> tuple[Place, nn.Module]:
-        """Place of the operation that is being issued, and the module that is running."""
+    def place(self, name: str) -> tuple[Place, nn.Module, frozenset[str]]:
+        """Place of the operation that is being issued, the running module, names in its code."""
         running, module = self._frames[-1]
-        calls, last = _calls(sys._getframe(2)), self._last
+        frame, last = sys._getframe(2), self._last
+        calls = _calls(frame)
         again = last.running is running and last.calls == calls and last.name == name
         self._last = Place(running, calls, last.before + 1 if again else 0, name)
-        return self._last, module
+        return self._last, module, self._names(type(module), calls, frame)
+
+    def _names(self, kind: type, calls: Calls, frame: FrameType) -> frozenset[str]:
+        """Names that the code down to a frame uses; of a line that was seen before, as before."""
+        key = (kind, calls)
+        if key not in self._names_of:
+            self._names_of[key] = names_in(kind, _codes(frame))
+        return self._names_of[key]
 
     @contextmanager
     def following(self) -> Iterator[None]:
@@ -150,3 +161,12 @@ def _calls(frame: FrameType | None) -> Calls:
         calls.append((id(frame.f_code), frame.f_lasti))
         frame = frame.f_back
     return tuple(calls)
+
+
+def _codes(frame: FrameType | None) -> list[CodeType]:
+    """The code that runs down to a frame from the `forward` that it belongs to."""
+    codes = []
+    while frame is not None and frame.f_code is not CALL:
+        codes.append(frame.f_code)
+        frame = frame.f_back
+    return codes

@@ -118,10 +118,7 @@ def _tie_stated(op: Op, field: Tensor, to_axes: range, asked: Any) -> None:
     varying = [axis for axis in to_axes if field.shape[axis] > 1]
     if len(varying) != 1 or not isinstance(asked, list | tuple) or asked[varying[0]] == -1:
         return
-    names = [x for x in op.stated(field.shape[varying[0]]) if any(word in x for word in WIDTHS)]
-    op.num_choices = max(op.num_choices, 1 + len(names))
-    if 1 <= op.choice <= len(names):
-        op.tie(names[op.choice - 1], field)
+    op.follow(asked, varying[0], field)
 
 
 @rule(aten.pixel_shuffle, aten.pixel_unshuffle)
