@@ -89,8 +89,8 @@ def _follow_parts(op: Op, parts: list[Tensor], along: Tensor) -> None:
     """The sizes of parts, and of the whole that the last one may be the rest of, are stated."""
     sizes = [part.numel() for part in parts]
     for index, part in enumerate(parts):
-        op.follow(sizes, index, part)
-    op.follow([along.numel()], 0, along)
+        op.read_as_stated(sizes, index, part)
+    op.read_as_stated([along.numel()], 0, along)
 
 
 @rule(aten.slice, aten.narrow)
@@ -124,10 +124,10 @@ def _follow_ends(op: Op, row: Tensor) -> None:
     before, after = (row[:x] if x >= 0 else row[x:] for x in (start, end))
     whole, (low, high) = len(row), (len(before), len(after))
     if low:
-        op.follow([low], 0, before)
+        op.read_as_stated([low], 0, before)
     if 0 < high < whole:
-        op.follow([high], 0, after)
-    op.follow([whole], 0, row)
+        op.read_as_stated([high], 0, after)
+    op.read_as_stated([whole], 0, row)
 
 
 @rule(aten.select, aten.unbind)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload, OpOverloadPacket
 
-from .stated import candidates_of, matching
+from .stated import Candidate, candidates_of, matching
 from .tags import Fields, Tags, axes_of, lift, same_fields
 
 Rule = Callable[["Op"], "Fields | list[Fields]"]
@@ -95,16 +95,20 @@ class Op:
         """An integer attribute of the running module follows these tags."""
         self.ties(self.path, attribute, tags)
 
-    def follow(self, sizes: Sequence[int], index: int, tags: Tensor, first: int = 1) -> None:
-        """Where a trial failed, an attribute that states one of the sizes asked for follows tags.
+    def candidates(self, sizes: Sequence[int], index: int) -> tuple[Candidate, ...]:
+        """Attributes that the code may have one of the sizes from, the likeliest first."""
+        return matching(candidates_of(self.module, self.names), sizes, index)
 
-        Readings from `first` on take one candidate each.
-        """
-        found = matching(candidates_of(self.module, self.names), sizes, index)
-        self.num_choices = max(self.num_choices, first + len(found))
-        if not found or self.choice < first:
-            return
-        name, value = found[min(self.choice - first, len(found) - 1)]
+    def read_as_stated(self, sizes: Sequence[int], index: int, tags: Tensor) -> None:
+        """In all readings but the first, an attribute that states a size asked for follows tags."""
+        found = self.candidates(sizes, index)
+        self.num_choices = max(self.num_choices, 1 + len(found))
+        if found and self.choice:
+            self.follow(found[min(self.choice, len(found)) - 1], tags)
+
+    def follow(self, candidate: Candidate, tags: Tensor) -> None:
+        """An attribute follows the tags along an axis, of which it is a multiple or fraction."""
+        name, value = candidate
         row = tags.reshape(-1)
         if value < row.numel():
             row = self.tags.couple(row.reshape(-1, value), 0).reshape(-1)

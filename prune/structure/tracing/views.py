@@ -4,11 +4,13 @@ Index maps are exact by construction: the operation is executed on the tags them
 axis is split, its parts are coupled so that what remains is still rectangular.
 """
 
+from collections.abc import Container
 from typing import Any
 
 from torch import Tensor
 
 from .op import Op, aten, rule
+from .stated import Candidate
 from .tags import Fields, axes_of, blocks, lift, narrow_constant, narrow_expanded, on_axis
 
 # A weight that passes through these is still that weight.
@@ -17,9 +19,6 @@ KEEPS_ORIGIN = {
     *("detach", "alias", "clone", "_to_copy", "split", "split_with_sizes", "chunk", "slice"),
     *("select", "unsqueeze", "squeeze"),
 }
-
-# Words in the names of attributes that state how wide something is.
-WIDTHS = ("dim", "width", "head", "channel", "feature", "hidden", "planes")
 
 
 @rule(aten.permute, aten.transpose, aten.t, aten.unsqueeze, aten.squeeze, aten.numpy_T, aten.t_)
@@ -55,7 +54,7 @@ def expand(op: Op) -> Fields:
     x, out = op.args[0], op.out
     before = (1,) * (out.ndim - x.ndim) + tuple(x.shape)
     grown = [a for a, size in enumerate(out.shape) if size > 1 and before[a] == 1]
-    fresh = [on_axis(op.tags.fresh(out.shape[a]), a, out.ndim) for a in grown]
+    fresh = [on_axis(op.tags.of_copies(out.shape[a]), a, out.ndim) for a in grown]
     return (*(lift(x, out.ndim) for x in op.fields()), *fresh)
 
 
@@ -64,7 +63,20 @@ def view(op: Op) -> Fields:
     """Merge axes by expanding tags; split an axis by coupling what must stay rectangular."""
     source, target = tuple(op.args[0].shape), tuple(op.out.shape)
     asked = op.arg(1, "size")
-    return tuple(x for field in op.fields() for x in _regroup(op, field, source, target, asked))
+    fields = _without_copies(op, op.fields(), blocks(source, target))
+    return tuple(x for field in fields for x in _regroup(op, field, source, target, asked))
+
+
+def _without_copies(op: Op, fields: Fields, merged: list[tuple[range, range]]) -> Fields:
+    """Where axes become one, copies along one of them are as many as before if another shrinks."""
+    spare: list[Tensor] = []
+    for from_axes, _ in merged:
+        inside = [x for x in fields if axes_of(x) & set(from_axes)]
+        copies = [x for x in inside if op.tags.are_of_copies(x)]
+        spare += copies if len(copies) < len(inside) else []
+    for field in spare:
+        op.pin(field, "copies of another axis are counted by it")
+    return tuple(x for x in fields if not any(x is y for y in spare))
 
 
 def _regroup(
@@ -98,14 +110,24 @@ def _keep_rectangular(op: Op, field: Tensor, to_axes: range, asked: Any) -> Tens
     ranked = sorted(
         varying, key=lambda a: (a in heads, a in open_size, field.shape[a], a), reverse=True
     )
-    op.num_choices = max(op.num_choices, len(ranked))
-    survivor = ranked[min(op.choice, len(ranked) - 1)]
+    readings = [(a, x) for a in ranked for x in (None, *_exact(op, asked, a, heads))]
+    op.num_choices = max(op.num_choices, len(readings))
+    survivor, stated = readings[min(op.choice, len(readings) - 1)]
     for axis in varying:
         if axis != survivor:
             field = op.tags.couple(field, axis)
     if survivor in heads and survivor not in open_size:
         op.tie(heads[survivor], field)
+    if stated is not None:
+        op.follow(stated, field)
     return field
+
+
+def _exact(op: Op, asked: Any, axis: int, heads: Container[int]) -> tuple[Candidate, ...]:
+    """The attribute that states the size of a split axis, if one does (groups, widths of heads)."""
+    if axis in heads or not isinstance(asked, list | tuple) or asked[axis] == -1:
+        return ()
+    return tuple(x for x in op.candidates(asked, axis)[:1] if x.value == asked[axis])
 
 
 def _counts_heads(attribute: str) -> bool:
@@ -118,7 +140,7 @@ def _tie_stated(op: Op, field: Tensor, to_axes: range, asked: Any) -> None:
     varying = [axis for axis in to_axes if field.shape[axis] > 1]
     if len(varying) != 1 or not isinstance(asked, list | tuple) or asked[varying[0]] == -1:
         return
-    op.follow(asked, varying[0], field)
+    op.read_as_stated(asked, varying[0], field)
 
 
 @rule(aten.pixel_shuffle, aten.pixel_unshuffle)
