@@ -167,6 +167,7 @@ def _codes(frame: FrameType | None) -> list[CodeType]:
     """The code that runs down to a frame from the `forward` that it belongs to."""
     codes = []
     while frame is not None and frame.f_code is not CALL:
-        codes.append(frame.f_code)
+        if frame.f_code.co_filename != CALL.co_filename:  # not the call of the module itself
+            codes.append(frame.f_code)
         frame = frame.f_back
     return codes

@@ -94,8 +94,9 @@ def _regroup(
                 sizes_out[axis] = target[axis]
     regrouped = narrow_constant(field.expand(sizes_in).reshape(sizes_out))
     for to_axes in touched:
+        split = len(axes_of(regrouped) & set(to_axes)) > 1
         regrouped = _keep_rectangular(op, regrouped, to_axes, asked)
-        if axes_of(regrouped) <= set(to_axes):
+        if axes_of(regrouped) <= set(to_axes) and not split:
             _tie_stated(op, regrouped, to_axes, asked)
     return (regrouped,) if axes_of(regrouped) else ()
 
@@ -110,7 +111,7 @@ def _keep_rectangular(op: Op, field: Tensor, to_axes: range, asked: Any) -> Tens
     ranked = sorted(
         varying, key=lambda a: (a in heads, a in open_size, field.shape[a], a), reverse=True
     )
-    readings = [(a, x) for a in ranked for x in (None, *_exact(op, asked, a, heads))]
+    readings = [(a, x) for a in ranked for x in _stated_or_not(op, asked, a, heads)]
     op.num_choices = max(op.num_choices, len(readings))
     survivor, stated = readings[min(op.choice, len(readings) - 1)]
     for axis in varying:
@@ -123,11 +124,20 @@ def _keep_rectangular(op: Op, field: Tensor, to_axes: range, asked: Any) -> Tens
     return field
 
 
-def _exact(op: Op, asked: Any, axis: int, heads: Container[int]) -> tuple[Candidate, ...]:
-    """The attribute that states the size of a split axis, if one does (groups, widths of heads)."""
-    if axis in heads or not isinstance(asked, list | tuple) or asked[axis] == -1:
-        return ()
-    return tuple(x for x in op.candidates(asked, axis)[:1] if x.value == asked[axis])
+def _stated_or_not(
+    op: Op, asked: Any, axis: int, heads: Container[int]
+) -> tuple[Candidate | None, ...]:
+    """A split axis is read as it is, then as stated (groups), if an attribute has its size.
+
+    Two readings either way: they are counted alike in all instances of a class.
+    """
+    if axis in heads:
+        return (None,)
+    if not isinstance(asked, list | tuple) or asked[axis] == -1:
+        return None, None
+    equal = [x for x in op.candidates(asked, axis) if x.value == asked[axis]]
+    before = list(asked[:axis]).count(asked[axis])  # of two equal sizes, the first is the attribute
+    return None, equal[before] if before < len(equal) else None
 
 
 def _counts_heads(attribute: str) -> bool:
