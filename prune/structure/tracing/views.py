@@ -50,11 +50,13 @@ def restride(op: Op) -> Fields:
 
 @rule(aten.expand)
 def expand(op: Op) -> Fields:
-    """Copies along an axis of size 1 take any size: fresh tags there."""
+    """Copies along an axis of size 1 take any size: fresh tags there, or those of a stated size."""
     x, out = op.args[0], op.out
     before = (1,) * (out.ndim - x.ndim) + tuple(x.shape)
     grown = [a for a, size in enumerate(out.shape) if size > 1 and before[a] == 1]
     fresh = [on_axis(op.tags.of_copies(out.shape[a]), a, out.ndim) for a in grown]
+    for axis, tags in zip(grown, fresh, strict=True):
+        op.read_as_stated(op.args[1], axis, tags)
     return (*(lift(x, out.ndim) for x in op.fields()), *fresh)
 
 
