@@ -87,9 +87,7 @@ def split(op: Op) -> list[Fields]:
 
 def _follow_parts(op: Op, parts: list[Tensor], along: Tensor) -> None:
     """The sizes of parts, and of the whole that the last one may be the rest of, are stated."""
-    sizes = [part.numel() for part in parts]
-    for index, part in enumerate(parts):
-        op.read_as_stated(sizes, index, part)
+    op.read_all_as_stated([part.numel() for part in parts], parts)
     op.read_as_stated([along.numel()], 0, along)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload, OpOverloadPacket
 
-from .stated import Candidate, candidates_of, matching
+from .stated import Candidate, assignments, candidates_of, matching
 from .tags import Fields, Tags, axes_of, lift, same_fields
 
 Rule = Callable[["Op"], "Fields | list[Fields]"]
@@ -105,6 +105,15 @@ class Op:
         self.num_choices = max(self.num_choices, 1 + len(found))
         if found and self.choice:
             self.follow(found[min(self.choice, len(found)) - 1], tags)
+
+    def read_all_as_stated(self, sizes: Sequence[int], tags: Sequence[Tensor]) -> None:
+        """The same for several sizes at once: two attributes of one value may state them."""
+        found = assignments([self.candidates(sizes, index) for index in range(len(sizes))])
+        self.num_choices = max(self.num_choices, 1 + len(found))
+        if found and self.choice:
+            for candidate, row in zip(found[min(self.choice, len(found)) - 1], tags, strict=True):
+                if candidate is not None:
+                    self.follow(candidate, row)
 
     def follow(self, candidate: Candidate, tags: Tensor) -> None:
         """An attribute follows the tags along an axis, of which it is a multiple or fraction."""

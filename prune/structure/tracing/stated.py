@@ -7,6 +7,7 @@ network then shows whether they are the ones.
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import islice, product
 from types import CodeType
 from typing import Any, NamedTuple
 
@@ -23,6 +24,10 @@ STATED_BY_SURGERY = (
 """Modules whose own sizes follow their tensors."""
 MAX_CANDIDATES = 4
 """Attributes that are tried for a size: each costs a run of the smaller network."""
+MAX_ASSIGNMENTS = 8
+"""Ways to give several sizes their attributes that are tried: three sizes from two attributes."""
+MAX_PRODUCTS = 64
+"""Ways that are looked at: three sizes from four attributes."""
 LARGEST_FACTOR = 8
 """Code that takes a multiple or fraction of an attribute takes a small one: halves, quarters, q k v."""
 
@@ -111,3 +116,21 @@ def _is_multiple(value: int, size: int) -> bool:
     """Whether one is the other, or a small multiple of it."""
     high, low = max(value, size), min(value, size)
     return low > 1 and high % low == 0 and high // low <= LARGEST_FACTOR
+
+
+def assignments(
+    candidates: Sequence[Sequence[Candidate]],
+) -> list[tuple[Candidate | None, ...]]:
+    """One candidate for each of several sizes; the likeliest first.
+
+    Those that take candidates in their order come first: of `split([key, key, value])` with three
+    equal sizes, all from `key`, then the last from `value`.
+    """
+    if not any(candidates):
+        return []
+    choices = [range(max(len(found), 1)) for found in candidates]
+    first = islice(product(*choices), MAX_PRODUCTS)
+    ordered = sorted(first, key=lambda x: (list(x) != sorted(x), sum(x)))[:MAX_ASSIGNMENTS]
+    return [
+        tuple(f[i] if f else None for f, i in zip(candidates, x, strict=True)) for x in ordered
+    ]
