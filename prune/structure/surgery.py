@@ -76,7 +76,7 @@ def keep_positions(model: nn.Module, kept: Mapping[AxisKey, IntArray]) -> None:
 def _state_attributes(
     model: nn.Module, kept: Mapping[AxisKey, IntArray], tensors: Mapping[str, Tensor]
 ) -> dict[AxisKey, IntArray]:
-    """Set integer attributes (`num_heads`, `splits[0]`) to what is left; returns what is tensors'."""
+    """Set integer attributes (`num_heads`, `splits[0]`) to what is left; returns the tensors'."""
     modules = dict(model.named_modules())
     rest = {}
     for (name, axis), positions in kept.items():

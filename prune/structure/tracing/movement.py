@@ -86,9 +86,12 @@ def split(op: Op) -> list[Fields]:
 
 
 def _follow_parts(op: Op, parts: list[Tensor], along: Tensor) -> None:
-    """The sizes of parts, and of the whole that the last one may be the rest of, are stated."""
-    op.read_all_as_stated([part.numel() for part in parts], parts)
-    op.read_as_stated([along.numel()], 0, along)
+    """The sizes of parts, or of the whole that one of them may be the rest of, are stated."""
+    sizes = [part.numel() for part in parts]
+    op.read_all_as_stated(sizes, parts)
+    stated = [any(x.value == n for x in op.candidates(sizes, i)) for i, n in enumerate(sizes)]
+    if not all(stated):
+        op.read_whole_as_stated(along)
 
 
 @rule(aten.slice, aten.narrow)
@@ -116,16 +119,14 @@ def take_slice(op: Op) -> Fields:
 
 def _follow_ends(op: Op, row: Tensor) -> None:
     """Start and end of a slice, counted from the front or from the back, are stated."""
-    width, start = row.numel(), op.arg(2, "start") or 0
-    end = op.arg(3, "end")
-    end = start + op.args[3] if op.name == "narrow" else width if end is None else min(end, width)
-    before, after = (row[:x] if x >= 0 else row[x:] for x in (start, end))
-    whole, (low, high) = len(row), (len(before), len(after))
-    if low:
-        op.read_as_stated([low], 0, before)
-    if 0 < high < whole:
-        op.read_as_stated([high], 0, after)
-    op.read_as_stated([whole], 0, row)
+    width, start, end = row.numel(), op.arg(2, "start") or 0, op.arg(3, "end")
+    if op.name == "narrow":
+        end = start + end
+    for place in (start, width if end is None else end):
+        counted = row[:place] if place >= 0 else row[place:]
+        if 0 < counted.numel() < width:
+            op.read_as_stated([counted.numel()], 0, counted)
+    op.read_whole_as_stated(row)
 
 
 @rule(aten.select, aten.unbind)

@@ -101,7 +101,15 @@ class Op:
 
     def read_as_stated(self, sizes: Sequence[int], index: int, tags: Tensor) -> None:
         """In all readings but the first, an attribute that states a size asked for follows tags."""
-        found = self.candidates(sizes, index)
+        self._read_as(self.candidates(sizes, index), tags)
+
+    def read_whole_as_stated(self, tags: Tensor) -> None:
+        """The same for the size of an axis that the code parts: it may ask for what is left."""
+        size = tags.numel()
+        self._read_as([x for x in self.candidates([size], 0) if x.value == size], tags)
+
+    def _read_as(self, found: Sequence[Candidate], tags: Tensor) -> None:
+        """The reading that was chosen takes one of the candidates."""
         self.num_choices = max(self.num_choices, 1 + len(found))
         if found and self.choice:
             self.follow(found[min(self.choice, len(found)) - 1], tags)

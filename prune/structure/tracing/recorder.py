@@ -156,6 +156,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         name = f"{path}.{attribute}".lstrip(".")
         if name not in self.recording.tensors:
             self.recording.tensors[name] = (self.recording.tags.fresh(tags.numel()),)
+            self.recording.attributes[name] = tags.numel()
         self.recording.tags.unite(self.recording.tensors[name][0], tags.reshape(-1))
 
     def _origin_of(self, tensor: Tensor) -> str | None:

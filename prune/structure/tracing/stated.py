@@ -29,7 +29,7 @@ MAX_ASSIGNMENTS = 8
 MAX_PRODUCTS = 64
 """Ways that are looked at: three sizes from four attributes."""
 LARGEST_FACTOR = 8
-"""Code that takes a multiple or fraction of an attribute takes a small one: halves, quarters, q k v."""
+"""Code that takes a multiple or a fraction of an attribute takes a small one: a half, q k v."""
 
 
 class Candidate(NamedTuple):
@@ -64,7 +64,9 @@ def _code_of(member: Any) -> list[CodeType]:
     """Code of a method or a property of a class."""
     function = member.fget if isinstance(member, property) else member
     code = getattr(function, "__code__", None)
-    own = isinstance(code, CodeType) and not getattr(function, "__module__", "").startswith("torch.")
+    own = isinstance(code, CodeType) and not getattr(function, "__module__", "").startswith(
+        "torch."
+    )
     return [code] if own else []
 
 
@@ -131,6 +133,4 @@ def assignments(
     choices = [range(max(len(found), 1)) for found in candidates]
     first = islice(product(*choices), MAX_PRODUCTS)
     ordered = sorted(first, key=lambda x: (list(x) != sorted(x), sum(x)))[:MAX_ASSIGNMENTS]
-    return [
-        tuple(f[i] if f else None for f, i in zip(candidates, x, strict=True)) for x in ordered
-    ]
+    return [tuple(f[i] if f else None for f, i in zip(candidates, x, strict=True)) for x in ordered]

@@ -1,8 +1,8 @@
 """The trial of a smaller network: does every operation get the shape that the tags predict?"""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ..units import IntArray, Structure
 from . import meta
 from .op import tensors_in
-from .recording import Recording
+from .recording import Record, Recording
 from .tags import Components, Fields, axes_of
 
 Shape = tuple[int, ...]
@@ -43,12 +43,21 @@ class Thinned:
         return np.sort(np.concatenate(gone))
 
 
+class Seen(NamedTuple):
+    """An operation of a trial: its name, the shapes of its results, numbers it was given."""
+
+    name: str
+    shapes: tuple[Shape, ...]
+    numbers: tuple[float, ...]
+    integers: tuple[int, ...]
+
+
 class Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Writes down the name, the result shapes and the numbers of every operation."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.seen: list[tuple[str, tuple[Shape, ...], tuple[float, ...]]] = []
+        self.seen: list[Seen] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run it, then note it: an operation that fails is not noted."""
@@ -56,7 +65,7 @@ class Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
         results = tensors_in((out,))
         shapes = tuple(tuple(x.shape) for x in results)
         name = str(func.overloadpacket.__name__)
-        self.seen.append((name, shapes, meta.numbers(args, out)))
+        self.seen.append(Seen(name, shapes, meta.numbers(args, out), meta.integers(func, args)))
         return out
 
 
@@ -124,16 +133,25 @@ def first_difference(
             run()
     except Exception:
         failed = True
-    for index, (record, (name, shapes, numbers)) in enumerate(
-        zip(recording.records, watcher.seen, strict=False)
-    ):
+    stated = set(recording.attributes.values())
+    for index, (record, seen) in enumerate(zip(recording.records, watcher.seen, strict=False)):
         predicted = tuple(forecast.predict(shape, fields) for shape, fields in record.outputs)
-        same = record.op.name == name and record.numbers == numbers
-        if not same or predicted != shapes[: len(predicted)]:
+        same = record.op.name == seen.name and record.numbers == seen.numbers
+        if (
+            not same
+            or predicted != seen.shapes[: len(predicted)]
+            or _computes(record, seen, stated)
+        ):
             return index
     if failed:
         return _refused(recording, len(watcher.seen))
     return None if len(watcher.seen) == len(recording.records) else len(watcher.seen)
+
+
+def _computes(record: Record, seen: Seen, stated: Container[int]) -> bool:
+    """Whether the code computes with a size that an attribute states, and that is another now."""
+    before = meta.integers(record.op.func, record.op.args)
+    return any(a != b and a in stated for a, b in zip(before, seen.integers, strict=False))
 
 
 def _refused(recording: Recording, index: int) -> int:
