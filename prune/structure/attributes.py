@@ -33,8 +33,9 @@ def stated(module: nn.Module, name: str) -> int | None:
     found = NAME.fullmatch(name)
     value = vars(module).get(found[1]) if found else None
     for index in _positions(found[2] if found else ""):
-        inside = isinstance(value, list | tuple) and index < len(value)
-        value = value[index] if inside else None
+        if not isinstance(value, list | tuple) or index >= len(value):
+            return None
+        value = value[index]
     return value if type(value) is int else None
 
 

@@ -63,11 +63,10 @@ def names_in(kind: type, codes: Iterable[CodeType]) -> frozenset[str]:
 def _code_of(member: Any) -> list[CodeType]:
     """Code of a method or a property of a class."""
     function = member.fget if isinstance(member, property) else member
+    if str(getattr(function, "__module__", "")).startswith("torch."):
+        return []
     code = getattr(function, "__code__", None)
-    own = isinstance(code, CodeType) and not getattr(function, "__module__", "").startswith(
-        "torch."
-    )
-    return [code] if own else []
+    return [code] if isinstance(code, CodeType) else []
 
 
 def candidates_of(module: nn.Module, names: frozenset[str]) -> tuple[Candidate, ...]:
