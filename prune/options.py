@@ -34,6 +34,10 @@ class NetworkOptions:
     weights: Literal["ema", "raw"] | None = None
     """Of a file with several sets of weights: the averaged ones (EMA, SWA, a mean teacher) or the
     raw ones. Default: averaged ones, where there are any."""
+    output: str | None = None
+    """Which of a network's outputs holds the logits, for one that returns several: a key, an
+    attribute, an index (1), or several joined by dots (head.logits). Default: "logits", "out", the
+    first of a tuple, or the only one with a column for each label."""
     trust_pickle: bool = False
     """Unpickle a whole model. A pickle can run any code: only for files whose source you trust."""
     trust_file: bool = False

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ...evaluate.report.filters import FilterColumns, write_filters_page
+from ..errors import UsageError
 from ..folder import bind_to, output_folder
 from ..inputs.split import Batches
 from ..job.budget import counted_plan
@@ -80,6 +81,11 @@ def _measure(options: Rank, case: Case, structure: Structure) -> tuple[Statistic
     """Statistics of one pass, and the spectrum by the probe that was asked for."""
     network = case.traced(structure)
     train, held_out = case.training(options.images), case.held_out(options.images)
+    if options.probe != "ridge" and case.data.multi_label:
+        raise UsageError(
+            f"`probe={options.probe}` given for data with several labels for an image; expected "
+            "`probe=ridge`, which reads each label by itself; leave `probe` out"
+        )
     if options.probe == "ridge":
         with case.log.stage("measure") as progress:
             return case.kept.once(

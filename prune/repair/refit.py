@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from ..forward import evaluating, unfused_attention
+from ..inputs.split import Inputs
 from ..structure.cut import Cut
 from ..structure.units import Reader
 from .least_squares import Residuals
@@ -54,12 +55,12 @@ class RefitImages:
         seed: of the sampled positions.
     """
 
-    fitted: Sequence[Tensor]
-    held_out: Tensor | None = None
+    fitted: Sequence[Inputs]
+    held_out: Inputs | None = None
     seed: int = 0
 
     @property
-    def batches(self) -> list[Tensor]:
+    def batches(self) -> list[Inputs]:
         """All of them, the held-out ones last."""
         return [*self.fitted, *([] if self.held_out is None else [self.held_out])]
 

@@ -12,6 +12,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from ..forward import batch_size_of, call, first_rows
+from ..inputs.split import Inputs
 from ..structure.units import AxisKey, IntArray, Structure
 from .lockstep import in_lockstep
 from .samples import (
@@ -60,7 +62,7 @@ class Layer:
 
 
 def refittable(
-    model: nn.Module, smaller: nn.Module, structure: Structure, images: Sequence[Tensor]
+    model: nn.Module, smaller: nn.Module, structure: Structure, images: Sequence[Inputs]
 ) -> tuple[list[Layer], dict[str, str]]:
     """Layers that can be refitted, in execution order, and why the others cannot."""
     left: dict[str, str] = {}
@@ -80,9 +82,9 @@ def refittable(
             (count_positions(model.get_submodule(name), y), x.nbytes)
         ),
     ):
-        model(images[0][:1])
+        call(model, first_rows(images[0], 1))
     left |= {name: "it runs more than once" for name in names if len(calls.get(name, [])) != 1}
-    per_image = math.ceil(ROWS / sum(len(batch) for batch in images))
+    per_image = math.ceil(ROWS / sum(batch_size_of(batch) for batch in images))
     layers = [
         Layer(name, positions, min(per_image, positions), size)
         for name in names
@@ -110,7 +112,7 @@ def parts(layers: Sequence[Layer], smaller: nn.Module) -> Iterator[list[Layer]]:
 def visit(
     fresh: nn.Module,
     layers: Sequence[Layer],
-    images: Sequence[Tensor],
+    images: Sequence[Inputs],
     solve: Callable[[Layer, Iterable[Tensor]], Solution],
 ) -> dict[str, Solution]:
     """Call `solve(layer, inputs of each batch)` in execution order; it changes the layer.
@@ -121,7 +123,7 @@ def visit(
 
     Returns what `solve` returned, by layer.
     """
-    num_images = sum(len(batch) for batch in images)
+    num_images = sum(batch_size_of(batch) for batch in images)
     if num_images * max(layer.bytes_per_image for layer in layers) > INPUT_BYTES:
         return {layer.name: solve(layer, inputs_of(fresh, layer.name, images)) for layer in layers}
     by_name = {layer.name: layer for layer in layers}
@@ -137,7 +139,7 @@ def visit(
 def targets_of(
     model: nn.Module,
     layers: Sequence[Layer],
-    images: Sequence[Tensor],
+    images: Sequence[Inputs],
     kept: KeptPositions,
     seed: int,
 ) -> dict[str, list[Tensor]]:
@@ -152,7 +154,7 @@ def targets_of(
 
     with answering(model, list(by_name), note):
         for batch in images:
-            model(batch)
+            call(model, batch)
     return found
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 from prune_dl.prune import compress
-from prune_dl.prune.api import JobOptions
 from prune_dl.prune.job import known
+from prune_dl.prune.job_options import JobOptions
 from prune_dl.prune.options import BenchOptions, RetrainOptions, SelectOptions
 from torch import nn
 from torch.utils.data import DataLoader
