@@ -14,7 +14,13 @@ from prune_dl.prune.structure.attributes import state, stated
 from prune_dl.prune.structure.certificate import Certificate, certify
 from prune_dl.prune.structure.cut import Cut
 from prune_dl.prune.structure.surgery import remove
-from prune_dl.prune.structure.tracing.stated import Candidate, assignments, matching, names_in
+from prune_dl.prune.structure.tracing.stated import (
+    Candidate,
+    assignments,
+    candidates_of,
+    matching,
+    names_in,
+)
 from prune_dl.prune.structure.tracing.trace import trace
 from prune_dl.prune.structure.units import Structure
 from scenes import structure_zoo as zoo
@@ -176,11 +182,33 @@ def groups_that_do_not_mix() -> nn.Module:
     return network(Stated(forward, groups=8), 16)
 
 
+def constants() -> nn.Module:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        return torch.maximum(x, torch.full((1, self.dim, 1, 1), -0.1))
+
+    return network(Stated(forward, dim=16), 16)
+
+
+def norm_of_each_channel() -> nn.Module:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        return F.group_norm(x, self.groups, self.scale)
+
+    return network(Stated(forward, groups=16, scale=nn.Parameter(torch.ones(16))), 16)
+
+
+def twice_an_attribute() -> nn.Module:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        p, q = torch.split(x, [2 * self.width, self.width], dim=1)
+        return torch.cat([self.conv(p), q], 1)
+
+    return network(Stated(forward, width=6, conv=zoo.conv(12, 6)), 18, 12)
+
+
 EXACT = (
     *(halves_by_list, unequal_by_tuple, two_attributes, rest_by_difference, equal_parts),
     *(half_of_the_whole, slices, slices_from_the_back, scale_of_a_stored_shape, layer_scale),
     *(depthwise_by_function, equal_sizes_of_two_attributes, sizes_in_a_property_and_a_child),
-    *(groups_that_do_not_mix,),
+    *(groups_that_do_not_mix, constants, norm_of_each_channel, twice_an_attribute),
 )
 
 
@@ -207,6 +235,44 @@ def test_lists_and_tuples_are_made_anew() -> None:
 def test_parts_of_a_list_shrink_each_on_its_own() -> None:
     structure = trace(halves_by_list(), zoo.images())
     assert layers_of(structure) == {"0": 8, "0#2": 8, "2.a": 8, "2.b": 8, "3": 6}
+
+
+def test_the_two_sides_of_a_slice_shrink_each_on_its_own() -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        return torch.cat([self.a(x[:, : self.first]), x[:, self.first :]], 1)
+
+    structure = trace(network(Stated(forward, first=4, a=zoo.conv(4, 5)), 16, 17), zoo.images())
+    assert layers_of(structure) == {"0": 4, "0#2": 12, "2.a": 5, "3": 6}
+
+
+def test_as_many_groups_as_channels_in_each() -> None:
+    """One attribute states two equal sizes of a view: it is the first, the number of groups."""
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        x = x.reshape(n, self.groups, c // self.groups, h, w)
+        return (x / x.var((2, 3, 4), keepdim=True).add(1e-5).sqrt()).reshape(n, c, h, w)
+
+    few = [Stated(forward, groups=8), zoo.conv(16, 64), nn.ReLU()]
+    model = network(nn.Sequential(*few, Stated(forward, groups=8)), 16, 64)
+    smaller, structure, _ = cut_in_half(model)
+    assert layers_of(structure) == {"0": 8, "2.1": 8, "3": 6}
+    assert (smaller[2][0].groups, smaller[0].out_channels) == (4, 8)
+    assert (smaller[2][3].groups, smaller[2][1].out_channels) == (8, 32)
+
+
+def test_a_number_of_channels_that_follows_the_input_may_divide() -> None:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        return x - x.sum(1, keepdim=True) / x.shape[1]
+
+    _, structure, certificate = cut_in_half(network(Stated(forward), 16))
+    assert layers_of(structure) == {"0": 16, "3": 6}
+    assert not certificate.applies
+
+
+def test_multiples_of_an_attribute_shrink_in_step() -> None:
+    structure = trace(twice_an_attribute(), zoo.images())
+    assert layers_of(structure) == {"0": 6, "2.conv": 6, "3": 6}
 
 
 def test_sizes_survive_their_file_and_a_second_cut(tmp_path: Path) -> None:
@@ -302,6 +368,15 @@ def test_the_likeliest_candidates_come_first() -> None:
     found = assignments([(key, value)] * 3)
     assert found[:4] == [(key, key, key), (key, key, value), (key, value, value), (value,) * 3]
     assert assignments([(), ()]) == []
+
+
+def test_only_attributes_that_the_code_names_are_candidates() -> None:
+    module = nn.Module()
+    module.inner, module.width, module.sizes = nn.Module(), 8, (4, 2)  # type: ignore[assignment]
+    module.inner.width = 6  # type: ignore[assignment]
+    found = candidates_of(module, frozenset({"width", "inner"}))
+    assert {x.name: x.value for x in found} == {"width": 8, "inner.width": 6}
+    assert [x.name for x in candidates_of(module, frozenset({"sizes"}))] == ["sizes[0]", "sizes[1]"]
 
 
 def test_names_in_methods_and_properties_count() -> None:
