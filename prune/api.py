@@ -21,7 +21,7 @@ from .inputs.split import Batches
 from .job.known import EXAMPLES, Case, Planned
 from .job.stages import Outcome
 from .job.steps import plan_and_carry_out
-from .job_options import JobOptions, check_inputs, layer_names, settings_of_call
+from .job_options import JobOptions, as_layers, check_inputs, settings_of_call
 from .mechanism.network import TracedNetwork
 from .mechanism.spectrum import Spectrum, measure
 from .options import RetrainOptions
@@ -133,7 +133,7 @@ def shrink(
     plain = uncompiled(model)
     model = plain.model
     check_finite_weights(model)
-    chosen = Choice(layer_names(whole), layer_names(only))
+    chosen = Choice(as_layers(whole), as_layers(only))
     chosen.check(model)
     structure = trace(model, example_inputs, chosen)
     ranking = rank_units(criterion, Evidence(model, structure, seed=seed), curves=False)

@@ -25,7 +25,7 @@ class JobOptions(TypedDict, total=False):
     latency_ms: float
     max_drop: float
     rank: str | Callable[..., Any]
-    allocate: Literal["sr", "error", "uniform"]
+    allocate: Literal["output", "sr", "error", "uniform"]
     multiple: int
     hardware_widths: Provider
     whole: Sequence[str]
@@ -65,7 +65,7 @@ def settings_of_call(given: dict[str, Any]) -> Settings:
     given = dict(given)
     if callable(given.get("rank")):
         given = {**given, "rank": name_of(given["rank"])}
-    given |= {name: layer_names(given[name]) for name in ("whole", "only") if name in given}
+    given |= {name: as_layers(given[name]) for name in ("whole", "only") if name in given}
     select, retrain, bench = (
         {name: value for name, value in given.items() if name in names} for names in known
     )
@@ -94,6 +94,6 @@ def check_inputs(example: Any, settings: Settings) -> None:
         )
 
 
-def layer_names(given: Sequence[str]) -> tuple[str, ...]:
+def as_layers(given: Sequence[str]) -> tuple[str, ...]:
     """Names of layers; one alone may come without a list around it."""
     return (given,) if isinstance(given, str) else tuple(given)

@@ -93,10 +93,10 @@ class SelectOptions:
     taylor, fpgm, lamp, random, auto (measures candidates on held-out images), or your own
     package.module:callable: for each layer it gets those of group, filters (U, weights), fields,
     model, structure, statistics that its parameters name, and returns U scores, higher stays."""
-    allocate: Literal["sr", "error", "uniform"] = "sr"
-    """How a budget is spread over layers: least error per multiply-add saved, weighted by the probe
-    accuracy that later layers still gain (sr) or not weighted (error), or the same share in every
-    layer (uniform)."""
+    allocate: Literal["output", "sr", "error", "uniform"] = "output"
+    """How a budget is spread over layers: least error per multiply-add saved, weighted by how much
+    a layer's error changes the outputs (output; measured), by the probe accuracy that later layers
+    still gain (sr) or not weighted (error), or the same share in every layer (uniform)."""
     multiple: int | None = None
     """Give every layer a multiple of this; 1 for any width. Default: widths as round as layer and
     budget allow (of 16 from 64 filters on), except with --allocate uniform."""

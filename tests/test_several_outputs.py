@@ -143,6 +143,8 @@ def test_an_output_that_holds_no_logits_is_refused(form: str, output: str, messa
     assert not model._forward_hooks
 
 
+@pytest.mark.filterwarnings("ignore:the network gets .* no more than chance:UserWarning")
+@pytest.mark.filterwarnings("ignore:another order of the labels:UserWarning")
 def test_rank_takes_the_chosen_output_and_dictionaries() -> None:
     batches = [{"x": TOLD[:60], "label": Y[:60]}]
     held_out = [(TOLD[60:], Y[60:])]
@@ -252,11 +254,11 @@ class Stream(IterableDataset[Any]):
     [
         (Stream(), "a loader of Stream given as train, a data set without length"),
         (Items(lambda x, y: (x, "cat")), "a label that is 'cat' given"),
-        (Items(lambda x, y: (x, y + 0.5)), "a label that is 0.5 given"),
+        (Items(lambda x, y: (x, y + 0.5)), "a label of 0.5 given"),
         (Items(lambda x, y: (x, None)), "cannot be put into a batch|a label that is None given"),
-        (Items(lambda x, y: (x, y - 1)), "labels run from -1 to 1"),
-        (Items(lambda x, y: (x, y + 1)), "labels run from 1 to 3"),
-        (Items(lambda x, y: (x, torch.rand(4, 4))), "a Tensor of 1 x 4 x 4|Tensor of 4 x 4"),
+        (Items(lambda x, y: (x, y - 1)), "a label of -1 given"),
+        (Items(lambda x, y: (x, y + 1)), "a label of 3 given, for 3 labels"),
+        (Items(lambda x, y: (x, torch.rand(4, 4))), "labels of 1 x 4 x 4 given"),
         (Items(lambda x, y: {"a": x, "b": x, "label": y}), r"a dictionary \(a, b, label\)"),
         (Items(lambda x, y: x), "a data set whose items are a Tensor given"),
         (Items(lambda x, y: ("a.png", y)), "inputs are a tuple of str|inputs are a list of str"),

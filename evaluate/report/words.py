@@ -67,6 +67,7 @@ def provider_name(provider: str) -> str:
 def allocation_name(method: str) -> str:
     """How the cut was spread over the layers, in words."""
     known = {
+        "output": "relative error, weighted by how much it changes the outputs",
         "sr": "relative error, weighted by the success rate still to be gained",
         "error": "relative error",
         "uniform": "the same share for all",

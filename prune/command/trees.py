@@ -140,7 +140,7 @@ class Sweep:
     """Or: milliseconds that a run may take, each the widest network that is as fast."""
     rank: str = "mechanism"
     """What ranks filters; see prune-dl --help."""
-    allocate: Literal["sr", "error", "uniform"] = "sr"
+    allocate: Literal["output", "sr", "error", "uniform"] = "output"
     """How a budget is spread over layers."""
     hardware_widths: Provider | None = None
     """Give every layer a width that no larger one is faster than, as measured on this provider

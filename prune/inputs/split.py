@@ -167,6 +167,23 @@ class DataSet:
         return replace(self, sources=replace(self.sources, **sources))
 
 
+GREY_FED_AS_COLOUR = "grey pictures are fed in three equal channels, as many as the network takes"
+COLOUR_FED_AS_GREY = (
+    "pictures are fed without their colours, in the one channel that the network takes"
+)
+
+
+def channel_notes(channels: int, *, is_grey: bool) -> tuple[str, ...]:
+    """What has to be said where pictures have other channels than the network.
+
+    >>> channel_notes(1, is_grey=True)
+    ()
+    """
+    if is_grey:
+        return (GREY_FED_AS_COLOUR,) if channels == 3 else ()
+    return (COLOUR_FED_AS_GREY,) if channels == 1 else ()
+
+
 def choose_order(num_images: int, shuffle_seed: int | None, limit: int | None) -> Tensor:
     """Which images a pass visits, in its order: (M,) int64."""
     part = num_images if limit is None else min(limit, num_images)

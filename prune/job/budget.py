@@ -72,7 +72,11 @@ def counted_plan(
         GateError: the budget cannot be met.
     """
     layout = Layout(
-        select.allocate, select.multiple or 1, measured.efficient, at_least=select.at_least
+        select.allocate,
+        select.multiple or 1,
+        measured.efficient,
+        at_least=select.at_least,
+        sensitivity=measured.sensitivity,
     )
     structure, cost, spectrum = measured.structure, measured.cost, measured.spectrum
     if select.multiple is None and select.allocate != "uniform" and not measured.efficient:

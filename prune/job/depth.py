@@ -22,8 +22,8 @@ from ..linear_algebra import told_of_few_rows, told_of_raised
 from ..mechanism.spectrum import DepthPoint
 from ..options import Settings
 from ..outputs import logits_of
+from ..repair.layerwise import PENALTY
 from ..repair.least_squares import Residuals
-from ..repair.refit import PENALTY
 from ..repair.samples import inputs_of
 from ..repair.visits import MAX_INPUTS
 from ..structure.choice import Choice

@@ -126,6 +126,8 @@ class Measured:
     Attributes:
         statistics: without the sums that probes alone need, once a ranking is chosen.
         efficient: group -> the only widths that it may have; empty where all may be had.
+        sensitivity: group -> how much its errors change the outputs (`sensitivity.py`); empty
+            where the allocation does not ask for it.
     """
 
     structure: Structure
@@ -133,6 +135,7 @@ class Measured:
     statistics: Statistics
     spectrum: Spectrum
     efficient: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    sensitivity: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def whole(self) -> Amounts:
