@@ -1,8 +1,8 @@
 """The trial of a smaller network: does every operation get the shape that the tags predict?"""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +12,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ..units import IntArray, Structure
 from . import meta
 from .op import tensors_in
-from .recording import Recording
+from .recording import Record, Recording
 from .tags import Components, Fields, axes_of
 
 Shape = tuple[int, ...]
-Seen = tuple[str, tuple[Shape, ...], tuple[float, ...]]
-"""Name of an operation, shapes of its results and the numbers that the code handed to it."""
-
 
 FIRST_SHARE, SHARE_STEP, NUM_SHARES = 0.25, 0.02, 11
 """Shares of its units that a trial takes from the groups: 0.25, 0.27, ..., 0.45, and again 0.25.
@@ -45,6 +42,15 @@ class Thinned:
         return np.sort(np.concatenate(gone))
 
 
+class Seen(NamedTuple):
+    """An operation of a trial: its name, the shapes of its results, numbers it was given."""
+
+    name: str
+    shapes: tuple[Shape, ...]
+    numbers: tuple[float, ...]
+    integers: tuple[int, ...]
+
+
 class Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Writes down the name, the result shapes and the numbers of every operation."""
 
@@ -58,7 +64,7 @@ class Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
         results = tensors_in((out,))
         shapes = tuple(tuple(x.shape) for x in results)
         name = str(func.overloadpacket.__name__)
-        self.seen.append((name, shapes, meta.numbers(args, out)))
+        self.seen.append(Seen(name, shapes, meta.numbers(args, out), meta.integers(func, args)))
         return out
 
 
@@ -127,13 +133,18 @@ def first_difference(
     except Exception:
         failed = True
     steps, num_passed = _in_step(recording, watcher.seen), 0
-    for index, (name, shapes, numbers) in steps:
+    stated = set(recording.attributes.values())
+    for index, seen in steps:
         if index == len(recording.records):
             return index
         record, num_passed = recording.records[index], index + 1
         predicted = tuple(forecast.predict(shape, fields) for shape, fields in record.outputs)
-        same = _kind(record.op.name) == _kind(name) and record.numbers == numbers
-        if not same or predicted != shapes[: len(predicted)]:
+        same = _kind(record.op.name) == _kind(seen.name) and record.numbers == seen.numbers
+        if (
+            not same
+            or predicted != seen.shapes[: len(predicted)]
+            or _computes(record, seen, stated)
+        ):
             return index
     if failed:
         return _refused(recording, num_passed)
@@ -154,13 +165,19 @@ def _in_step(recording: Recording, seen: list[Seen]) -> Iterator[tuple[int, Seen
     records, index = recording.records, 0
     for position, found in enumerate(seen):
         expected = [_kind(record.op.name) for record in records[index : index + 2]]
-        coming = [_kind(name) for name, *_ in seen[position : position + 2]]
+        coming = [_kind(x.name) for x in seen[position : position + 2]]
         if expected == ["clone", "view"] and coming[0] == "view":
             index += 1
         elif expected[:1] == ["view"] and coming == ["clone", "view"]:
             continue
         yield index, found
         index += 1
+
+
+def _computes(record: Record, seen: Seen, stated: Container[int]) -> bool:
+    """Whether the code computes with a size that an attribute states, and that is another now."""
+    before = meta.integers(record.op.func, record.op.args)
+    return any(a != b and a in stated for a, b in zip(before, seen.integers, strict=False))
 
 
 def _refused(recording: Recording, index: int) -> int:

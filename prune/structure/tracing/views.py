@@ -4,6 +4,7 @@ Index maps are exact by construction: the operation is executed on the tags them
 axis is split, its parts are coupled so that what remains is still rectangular.
 """
 
+from collections.abc import Container
 from typing import Any
 
 from torch import Tensor
@@ -16,6 +17,7 @@ from .following import (
     readings_of_heads,
 )
 from .op import Op, aten, rule
+from .stated import Candidate
 from .tags import Fields, axes_of, blocks, lift, narrow_constant, narrow_expanded, on_axis
 
 # A weight that passes through these is still that weight.
@@ -24,9 +26,6 @@ KEEPS_ORIGIN = {
     *("detach", "alias", "clone", "_to_copy", "split", "split_with_sizes", "chunk", "slice"),
     *("select", "unsqueeze", "squeeze"),
 }
-
-# Words in the names of attributes that state how wide something is.
-WIDTHS = ("dim", "width", "head", "channel", "feature", "hidden", "planes")
 
 
 @rule(aten.permute, aten.transpose, aten.t, aten.unsqueeze, aten.squeeze, aten.numpy_T, aten.t_)
@@ -58,11 +57,13 @@ def restride(op: Op) -> Fields:
 
 @rule(aten.expand)
 def expand(op: Op) -> Fields:
-    """Copies along an axis of size 1 take any size: fresh tags there."""
+    """Copies along an axis of size 1 take any size: fresh tags there, or those of a stated size."""
     x, out = op.args[0], op.out
     before = (1,) * (out.ndim - x.ndim) + tuple(x.shape)
     grown = [a for a, size in enumerate(out.shape) if size > 1 and before[a] == 1]
-    fresh = [on_axis(op.tags.fresh(out.shape[a]), a, out.ndim) for a in grown]
+    fresh = [on_axis(op.tags.of_copies(out.shape[a]), a, out.ndim) for a in grown]
+    for axis, tags in zip(grown, fresh, strict=True):
+        op.read_as_stated(op.args[1], axis, tags)
     return (*(lift(x, out.ndim) for x in op.fields()), *fresh)
 
 
@@ -71,7 +72,20 @@ def view(op: Op) -> Fields:
     """Merge axes by expanding tags; split an axis by coupling what must stay rectangular."""
     source, target = tuple(op.args[0].shape), tuple(op.out.shape)
     asked = op.arg(1, "size")
-    return tuple(x for field in op.fields() for x in _regroup(op, field, source, target, asked))
+    fields = _without_copies(op, op.fields(), blocks(source, target))
+    return tuple(x for field in fields for x in _regroup(op, field, source, target, asked))
+
+
+def _without_copies(op: Op, fields: Fields, merged: list[tuple[range, range]]) -> Fields:
+    """Where axes become one, copies along one of them are as many as before if another shrinks."""
+    spare: list[Tensor] = []
+    for from_axes, _ in merged:
+        inside = [x for x in fields if axes_of(x) & set(from_axes)]
+        copies = [x for x in inside if op.tags.are_of_copies(x)]
+        spare += copies if len(copies) < len(inside) else []
+    for field in spare:
+        op.pin(field, "copies of another axis are counted by it")
+    return tuple(x for x in fields if not any(x is y for y in spare))
 
 
 def _regroup(
@@ -92,8 +106,8 @@ def _regroup(
     for to_axes in touched:
         is_split = len(axes_of(regrouped) & set(to_axes)) > 1
         regrouped = _keep_rectangular(op, regrouped, to_axes, asked)
-        if axes_of(regrouped) <= set(to_axes):
-            _tie_stated(op, regrouped, to_axes, asked, is_split=is_split)
+        if axes_of(regrouped) <= set(to_axes) and not is_split:
+            _tie_stated(op, regrouped, to_axes, asked)
     return (regrouped,) if axes_of(regrouped) else ()
 
 
@@ -108,31 +122,49 @@ def _keep_rectangular(op: Op, field: Tensor, to_axes: range, asked: Any) -> Tens
         varying, key=lambda a: (a in heads, a in open_size, field.shape[a], a), reverse=True
     )
     following = readings_of_heads(op, tuple(field.shape), varying)
-    op.num_choices = max(op.num_choices, len(ranked) + len(following))
+    readings = [(a, x) for a in ranked for x in _stated_or_not(op, asked, a, heads)]
+    op.num_choices = max(op.num_choices, len(readings) + len(following))
     if 1 <= op.choice <= len(following):
         return following[op.choice - 1](field)
     later = op.choice - len(following) if op.choice else 0
-    survivor = ranked[min(later, len(ranked) - 1)]
+    survivor, stated = readings[min(later, len(readings) - 1)]
     for axis in varying:
         if axis != survivor:
             field = op.tags.couple(field, axis)
     if survivor in heads and survivor not in open_size:
         op.tie(heads[survivor], field)
+    if stated is not None:
+        op.follow(stated, field)
     return field
 
 
-def _tie_stated(op: Op, field: Tensor, to_axes: range, asked: Any, *, is_split: bool) -> None:
+def _stated_or_not(
+    op: Op, asked: Any, axis: int, heads: Container[int]
+) -> tuple[Candidate | None, ...]:
+    """A split axis is read as it is, then as stated (groups), if an attribute has its size.
+
+    Two readings either way: they are counted alike in all instances of a class.
+    """
+    if axis in heads:
+        return (None,)
+    if not isinstance(asked, list | tuple) or asked[axis] == -1:
+        return None, None
+    equal = [x for x in op.candidates(asked, axis) if x.value == asked[axis]]
+    before = list(asked[:axis]).count(asked[axis])  # of two equal sizes, the first is the attribute
+    return None, equal[before] if before < len(equal) else None
+
+
+def _tie_stated(op: Op, field: Tensor, to_axes: range, asked: Any) -> None:
     """A size asked for that an attribute or the input has: read as that when a trial failed."""
     varying = [axis for axis in to_axes if field.shape[axis] > 1]
     if len(varying) != 1 or not isinstance(asked, list | tuple) or asked[varying[0]] == -1:
         return
-    names = [x for x in op.stated(field.shape[varying[0]]) if any(word in x for word in WIDTHS)]
-    from_input = not is_split and bool(channels_given(op, field.numel()))
-    op.num_choices = max(op.num_choices, 1 + len(names) + from_input)
-    if 1 <= op.choice <= len(names):
-        op.tie(names[op.choice - 1], field)
-    elif from_input and op.choice == 1 + len(names):
-        follow_input(op, field)
+    last = 1 + len(op.candidates(asked, varying[0]))
+    if channels_given(op, field.numel()):
+        op.num_choices = max(op.num_choices, last + 1)
+        if op.choice == last:
+            return follow_input(op, field)
+    op.read_as_stated(asked, varying[0], field)
 
 
 @rule(aten.pixel_shuffle, aten.pixel_unshuffle)
