@@ -123,10 +123,11 @@ def _keep_rectangular(op: Op, field: Tensor, to_axes: range, asked: Any) -> Tens
     )
     following = readings_of_heads(op, tuple(field.shape), varying)
     readings = [(a, x) for a in ranked for x in _stated_or_not(op, asked, a, heads)]
+    num_stated = max((i for i, (_, x) in enumerate(readings) if x is not None), default=0) + 1
     op.num_choices = max(op.num_choices, len(readings) + len(following))
-    if 1 <= op.choice <= len(following):
-        return following[op.choice - 1](field)
-    later = op.choice - len(following) if op.choice else 0
+    if num_stated <= op.choice < num_stated + len(following):
+        return following[op.choice - num_stated](field)
+    later = op.choice if op.choice < num_stated else op.choice - len(following)
     survivor, stated = readings[min(later, len(readings) - 1)]
     for axis in varying:
         if axis != survivor:
@@ -159,12 +160,18 @@ def _tie_stated(op: Op, field: Tensor, to_axes: range, asked: Any) -> None:
     varying = [axis for axis in to_axes if field.shape[axis] > 1]
     if len(varying) != 1 or not isinstance(asked, list | tuple) or asked[varying[0]] == -1:
         return
-    last = 1 + len(op.candidates(asked, varying[0]))
-    if channels_given(op, field.numel()):
-        op.num_choices = max(op.num_choices, last + 1)
-        if op.choice == last:
-            return follow_input(op, field)
-    op.read_as_stated(asked, varying[0], field)
+    if not channels_given(op, field.numel()):
+        op.read_as_stated(asked, varying[0], field)
+        return
+    found = op.candidates(asked, varying[0])
+    equal = [x for x in found if x.value == field.numel()]
+    readings: list[Candidate | None] = [*equal, None, *found[len(equal) :]]  # None: the input
+    op.num_choices = max(op.num_choices, 1 + len(readings))
+    stated = readings[min(op.choice, len(readings)) - 1]
+    if op.choice and stated is not None:
+        op.follow(stated, field)
+    elif op.choice:
+        follow_input(op, field)
 
 
 @rule(aten.pixel_shuffle, aten.pixel_unshuffle)
