@@ -153,7 +153,7 @@ def test_a_weight_seen_as_a_matrix_goes_with_either_of_its_axes() -> None:
 
 
 class FixedHeads(nn.Module):
-    """Attention that takes the width of a head from its input, as Swin's does."""
+    """Attention that fixes the number of heads and their width."""
 
     def __init__(self, *, shift: bool) -> None:
         super().__init__()
@@ -161,12 +161,12 @@ class FixedHeads(nn.Module):
         self.qkv, self.proj = nn.Linear(24, 72), nn.Linear(24, 24)
 
     def forward(self, x: Tensor) -> Tensor:
-        n, p, c = x.shape
+        n, p, _ = x.shape
         if self.shift:
             x = torch.roll(x, 1, 1)
-        q, k, v = self.qkv(x).reshape(n, p, 3, 4, c // 4).permute(2, 0, 3, 1, 4).unbind(0)
+        q, k, v = self.qkv(x).reshape(n, p, 3, 4, 6).permute(2, 0, 3, 1, 4).unbind(0)
         mixed = torch.softmax(q @ k.transpose(-2, -1), -1) @ v
-        merged: Tensor = self.proj(mixed.transpose(1, 2).reshape(n, p, c))
+        merged: Tensor = self.proj(mixed.transpose(1, 2).reshape(n, p, 24))
         return merged
 
 

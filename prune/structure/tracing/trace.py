@@ -33,7 +33,7 @@ from .shadow import (
     uncollected,
 )
 from .stack import ModuleStack, common_owner
-from .tags import Fields, axes_of
+from .tags import Components, Fields, axes_of
 from .trial import Forecast, Thinned, first_difference
 
 MAX_SMALLER_RUNS = 200
@@ -151,12 +151,10 @@ class _Tracer:
             structure = structure_of(self.model, self.recording, components, self._num_images())
             if not structure.groups:
                 return structure
-            gone = Thinned().removed_units(structure)
-            forecast = Forecast(self.recording, components, structure, gone)
-            culprit = self._try(structure, forecast)
-            if culprit is None:
+            surprise = self._tried(components, structure)
+            if surprise is None:
                 return structure
-            self._settle(forecast, culprit)
+            self._settle(*surprise)
         raise InputError(
             f"a {type(self.model).__name__} given that fixes sizes in its code, so that "
             f"{MAX_SMALLER_RUNS} smaller versions of it failed to run; expected code that takes "
@@ -203,10 +201,22 @@ class _Tracer:
             self.model.eval()
         return True
 
-    def _try(self, structure: Structure, forecast: Forecast) -> int | None:
+    def _tried(
+        self, components: Components, structure: Structure
+    ) -> tuple[Forecast, int] | None:
+        """The first surprise of two trials, and what the trial was to be."""
+        for thinned in (Thinned(), Thinned(turned=True)):
+            gone = thinned.removed_units(structure)
+            forecast = Forecast(self.recording, components, structure, gone)
+            culprit = self._try(structure, forecast, thinned)
+            if culprit is not None:
+                return forecast, culprit
+        return None
+
+    def _try(self, structure: Structure, forecast: Forecast, thinned: Thinned) -> int | None:
         """Remove a part of every group and run again; the first surprise, if there is one."""
         with restored(self.model):
-            keep_positions(self.model, Cut(structure, Thinned()).kept)
+            keep_positions(self.model, Cut(structure, thinned).kept)
             return first_difference(self.recording, forecast, self._run)
 
     def _run(self) -> None:

@@ -27,6 +27,10 @@ KEEPS_ORIGIN = {
     *("select", "unsqueeze", "squeeze"),
 }
 
+BEFORE_INPUT = (None, None)
+"""As many attributes of equal value are tried before the size is read as the input's (None). They are
+counted alike in all instances of a class, of which some have no such attribute."""
+
 
 @rule(aten.permute, aten.transpose, aten.t, aten.unsqueeze, aten.squeeze, aten.numpy_T, aten.t_)
 @rule(aten.transpose_, aten.unsqueeze_, aten.squeeze_, aten.movedim)
@@ -123,7 +127,8 @@ def _keep_rectangular(op: Op, field: Tensor, to_axes: range, asked: Any) -> Tens
     )
     following = readings_of_heads(op, tuple(field.shape), varying)
     readings = [(a, x) for a in ranked for x in _stated_or_not(op, asked, a, heads)]
-    num_stated = max((i for i, (_, x) in enumerate(readings) if x is not None), default=0) + 1
+    with_stated = (i for i, (_, x) in enumerate(readings) if x is not None and not heads)
+    num_stated = max(with_stated, default=0) + 1
     op.num_choices = max(op.num_choices, len(readings) + len(following))
     if num_stated <= op.choice < num_stated + len(following):
         return following[op.choice - num_stated](field)
@@ -164,8 +169,9 @@ def _tie_stated(op: Op, field: Tensor, to_axes: range, asked: Any) -> None:
         op.read_as_stated(asked, varying[0], field)
         return
     found = op.candidates(asked, varying[0])
-    equal = [x for x in found if x.value == field.numel()]
-    readings: list[Candidate | None] = [*equal, None, *found[len(equal) :]]  # None: the input
+    equal = [x for x in found if x.value == field.numel()][: len(BEFORE_INPUT)]
+    first = [*equal, *BEFORE_INPUT[len(equal) :]]
+    readings: list[Candidate | None] = [*first, None, *found[len(equal) :]]
     op.num_choices = max(op.num_choices, 1 + len(readings))
     stated = readings[min(op.choice, len(readings)) - 1]
     if op.choice and stated is not None:
