@@ -1,6 +1,5 @@
 """Whole attention heads go, or as much width inside each; the scale of attention stays."""
 
-import pytest
 import torch
 from prune_dl.prune.inputs import pruned_file
 from prune_dl.prune.inputs.origin import Origin

@@ -174,8 +174,10 @@ def test_a_line_is_settled_once_whatever_branch_led_to_it(counted: Counted) -> N
     attention = nn.Sequential(*(FixedHeads(shift=bool(i % 2)) for i in range(6)))
     model, inputs = transformer(attention), zoo.images()
     structure, num_trials = counted(model, inputs)
-    assert layers_of(structure) == {"up": 48}
-    assert num_trials <= 5
+    fixed = [f"attention.{i}.qkv" for i in range(6)]
+    assert layers_of(structure)["up"] == 48
+    assert not layers_of(structure).keys() & set(fixed)
+    assert num_trials <= 7  # not once for each of six instances
     assert "FixedHeads" in structure.kept_whole["attention.3.qkv"]
     assert prunes_exactly(model, structure, inputs)
 
@@ -197,7 +199,7 @@ def test_linear_layers_elsewhere_are_not_kept_for_the_code_of_one_caller(counted
     assert layers_of(structure)["up"] == 48
     assert "up" not in structure.kept_whole
     assert all("Scaled (" in structure.kept_whole[f"attention.{i}.inner"] for i in range(3))
-    assert num_trials <= 3
+    assert num_trials <= 4  # a surprise, or two of them, and two trials that pass
     assert prunes_exactly(model, structure, zoo.images())
 
 

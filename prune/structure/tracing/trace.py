@@ -201,9 +201,7 @@ class _Tracer:
             self.model.eval()
         return True
 
-    def _tried(
-        self, components: Components, structure: Structure
-    ) -> tuple[Forecast, int] | None:
+    def _tried(self, components: Components, structure: Structure) -> tuple[Forecast, int] | None:
         """The first surprise of two trials, and what the trial was to be."""
         for thinned in (Thinned(), Thinned(turned=True)):
             gone = thinned.removed_units(structure)

@@ -29,8 +29,8 @@ is a prime, so that a network that repeats its blocks gets other shares in each 
 class Thinned:
     """A removal of about a third of every group, at random, never all of it.
 
-    `turned`: groups that gave little give much, so that sizes which fit by chance (3 of 4 heads beside
-    18 of 24 channels) do not fit again.
+    `turned`: groups that gave little give much, so that sizes which fit by chance (3 of 4 heads
+    beside 18 of 24 channels) do not fit again.
     """
 
     seed: int = 0
@@ -166,8 +166,8 @@ def _kind(name: str) -> str:
 def _in_step(recording: Recording, seen: list[Seen]) -> Iterator[tuple[int, Seen]]:
     """Operations beside those of the record, by index.
 
-    `reshape` and `contiguous` make a copy where memory is not in plain order. With one head left it
-    may be, or no longer be: that copy is passed over.
+    `reshape` and `contiguous` make a copy where memory is not in plain order. With one head left
+    it may be, or no longer be: that copy is passed over.
     """
     records, index = recording.records, 0
     for position, found in enumerate(seen):

@@ -28,8 +28,10 @@ KEEPS_ORIGIN = {
 }
 
 BEFORE_INPUT = (None, None)
-"""As many attributes of equal value are tried before the size is read as the input's (None). They are
-counted alike in all instances of a class, of which some have no such attribute."""
+"""As many attributes of equal value are tried before the size is read as the input's (None).
+
+They are counted alike in all instances of a class, of which some have no such attribute.
+"""
 
 
 @rule(aten.permute, aten.transpose, aten.t, aten.unsqueeze, aten.squeeze, aten.numpy_T, aten.t_)
