@@ -178,7 +178,7 @@ def test_a_line_is_settled_once_whatever_branch_led_to_it(counted: Counted) -> N
     assert layers_of(structure)["up"] == 48
     assert not layers_of(structure).keys() & set(fixed)
     assert num_trials <= 7  # not once for each of six instances
-    assert "FixedHeads" in structure.kept_whole["attention.3.qkv"]
+    assert "unbind in attention.3" in structure.kept_whole["attention.3.qkv"]
     assert prunes_exactly(model, structure, inputs)
 
 

@@ -110,8 +110,8 @@ def follow_input(op: Op, field: Tensor) -> None:
 def in_blocks_of_heads(op: Op, field: Tensor) -> Tensor:
     """The channels of `nn.MultiheadAttention`: its code takes all sizes from two attributes.
 
-    Every axis of C, 2 C (keys and values) or 3 C channels consists of blocks of W, one for each head
-    and the same for query, key, value and output.
+    Every axis of C, 2 C (keys and values) or 3 C channels consists of blocks of W, one for each
+    head, the same for query, key, value and output.
     """
     module = op.module
     if not isinstance(module, nn.MultiheadAttention) or len(axes_of(field)) != 1:
