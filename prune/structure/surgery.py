@@ -11,6 +11,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.utils._pytree import tree_leaves
 
 from ..errors import InputError, first_line
+from .attributes import state, stated
 from .caches import drop_caches
 from .cut import Cut
 from .units import AxisKey, IntArray
@@ -75,15 +76,15 @@ def keep_positions(model: nn.Module, kept: Mapping[AxisKey, IntArray]) -> None:
 def _state_attributes(
     model: nn.Module, kept: Mapping[AxisKey, IntArray], tensors: Mapping[str, Tensor]
 ) -> dict[AxisKey, IntArray]:
-    """Set integer attributes (`num_heads`) to how much is left; returns what is tensors'."""
+    """Set integer attributes (`num_heads`, `splits[0]`) to what is left; returns the tensors'."""
     modules = dict(model.named_modules())
     rest = {}
     for (name, axis), positions in kept.items():
         owner, _, attribute = name.rpartition(".")
         known = owner in modules and name not in tensors
-        stated = vars(modules[owner]).get(attribute) if known else None
-        if type(stated) is int and 0 < len(positions) <= stated:
-            setattr(modules[owner], attribute, len(positions))
+        size = stated(modules[owner], attribute) if known else None
+        if size is not None and 0 < len(positions) <= size:
+            state(modules[owner], attribute, len(positions))
         else:
             rest[name, axis] = positions
     return rest

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 LAYERS = ("conv", "pointwise-conv", "grouped", "depthwise", "transposed", "batch-norm", "prelu")
 JOINTS = ("add", "cat", "gate", "scale", "shared", "linear")
-KINDS = (*LAYERS, *JOINTS, "split", "shuffle", "unshuffle", "pad", "twice", "pool")
+KINDS = (*LAYERS, *JOINTS, "split", "stated", "shuffle", "unshuffle", "pad", "twice", "pool")
 Step = tuple[str, int, int, int]
 steps = st.lists(
     st.tuples(
@@ -53,6 +53,8 @@ class Generated(nn.Module):
         self.parts = nn.ModuleDict()
         self.scales = nn.ParameterDict()
         self.was_even: dict[str, bool] = {}
+        self.splits: list[list[int]] = []
+        self.split_of: dict[str, int] = {}
         self.stem = nn.Conv2d(3, 8, 3, padding=1)
         with torch.no_grad():
             self.head: nn.Module = nn.Identity()
@@ -91,7 +93,17 @@ class Generated(nn.Module):
             if key not in self.parts:
                 self.parts[key] = made[kind]()
             return [self.parts[key](a)]
+        if kind == "stated":
+            return self.stated(key, a, width)
         return self.joint(key, kind, a, b) if kind in JOINTS else move(kind, a, even)
+
+    def stated(self, key: str, a: Tensor, width: int) -> list[Tensor]:
+        """Parts of the sizes that a list in a list states, taken when the network was made."""
+        if key not in self.split_of:
+            first = 1 + width % a.shape[1]
+            self.split_of[key] = len(self.splits)
+            self.splits.append([first, a.shape[1] - first] if first < a.shape[1] else [first])
+        return list(torch.split(a, self.splits[self.split_of[key]], 1))
 
     def joint(self, key: str, kind: str, a: Tensor, b: Tensor) -> list[Tensor]:
         """Steps in which tensors or parameters meet."""
@@ -223,6 +235,8 @@ def permuted(model: nn.Module, structure: Structure, seed: int) -> nn.Module:
         moved_to[group.units] = rng.permutation(group.units)
     tensors = {**dict(other.named_parameters()), **dict(other.named_buffers())}
     for (name, axis), units in structure.axes.items():
+        if name not in tensors:  # an attribute: it has no order
+            continue
         places = {int(unit): np.flatnonzero(units == unit) for unit in np.unique(units)}
         order = np.arange(len(units))
         for unit in (x for x in places if x >= 0):

@@ -73,9 +73,7 @@ def test_resnet56_with_padded_shortcuts_is_pruned_exactly_and_again() -> None:
 
 
 @pytest.mark.parametrize("make", [swin, swin_v2, vit, maxvit], ids=lambda make: make.__name__)
-def test_hidden_units_of_transformers_go_and_their_attention_is_explained(
-    make: Callable[[], nn.Module],
-) -> None:
+def test_attention_of_transformers_goes_or_is_explained(make: Callable[[], nn.Module]) -> None:
     torch.manual_seed(0)
     model = make().eval()
     structure = trace(model, IMAGES)
@@ -83,7 +81,9 @@ def test_hidden_units_of_transformers_go_and_their_attention_is_explained(
     assert hidden
     assert set(hidden) <= layers_of(structure).keys()
     attention = [n for n in structure.kept_whole if n.split(".")[-1] in QUERIES]
-    assert attention
+    if make is not maxvit:  # its einsum takes other steps where a single head is left
+        # of the only head of the first stage, the width sets the scale
+        assert all(name.startswith("features.1.") for name in attention)
     assert all("fixes its size" in structure.kept_whole[name] for name in attention)
     cut(model, structure, IMAGES)
 

@@ -29,10 +29,13 @@ def pointwise(op: Op) -> Fields:
 @rule(aten.zeros, aten.ones, aten.full, aten.empty, aten.new_zeros, aten.new_ones, aten.new_full)
 @rule(aten.new_empty, aten.scalar_tensor, aten.empty_strided, aten.new_empty_strided)
 def filled(op: Op) -> Fields:
-    """A constant of one value takes any size: fresh tags on every axis."""
+    """A constant of one value takes any size: fresh tags on every axis, or of a stated size."""
     out: Tensor = op.out
     sizes = [(axis, size) for axis, size in enumerate(out.shape) if size > 1]
-    return tuple(on_axis(op.tags.fresh(size), axis, out.ndim) for axis, size in sizes)
+    fresh = [on_axis(op.tags.fresh(size), axis, out.ndim) for axis, size in sizes]
+    for (axis, _), tags in zip(sizes, fresh, strict=True):
+        op.read_as_stated(out.shape, axis, tags)
+    return tuple(fresh)
 
 
 @rule(aten.native_batch_norm, aten.cudnn_batch_norm, aten.miopen_batch_norm)
@@ -67,6 +70,8 @@ def group_norm(op: Op) -> list[Fields]:
     channels, groups = find(op.fields(), 1), int(op.arg(6, "group"))
     vectors = [x for x in op.args[1:3] if isinstance(x, Tensor)]
     _vectors(op, vectors, channels)
+    if channels is not None and groups == channels.numel():
+        op.read_as_stated([groups], 0, channels)
     if channels is not None and groups < channels.numel():
         op.mix(channels)
         if groups > 1:
@@ -83,6 +88,8 @@ def layer_norm(op: Op) -> list[Fields]:
     for field in merged:
         if axes_of(field) & norm_axes:
             op.mix(field)
+        for axis in axes_of(field) & norm_axes if len(axes_of(field)) == 1 else ():
+            op.read_as_stated(op.args[1], axis - (x.ndim - normalized), field)
     return [merged]
 
 

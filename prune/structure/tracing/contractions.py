@@ -38,16 +38,33 @@ def convolution(op: Op) -> Fields:
     x, weight = op.args[0], op.args[1]
     transposed, groups = bool(op.arg(6, "transposed", False)), int(op.arg(8, "groups", 1))
     channels, others = only(op, op.get(x), 1)
+    along = tuple(field for field in others if _slides_along(op, field))
     for field in others:
-        op.pin(field, "it is a spatial axis of a convolution")
+        if not any(field is kept for kept in along):
+            op.pin(field, "it is a spatial axis of a convolution")
+        elif weight.shape[-1] > 1:
+            op.mix(field)
     rows, columns = find(op.get(weight), 0), find(op.get(weight), 1)
     positions = (x if transposed else op.out).shape
     op.contracted.append((weight, x, op.get(x)))
-    runs = (math.prod(positions[2:]) * positions[0], ())
-    op.products.append((runs, *op.sizes(weight)))
+    runs = ((positions[0], ()), (math.prod(positions[2:]), along))
+    op.products.append((*runs, *op.sizes(weight)))
     route = _transposed if transposed else _grouped
     out = route(op, channels, rows, columns, groups)
-    return _with_bias(op, out, op.arg(2, "bias"))
+    if groups == x.shape[1] > 1 and channels is not None:
+        op.read_as_stated([groups], 0, channels)
+    return (*_with_bias(op, out, op.arg(2, "bias")), *along)
+
+
+def _slides_along(op: Op, field: Tensor) -> bool:
+    """Whether a kernel of one channel runs along channels (ECA): each sees its neighbours.
+
+    Where some of them go, the kernel sees those that are left, as in pruned networks that were
+    published (timm's ecaresnet50d_pruned).
+    """
+    x, weight = op.args[:2]
+    plain = x.ndim == 3 and 1 in weight.shape[:2] and axes_of(field) == {2}
+    return plain and tuple(x.shape[2:]) == tuple(op.out.shape[2:])
 
 
 def _grouped(

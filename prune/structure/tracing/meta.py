@@ -30,6 +30,11 @@ def numbers(args: tuple[Any, ...], out: Any) -> tuple[float, ...]:
     return tuple(x for x in args if type(x) is float)
 
 
+def integers(func: Any, args: tuple[Any, ...]) -> tuple[int, ...]:
+    """Whole numbers that the code computes with (not sizes, axes or positions)."""
+    return tuple(x for x in args if type(x) is int) if torch.Tag.pointwise in func.tags else ()
+
+
 def _new(x: Tensor, *shape: int) -> Tensor:
     """A contiguous result of the type of `x`."""
     return torch.empty(shape, dtype=x.dtype, device="meta")

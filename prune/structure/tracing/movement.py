@@ -66,22 +66,40 @@ def stack(op: Op) -> Fields:
 @rule(aten.split, aten.split_with_sizes, aten.unsafe_split, aten.unsafe_split_with_sizes)
 @rule(aten.chunk, aten.unsafe_chunk, aten.split_copy)
 def split(op: Op) -> list[Fields]:
-    """Parts of equal size stay of equal size; other parts keep the tags they got."""
+    """Parts of equal size stay of equal size; other parts keep the tags they got.
+
+    Other readings: sizes in a list, each from an attribute, shrink each on its own.
+    """
     axis = int(op.arg(2, "dim", 0)) % op.args[0].ndim
     sizes = [part.shape[axis] for part in op.out]
     along, others = find(op.fields(), axis), tuple(x for x in op.fields() if x.shape[axis] == 1)
     if along is None:
         return [others] * len(sizes)
     parts = list(torch.split(along, sizes, axis))
-    if len(set(sizes)) == 1 and len(sizes) > 1:
+    listed = isinstance(op.args[1], list | tuple)
+    if len(set(sizes)) == 1 and len(sizes) > 1 and not (listed and op.choice):
         for part in parts[1:]:
             op.tags.unite(parts[0], part)
+    if axes_of(along) == {axis}:
+        _follow_parts(op, parts if listed else parts[:1], along)
     return [(*others, part) for part in parts]
+
+
+def _follow_parts(op: Op, parts: list[Tensor], along: Tensor) -> None:
+    """The sizes of parts, or of the whole that one of them may be the rest of, are stated."""
+    sizes = [part.numel() for part in parts]
+    op.read_all_as_stated(sizes, parts)
+    stated = [any(x.value == n for x in op.candidates(sizes, i)) for i, n in enumerate(sizes)]
+    if not all(stated):
+        op.read_whole_as_stated(along)
 
 
 @rule(aten.slice, aten.narrow)
 def take_slice(op: Op) -> Fields:
-    """A slice of an axis: coupled so that equal parts, and strides, stay equal."""
+    """A slice of an axis: coupled so that equal parts, and strides, stay equal.
+
+    Other readings: where it starts and ends is stated, and each side shrinks on its own.
+    """
     axis = int(op.arg(1, "dim", 0)) % op.out.ndim
     along, others = find(op.fields(), axis), tuple(x for x in op.fields() if x.shape[axis] == 1)
     if along is None or op.out.shape[axis] == along.shape[axis]:
@@ -92,9 +110,23 @@ def take_slice(op: Op) -> Fields:
     width, part = tags.shape[-1], taken.shape[axis]
     if step > 1 and width % step == 0:
         op.tags.couple(tags.reshape(*tags.shape[:-1], -1, step), tags.ndim)
-    elif step == 1 and width % part == 0:
+    elif step == 1 and width % part == 0 and not op.choice:
         op.tags.couple(tags.reshape(*tags.shape[:-1], -1, part), tags.ndim - 1)
+    if step == 1 and axes_of(along) == {axis}:
+        _follow_ends(op, tags.reshape(-1))
     return (*others, taken) if part > 1 else others
+
+
+def _follow_ends(op: Op, row: Tensor) -> None:
+    """Start and end of a slice, counted from the front or from the back, are stated."""
+    width, start, end = row.numel(), op.arg(2, "start") or 0, op.arg(3, "end")
+    if op.name == "narrow":
+        end = start + end
+    for place in (start, width if end is None else end):
+        counted = row[:place] if place >= 0 else row[place:]
+        if 0 < counted.numel() < width:
+            op.read_as_stated([counted.numel()], 0, counted)
+    op.read_whole_as_stated(row)
 
 
 @rule(aten.select, aten.unbind)

@@ -1,6 +1,6 @@
 """One operation of a traced forward pass, as the tag rules see it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload, OpOverloadPacket
 
+from .stated import Candidate, assignments, candidates_of, matching
 from .tags import Fields, Tags, axes_of, lift, same_fields
 
 Rule = Callable[["Op"], "Fields | list[Fields]"]
@@ -26,6 +27,8 @@ class Op:
         tags: where unions and pins go.
         get: the fields of a tensor, empty when it carries none.
         path, module: the innermost running module.
+        given: tensors that it was called with.
+        names: that its code uses, down to the line that issued the operation.
         ties: makes an integer attribute of the module at a path follow these tags, one for each
             unit of its value.
         choice: which of the `num_choices` readings of the operation a rule should take (a split
@@ -43,6 +46,8 @@ class Op:
     get: Callable[[Tensor], Fields]
     path: str
     module: nn.Module
+    given: tuple[Tensor, ...]
+    names: frozenset[str]
     ties: Callable[[str, str, Tensor], None]
     choice: int = 0
     num_choices: int = 1
@@ -92,6 +97,42 @@ class Op:
         """An integer attribute of the running module follows these tags."""
         self.ties(self.path, attribute, tags)
 
+    def candidates(self, sizes: Sequence[int], index: int) -> tuple[Candidate, ...]:
+        """Attributes that the code may have one of the sizes from, the likeliest first."""
+        return matching(candidates_of(self.module, self.names), sizes, index)
+
+    def read_as_stated(self, sizes: Sequence[int], index: int, tags: Tensor) -> None:
+        """In all readings but the first, an attribute that states a size asked for follows tags."""
+        self._read_as(self.candidates(sizes, index), tags)
+
+    def read_whole_as_stated(self, tags: Tensor) -> None:
+        """The same for the size of an axis that the code parts: it may ask for what is left."""
+        size = tags.numel()
+        self._read_as([x for x in self.candidates([size], 0) if x.value == size], tags)
+
+    def _read_as(self, found: Sequence[Candidate], tags: Tensor) -> None:
+        """The reading that was chosen takes one of the candidates."""
+        self.num_choices = max(self.num_choices, 1 + len(found))
+        if found and self.choice:
+            self.follow(found[min(self.choice, len(found)) - 1], tags)
+
+    def read_all_as_stated(self, sizes: Sequence[int], tags: Sequence[Tensor]) -> None:
+        """The same for several sizes at once: two attributes of one value may state them."""
+        found = assignments([self.candidates(sizes, index) for index in range(len(sizes))])
+        self.num_choices = max(self.num_choices, 1 + len(found))
+        if found and self.choice:
+            for candidate, row in zip(found[min(self.choice, len(found)) - 1], tags, strict=True):
+                if candidate is not None:
+                    self.follow(candidate, row)
+
+    def follow(self, candidate: Candidate, tags: Tensor) -> None:
+        """An attribute follows the tags along an axis, of which it is a multiple or fraction."""
+        name, value = candidate
+        row = tags.reshape(-1)
+        if value < row.numel():
+            row = self.tags.couple(row.reshape(-1, value), 0).reshape(-1)
+        self.tie(name, row.repeat(value // row.numel()))
+
     def pin(self, tags: Tensor, reason: str) -> None:
         """Nothing that carries these tags can be removed; the reason names this operation."""
         self.tags.pin(tags, f"{reason} ({self.name} in {self.where})")
@@ -101,14 +142,19 @@ class Op:
         self.mixing.append((f"{self.where}: {self.name}", tags))
 
     def merge(self, *operands: Tensor) -> Fields:
-        """Unite the fields of operands that are broadcast against each other."""
+        """Unite the fields of operands that are broadcast against each other.
+
+        Those that meet an axis of fixed size are pinned, and end here.
+        """
         ndim = max(tensor.ndim for tensor in operands)
         merged: Fields = ()
         for tensor in operands:
             merged = self._meet(merged, tuple(lift(x, ndim) for x in self.get(tensor)))
-        for tensor in operands:
-            self._pin_constants(tensor, merged, ndim)
-        return merged
+        fixed = frozenset[int]().union(*(self._constant(tensor, ndim) for tensor in operands))
+        stuck = [x for x in merged if axes_of(x) & fixed]
+        for found in stuck:
+            self.pin(found, "it meets a tensor of fixed size")
+        return tuple(x for x in merged if not axes_of(x) & fixed)
 
     def _meet(self, merged: Fields, fields: Fields) -> Fields:
         """Add the fields of one more operand; fields of one tensor never meet each other."""
@@ -129,14 +175,11 @@ class Op:
                 return (*merged[:position], smaller, *merged[position + 1 :])
         return (*merged, new) if axes_of(new) else merged
 
-    def _pin_constants(self, tensor: Tensor, merged: Fields, ndim: int) -> None:
-        """What meets an axis that cannot shrink cannot shrink either."""
+    def _constant(self, tensor: Tensor, ndim: int) -> frozenset[int]:
+        """Axes of an operand that cannot shrink: what meets them cannot either."""
         own = frozenset[int]().union(*(axes_of(x) for x in self.get(tensor)))
-        lead = ndim - tensor.ndim
-        fixed = {a + lead for a, n in enumerate(tensor.shape) if n > 1 and a not in own}
-        for found in merged:
-            if axes_of(found) & fixed:
-                self.pin(found, "it meets a tensor of fixed size")
+        sizes = enumerate(tensor.shape)
+        return frozenset(a + ndim - tensor.ndim for a, n in sizes if n > 1 and a not in own)
 
 
 def tensors_in(values: Iterable[Any]) -> list[Tensor]:

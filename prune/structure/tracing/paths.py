@@ -52,7 +52,7 @@ def _seen(model: nn.Module, inputs: Any, seed: int) -> list[tuple[str, Any]] | N
                 call(model, inputs, changed)
         except Exception:
             return None
-    return [(name, shapes) for name, shapes, _ in watcher.seen]
+    return [(x.name, x.shapes) for x in watcher.seen]
 
 
 def _changed(model: nn.Module, seed: int) -> dict[str, Tensor]:

@@ -41,16 +41,16 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation, then its tag rule."""
         kwargs = kwargs or {}
-        place, module = self.stack.place(str(func.overloadpacket.__name__))
+        at = self.stack.position(str(func.overloadpacket.__name__))
         given, named = _stood_in(args), {key: _stood_in(x) for key, x in kwargs.items()}
         out = meta.run_operation(func, args, kwargs)
         numbers = meta.numbers(args, out)
+        around = tuple(stand_in(x) for x in tensors_in(at.called_with))
         tags, results = self.recording.tags, _stood_in(out)
-        op = Op(
-            func, given, named, results, tags, self.fields, place.running.path, module, self._tie
-        )
+        running = (at.place.running.path, at.module, around, at.names)
+        op = Op(func, given, named, results, tags, self.fields, *running, self._tie)
         self._trace_origin(op)
-        record = self._read(len(self.recording.records), place, op, numbers)
+        record = self._read(len(self.recording.records), at.place, op, numbers)
         self.recording.records.append(record)
         return out
 
@@ -157,6 +157,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         name = f"{path}.{attribute}".lstrip(".")
         if name not in self.recording.tensors:
             self.recording.tensors[name] = (self.recording.tags.fresh(tags.numel()),)
+            self.recording.attributes[name] = tags.numel()
         self.recording.tags.unite(self.recording.tensors[name][0], tags.reshape(-1))
 
     def _origin_of(self, tensor: Tensor) -> str | None:

@@ -50,6 +50,7 @@ class Recording:
         records: operations in order.
         tensors: parameter or buffer name -> its fields, one per axis of more than one position; an
             integer attribute that states a size (`num_heads`) has one field of that many tags.
+        attributes: the integer attributes among them, and their values.
         modules: module paths in order of their first run.
         num_counted: how many of the records are a forward pass of evaluation; those after them are
             of training, and count for nothing.
@@ -58,6 +59,7 @@ class Recording:
     tags: Tags = field(default_factory=Tags)
     records: list[Record] = field(default_factory=list)
     tensors: dict[str, Fields] = field(default_factory=dict)
+    attributes: dict[str, int] = field(default_factory=dict)
     modules: dict[str, None] = field(default_factory=dict)
     num_counted: int | None = None
 

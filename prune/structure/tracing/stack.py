@@ -4,14 +4,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
-from typing import Any
+from types import CodeType, FrameType
+from typing import Any, NamedTuple
 
 from torch import nn
 from torch.nn.modules.module import (
     register_module_forward_hook,
     register_module_forward_pre_hook,
 )
+
+from .stated import names_in
 
 CALL = nn.Module._call_impl.__code__
 Calls = tuple[tuple[int, int], ...]
@@ -64,6 +66,21 @@ class Place:
         return (owner.kind, layer, tuple(chain), self.before, self.name)
 
 
+class Position(NamedTuple):
+    """What is known of an operation that is being issued.
+
+    Attributes:
+        place: where that is.
+        module, called_with: the running module, and the arguments that it was called with.
+        names: that its code uses.
+    """
+
+    place: Place
+    module: nn.Module
+    called_with: Any
+    names: frozenset[str]
+
+
 def common_owner(place: Place, culprit: Place) -> tuple[int, Running]:
     """The module whose code leads to both, and how far up it is from `place`.
 
@@ -91,16 +108,18 @@ class ModuleStack:
         self.ran: dict[str, None] = {}
         self._name_of = {id(module): name for name, module in model.named_modules()}
         root = Running("", type(model).__qualname__, _is_stock(model), None, ())
-        self._frames = [(root, model)]
+        self._frames: list[tuple[Running, nn.Module, Any]] = [(root, model, ())]
         self._last = Place(root, (), 0, "")
+        self._names_of: dict[tuple[type, Calls], frozenset[str]] = {}
 
-    def enter(self, module: nn.Module, _args: Any) -> None:
+    def enter(self, module: nn.Module, args: Any) -> None:
         """A module of the traced network starts."""
         path = self._name_of.get(id(module))
         if path is not None:
             called = _calls(_caller_of(sys._getframe(1)))
             kind, caller = type(module).__qualname__, self._frames[-1][0]
-            self._frames.append((Running(path, kind, _is_stock(module), caller, called), module))
+            running = Running(path, kind, _is_stock(module), caller, called)
+            self._frames.append((running, module, args))
             self.ran.setdefault(path)
 
     def leave(self, module: nn.Module, _args: Any, _out: Any) -> None:
@@ -108,13 +127,21 @@ class ModuleStack:
         if id(module) in self._name_of:
             self._frames.pop()
 
-    def place(self, name: str) -> tuple[Place, nn.Module]:
-        """Place of the operation that is being issued, and the module that is running."""
-        running, module = self._frames[-1]
-        calls, last = _calls(sys._getframe(2)), self._last
+    def position(self, name: str) -> Position:
+        """Where the operation that is being issued comes from."""
+        running, module, args = self._frames[-1]
+        frame, last = sys._getframe(2), self._last
+        calls = _calls(frame)
         again = last.running is running and last.calls == calls and last.name == name
         self._last = Place(running, calls, last.before + 1 if again else 0, name)
-        return self._last, module
+        return Position(self._last, module, args, self._names(type(module), calls, frame))
+
+    def _names(self, kind: type, calls: Calls, frame: FrameType) -> frozenset[str]:
+        """Names that the code down to a frame uses; of a line that was seen before, as before."""
+        key = (kind, calls)
+        if key not in self._names_of:
+            self._names_of[key] = names_in(kind, _codes(frame))
+        return self._names_of[key]
 
     @contextmanager
     def following(self) -> Iterator[None]:
@@ -150,3 +177,13 @@ def _calls(frame: FrameType | None) -> Calls:
         calls.append((id(frame.f_code), frame.f_lasti))
         frame = frame.f_back
     return tuple(calls)
+
+
+def _codes(frame: FrameType | None) -> list[CodeType]:
+    """The code that runs down to a frame from the `forward` that it belongs to."""
+    codes = []
+    while frame is not None and frame.f_code is not CALL:
+        if frame.f_code.co_filename != CALL.co_filename:  # not the call of the module itself
+            codes.append(frame.f_code)
+        frame = frame.f_back
+    return codes

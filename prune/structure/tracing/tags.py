@@ -7,6 +7,7 @@ carries one field of shape (1, C, 1, 1), its weight two, (O, 1, 1, 1) and (1, I,
 disappears when one of its tags is removed. An axis that no field covers stays as it is.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -58,6 +59,7 @@ class Tags:
         self._unions: dict[int, list[tuple[IntArray, IntArray]]] = {}
         self._pins: dict[int, list[tuple[Tensor, str]]] = {}
         self._component_T: IntArray | None = None
+        self._copies: list[tuple[int, int]] = []
         self.restart(0)
 
     def restart(self, operation: int) -> None:
@@ -76,6 +78,17 @@ class Tags:
         self._size += count
         self._component_T = None
         return torch.arange(self._size - count, self._size)
+
+    def of_copies(self, count: int) -> Tensor:
+        """Tags of an axis along which everything is a copy, so that it takes any size."""
+        self._copies.append((self._size, self._size + count))
+        return self.fresh(count)
+
+    def are_of_copies(self, tags: Tensor) -> bool:
+        """Whether tags were made for copies."""
+        first = int(tags.reshape(-1)[0])
+        index = bisect_right(self._copies, (first, self._size + 1)) - 1
+        return index >= 0 and first < self._copies[index][1]
 
     def unite(self, a: Tensor, b: Tensor) -> None:
         """From now on the tags of `a` and `b`, broadcast against each other, are the same."""

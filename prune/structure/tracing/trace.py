@@ -33,7 +33,7 @@ from .shadow import (
     uncollected,
 )
 from .stack import ModuleStack, common_owner
-from .tags import Fields
+from .tags import Components, Fields, axes_of
 from .trial import Forecast, Thinned, first_difference
 
 MAX_SMALLER_RUNS = 200
@@ -151,12 +151,10 @@ class _Tracer:
             structure = structure_of(self.model, self.recording, components, self._num_images())
             if not structure.groups:
                 return structure
-            gone = Thinned().removed_units(structure)
-            forecast = Forecast(self.recording, components, structure, gone)
-            culprit = self._try(structure, forecast)
-            if culprit is None:
+            surprise = self._tried(components, structure)
+            if surprise is None:
                 return structure
-            self._settle(forecast, culprit)
+            self._settle(*surprise)
         raise InputError(
             f"a {type(self.model).__name__} given that fixes sizes in its code, so that "
             f"{MAX_SMALLER_RUNS} smaller versions of it failed to run; expected code that takes "
@@ -203,10 +201,20 @@ class _Tracer:
             self.model.eval()
         return True
 
-    def _try(self, structure: Structure, forecast: Forecast) -> int | None:
+    def _tried(self, components: Components, structure: Structure) -> tuple[Forecast, int] | None:
+        """The first surprise of two trials, and what the trial was to be."""
+        for thinned in (Thinned(), Thinned(turned=True)):
+            gone = thinned.removed_units(structure)
+            forecast = Forecast(self.recording, components, structure, gone)
+            culprit = self._try(structure, forecast, thinned)
+            if culprit is not None:
+                return forecast, culprit
+        return None
+
+    def _try(self, structure: Structure, forecast: Forecast, thinned: Thinned) -> int | None:
         """Remove a part of every group and run again; the first surprise, if there is one."""
         with restored(self.model):
-            keep_positions(self.model, Cut(structure, Thinned()).kept)
+            keep_positions(self.model, Cut(structure, thinned).kept)
             return first_difference(self.recording, forecast, self._run)
 
     def _run(self) -> None:
@@ -227,7 +235,7 @@ class _Tracer:
         for index in (*range(culprit, -1, -1), *range(culprit + 1, len(records))):
             if index < len(records) and any(forecast.is_live(x) for x in _touched(records[index])):
                 height, owner = common_owner(records[index].place, last)
-                alike = self._alike(records[index], height)
+                alike = self._alike(forecast, index, height)
                 name, choice = records[index].op.name, self.recorder.choice(index) + 1
                 where = owner.path or "the network itself"
                 reason = f"the code of {owner.kind} ({where}) fixes its size: {name}"
@@ -238,12 +246,22 @@ class _Tracer:
                 return
         raise AssertionError("a trial failed although nothing can be removed")
 
-    def _alike(self, record: Record, height: int) -> list[int]:
-        """The operations of the same line of code, seen from a module so far up."""
-        line = record.place.seen_from(height)
-        records = enumerate(self.recording.records)
-        return [i for i, x in records if x.place.seen_from(height) == line]
+    def _alike(self, forecast: Forecast, index: int, height: int) -> list[int]:
+        """The operations of the same line of code, seen from a module so far up.
+
+        Only where the same could go: a block with one head has other readings than one with many.
+        """
+        records = self.recording.records
+        line, can_go = records[index].place.seen_from(height), _can_go(records[index], forecast)
+        same = (i for i, x in enumerate(records) if x.place.seen_from(height) == line)
+        return [i for i in same if _can_go(records[i], forecast) == can_go]
 
 
 def _touched(record: Record) -> Fields:
     return (*record.inputs, *(x for _, fields in record.outputs for x in fields))
+
+
+def _can_go(record: Record, forecast: Forecast) -> tuple[object, ...]:
+    """The axes along which something can go, and in how many ways the operation may be read."""
+    live = (x for x in _touched(record) if forecast.is_live(x))
+    return record.num_choices, frozenset((axes_of(x), x.ndim) for x in live)

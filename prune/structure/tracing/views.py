@@ -4,11 +4,20 @@ Index maps are exact by construction: the operation is executed on the tags them
 axis is split, its parts are coupled so that what remains is still rectangular.
 """
 
+from collections.abc import Container
 from typing import Any
 
 from torch import Tensor
 
+from .following import (
+    channels_given,
+    counts_heads,
+    follow_input,
+    in_blocks_of_heads,
+    readings_of_heads,
+)
 from .op import Op, aten, rule
+from .stated import Candidate
 from .tags import Fields, axes_of, blocks, lift, narrow_constant, narrow_expanded, on_axis
 
 # A weight that passes through these is still that weight.
@@ -18,8 +27,11 @@ KEEPS_ORIGIN = {
     *("select", "unsqueeze", "squeeze"),
 }
 
-# Words in the names of attributes that state how wide something is.
-WIDTHS = ("dim", "width", "head", "channel", "feature", "hidden", "planes")
+BEFORE_INPUT = (None, None)
+"""As many attributes of equal value are tried before the size is read as the input's (None).
+
+They are counted alike in all instances of a class, of which some have no such attribute.
+"""
 
 
 @rule(aten.permute, aten.transpose, aten.t, aten.unsqueeze, aten.squeeze, aten.numpy_T, aten.t_)
@@ -51,11 +63,13 @@ def restride(op: Op) -> Fields:
 
 @rule(aten.expand)
 def expand(op: Op) -> Fields:
-    """Copies along an axis of size 1 take any size: fresh tags there."""
+    """Copies along an axis of size 1 take any size: fresh tags there, or those of a stated size."""
     x, out = op.args[0], op.out
     before = (1,) * (out.ndim - x.ndim) + tuple(x.shape)
     grown = [a for a, size in enumerate(out.shape) if size > 1 and before[a] == 1]
-    fresh = [on_axis(op.tags.fresh(out.shape[a]), a, out.ndim) for a in grown]
+    fresh = [on_axis(op.tags.of_copies(out.shape[a]), a, out.ndim) for a in grown]
+    for axis, tags in zip(grown, fresh, strict=True):
+        op.read_as_stated(op.args[1], axis, tags)
     return (*(lift(x, out.ndim) for x in op.fields()), *fresh)
 
 
@@ -64,13 +78,27 @@ def view(op: Op) -> Fields:
     """Merge axes by expanding tags; split an axis by coupling what must stay rectangular."""
     source, target = tuple(op.args[0].shape), tuple(op.out.shape)
     asked = op.arg(1, "size")
-    return tuple(x for field in op.fields() for x in _regroup(op, field, source, target, asked))
+    fields = _without_copies(op, op.fields(), blocks(source, target))
+    return tuple(x for field in fields for x in _regroup(op, field, source, target, asked))
+
+
+def _without_copies(op: Op, fields: Fields, merged: list[tuple[range, range]]) -> Fields:
+    """Where axes become one, copies along one of them are as many as before if another shrinks."""
+    spare: list[Tensor] = []
+    for from_axes, _ in merged:
+        inside = [x for x in fields if axes_of(x) & set(from_axes)]
+        copies = [x for x in inside if op.tags.are_of_copies(x)]
+        spare += copies if len(copies) < len(inside) else []
+    for field in spare:
+        op.pin(field, "copies of another axis are counted by it")
+    return tuple(x for x in fields if not any(x is y for y in spare))
 
 
 def _regroup(
     op: Op, field: Tensor, source: tuple[int, ...], target: tuple[int, ...], asked: Any
 ) -> Fields:
     """One field seen through a view: at most one axis of each split block keeps tags."""
+    field = in_blocks_of_heads(op, field)
     sizes_in, sizes_out = list(field.shape), [1] * len(target)
     touched: list[range] = []
     for from_axes, to_axes in blocks(source, target):
@@ -82,8 +110,9 @@ def _regroup(
                 sizes_out[axis] = target[axis]
     regrouped = narrow_constant(field.expand(sizes_in).reshape(sizes_out))
     for to_axes in touched:
+        is_split = len(axes_of(regrouped) & set(to_axes)) > 1
         regrouped = _keep_rectangular(op, regrouped, to_axes, asked)
-        if axes_of(regrouped) <= set(to_axes):
+        if axes_of(regrouped) <= set(to_axes) and not is_split:
             _tie_stated(op, regrouped, to_axes, asked)
     return (regrouped,) if axes_of(regrouped) else ()
 
@@ -94,34 +123,63 @@ def _keep_rectangular(op: Op, field: Tensor, to_axes: range, asked: Any) -> Tens
     if len(varying) < 2:
         return field
     open_size = {a for a in varying if isinstance(asked, list | tuple) and asked[a] == -1}
-    heads = {a: name for a in varying for name in op.stated(field.shape[a]) if _counts_heads(name)}
+    heads = {a: name for a in varying for name in op.stated(field.shape[a]) if counts_heads(name)}
     ranked = sorted(
         varying, key=lambda a: (a in heads, a in open_size, field.shape[a], a), reverse=True
     )
-    op.num_choices = max(op.num_choices, len(ranked))
-    survivor = ranked[min(op.choice, len(ranked) - 1)]
+    following = readings_of_heads(op, tuple(field.shape), varying)
+    readings = [(a, x) for a in ranked for x in _stated_or_not(op, asked, a, heads)]
+    with_stated = (i for i, (_, x) in enumerate(readings) if x is not None and not heads)
+    num_stated = max(with_stated, default=0) + 1
+    op.num_choices = max(op.num_choices, len(readings) + len(following))
+    if num_stated <= op.choice < num_stated + len(following):
+        return following[op.choice - num_stated](field)
+    later = op.choice if op.choice < num_stated else op.choice - len(following)
+    survivor, stated = readings[min(later, len(readings) - 1)]
     for axis in varying:
         if axis != survivor:
             field = op.tags.couple(field, axis)
     if survivor in heads and survivor not in open_size:
         op.tie(heads[survivor], field)
+    if stated is not None:
+        op.follow(stated, field)
     return field
 
 
-def _counts_heads(attribute: str) -> bool:
-    """`num_heads`, `heads`, `num_attention_heads`; not `head_dim` or `attention_head_size`."""
-    return "head" in attribute and not any(x in attribute for x in ("dim", "size", "per"))
+def _stated_or_not(
+    op: Op, asked: Any, axis: int, heads: Container[int]
+) -> tuple[Candidate | None, ...]:
+    """A split axis is read as it is, then as stated (groups), if an attribute has its size.
+
+    Two readings either way: they are counted alike in all instances of a class.
+    """
+    if axis in heads:
+        return (None,)
+    if not isinstance(asked, list | tuple) or asked[axis] == -1:
+        return None, None
+    equal = [x for x in op.candidates(asked, axis) if x.value == asked[axis]]
+    before = list(asked[:axis]).count(asked[axis])  # of two equal sizes, the first is the attribute
+    return None, equal[before] if before < len(equal) else None
 
 
 def _tie_stated(op: Op, field: Tensor, to_axes: range, asked: Any) -> None:
-    """A size asked for that is an attribute of the module: read as that when a trial failed."""
+    """A size asked for that an attribute or the input has: read as that when a trial failed."""
     varying = [axis for axis in to_axes if field.shape[axis] > 1]
     if len(varying) != 1 or not isinstance(asked, list | tuple) or asked[varying[0]] == -1:
         return
-    names = [x for x in op.stated(field.shape[varying[0]]) if any(word in x for word in WIDTHS)]
-    op.num_choices = max(op.num_choices, 1 + len(names))
-    if 1 <= op.choice <= len(names):
-        op.tie(names[op.choice - 1], field)
+    if not channels_given(op, field.numel()):
+        op.read_as_stated(asked, varying[0], field)
+        return
+    found = op.candidates(asked, varying[0])
+    equal = [x for x in found if x.value == field.numel()][: len(BEFORE_INPUT)]
+    first = [*equal, *BEFORE_INPUT[len(equal) :]]
+    readings: list[Candidate | None] = [*first, None, *found[len(equal) :]]
+    op.num_choices = max(op.num_choices, 1 + len(readings))
+    stated = readings[min(op.choice, len(readings)) - 1]
+    if op.choice and stated is not None:
+        op.follow(stated, field)
+    elif op.choice:
+        follow_input(op, field)
 
 
 @rule(aten.pixel_shuffle, aten.pixel_unshuffle)
