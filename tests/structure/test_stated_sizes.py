@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from prune_dl.prune import shrink
 from prune_dl.prune.inputs import pruned_file
 from prune_dl.prune.inputs.origin import Origin
 from prune_dl.prune.structure.attributes import state, stated
@@ -392,3 +393,25 @@ def test_names_in_methods_and_properties_count() -> None:
             return x.split(self.sizes())[0]
 
     assert {"whole", "rest"} <= names_in(Owner, [Owner.forward.__code__])
+
+
+FAMILIES = (
+    *("res2net50_26w_4s", "skresnet18", "mixnet_s", "inception_next_atto", "fasternet_t0", "dpn68"),
+    *("shvit_s1", "efficientvit_m0", "poolformer_s12", "convformer_s18", "resnetv2_50d_evos"),
+    *("ecaresnet26t", "ese_vovnet39b_evos"),
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", FAMILIES)
+def test_families_of_timm_are_pruned_throughout(family: str) -> None:
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    model = timm.create_model(family, num_classes=10).eval()
+    images = zoo.images(size=224 if family == "efficientvit_m0" else 96)
+    found = shrink(model, images, keep=0.6)
+    left, all_of_it = (sum(x.numel() for x in net.parameters()) for net in (found.model, model))
+    assert left <= 0.4 * all_of_it
+    assert found.certificate.ok
+    expected = {"it is the output of the network", "it has a single filter"}
+    assert set(found.kept_whole.values()) <= expected
