@@ -24,7 +24,6 @@ COLUMNS = (
     ("forward_mib", "forward MiB", "{:.0f}"),
     ("trace_mib", "trace MiB", "{:.0f}"),
 )
-WORDS = {True: "yes", False: "**no**"}
 
 
 def line_of(spec: str, sides: Sides) -> str:
@@ -39,7 +38,9 @@ def line_of(spec: str, sides: Sides) -> str:
 
 
 def _cell(value: Any, form: str) -> str:
-    return "-" if value is None else WORDS.get(value, "") or form.format(value)
+    if isinstance(value, bool):
+        return "yes" if value else "**no**"
+    return "-" if value is None else form.format(value)
 
 
 def summary(rows: Rows) -> list[str]:
