@@ -120,8 +120,8 @@ def _load(spec: str, num_labels: int | None, asked: _Asked) -> Checkpoint:
         return checkpoint
     if asked.weights is not None:
         raise UsageError(
-            f"`weights={asked.weights}` given; expected a file with several sets of weights as `model`; "
-            "leave it out"
+            f"`weights={asked.weights}` given; expected a file with several sets of weights as "
+            "`model`; leave it out"
         )
     if spec.startswith(("torchvision:", "timm:")):
         return _from_library(spec, num_labels)

@@ -11,9 +11,9 @@ Format, version 1: a safetensors file (no pickle; any safetensors reader opens i
                 kept:AXIS:NAME    int64, ascending: positions of axis AXIS of tensor NAME of the
                                   architecture that are left; an axis that is not here is whole
 
-To rebuild: build the architecture `arch` with `num_labels` outputs, put plain weights in place of those
-that it computes from others (weight norm, spectral norm, masks), let the modules `passed` of a
-cut pass their input on and give its classifier `num_features` inputs, keep the kept positions of
+To rebuild: build the architecture `arch` with `num_labels` outputs, put plain weights in place of
+those that it computes from others (weight norm, spectral norm, masks), let the modules `passed` of
+a cut pass their input on and give its classifier `num_features` inputs, keep the kept positions of
 each tensor, state the new sizes in the modules (out_channels, ...), load the weights. A weight that
 the architecture has no place for is a bias that a layer without one was given by repair.
 A reader refuses a version that it does not know. Positions refer to the architecture also when a

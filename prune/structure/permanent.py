@@ -79,9 +79,8 @@ def _hooks(module: nn.Module) -> list[tuple[str, str, Callable[[], Any]]]:
             remove = partial(_remove_weight_norm, module, key, hook)
             found.append((hook.name, NAMES["_WeightNorm"], remove))
         elif isinstance(hook, SpectralNorm):
-            found.append(
-                (hook.name, NAMES["_SpectralNorm"], partial(remove_spectral_norm, module, hook.name))
-            )
+            remove = partial(remove_spectral_norm, module, hook.name)
+            found.append((hook.name, NAMES["_SpectralNorm"], remove))
         elif isinstance(hook, prune.BasePruningMethod):
             name = hook._tensor_name
             found.append((name, MASK, partial(prune.remove, module, name)))

@@ -96,7 +96,12 @@ def page(rows: Rows) -> str:
     for zoo in ("torchvision", "timm"):
         own = sorted(spec for spec in rows if spec.startswith(f"{zoo}:"))
         if own:
-            lines += [f"### {zoo}", "", "| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
+            lines += [
+                f"### {zoo}",
+                "",
+                "| " + " | ".join(titles) + " |",
+                "|---" * len(titles) + "|",
+            ]
             lines += [*(line_of(spec, rows[spec]) for spec in own), ""]
     lines += ["What stays whole, and why:", "", *_reasons(rows)]
     for who, name in (("ours", "prune-dl"), ("peer", "Torch-Pruning")):
@@ -121,7 +126,9 @@ def _reasons(rows: Rows) -> list[str]:
 def _failures(rows: Rows, who: str) -> list[str]:
     """Networks on which a side did not get through."""
     failed = {spec: x[who] for spec, x in rows.items() if who in x and x[who]["outcome"] != "ok"}
-    return [f"- {x}: {y['outcome']} {y.get('message', '')}".rstrip() for x, y in sorted(failed.items())]
+    return [
+        f"- {x}: {y['outcome']} {y.get('message', '')}".rstrip() for x, y in sorted(failed.items())
+    ]
 
 
 def _general(reason: str) -> str:

@@ -1,10 +1,8 @@
 """Torch-Pruning, a development dependency, as its users run it: after its own examples.
 
-| from its examples                                | here                                              |
-|---|---|
-| transformers/prune_timm_vit.py                   | `num_heads` of attention; sizes stated afterwards |
-| torchvision_models/torchvision_pruning.py        | L1 norm, output layers, ViT: `round_to`, its width |
-| timm_models/prune_timm_models.py                 | plain attention (`TIMM_FUSED_ATTN=0`), one image  |
+- transformers/prune_timm_vit.py: `num_heads` of attention, sizes stated again afterwards;
+- torchvision_models/torchvision_pruning.py: L1 norm, output layers, `round_to` and width of a ViT;
+- timm_models/prune_timm_models.py: plain attention (`TIMM_FUSED_ATTN=0`), one image.
 
 Its repository: https://github.com/VainF/Torch-Pruning.
 """

@@ -5,10 +5,10 @@
     python tests/benchmarks/structure_table.py --models timm:resnet18 --who ours
     python tests/benchmarks/structure_table.py --rows rows.jsonl --page table.md
 
-Each network runs in processes of its own, one for prune-dl and one for Torch-Pruning, with limits on
-processor time and memory (`structure_case.py` says what it does there). A row is written to `--rows`
-at once; a row that is there is not run again, so that a run can be stopped and resumed, or `--again`.
-`--page` writes the rows as tables and runs nothing.
+Each network runs in processes of its own, one for prune-dl and one for Torch-Pruning, with limits
+on processor time and memory (`structure_case.py` says what it does there). A row is written to
+`--rows` at once; a row that is there is not run again, so that a run can be stopped and resumed, or
+only with `--again`. `--page` writes the rows as tables and runs nothing.
 """
 
 import argparse
