@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from ..units import AxisKey, Group, IntArray, Product, Reader, Structure
-from .layers import TracedLayer, kept_whole, layers_of, other_reasons
+from .layers import TracedLayer, kept_whole, layers_of, other_reasons, widths_of
 from .recording import Recording
 from .tags import Components, axes_of
 
@@ -26,7 +26,6 @@ def structure_of(
     groups, renumbered = _groups(axes, layers, recording)
     axes = {key: renumbered[units] for key, units in axes.items()}
     axes = {key: units for key, units in axes.items() if (units >= 0).any()}
-    num_filters = {x.name: x.num_filters for x in layers}
     return Structure(
         axes=axes,
         groups=groups,
@@ -35,7 +34,7 @@ def structure_of(
             **kept_whole(axes, component_of, components, layers),
             **other_reasons(model, recording, components, axes, layers),
         },
-        num_filters=num_filters,
+        num_filters=widths_of(model, layers),
         products=_products(recording, components, renumbered[unit_of], num_images),
         mixing=_mixing(recording, components, axes),
     )

@@ -1,6 +1,6 @@
 """The layers of a recording: convolution and linear modules, and raw parameters used like those."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,11 +44,9 @@ def layers_of(model: nn.Module, recording: Recording) -> list[TracedLayer]:
     order = {name: index for index, name in enumerate(recording.modules)}
     last = len(order)  # of layers whose weight is used but which never run themselves
     found = []
-    for name, module in model.named_modules():
+    for name, module in _modules(model):
         weight = module._parameters.get("weight")
-        if weight is None or canonical[id(weight)] not in recording.tensors:
-            continue
-        if isinstance(module, _ConvNd | nn.Linear):
+        if weight is not None and canonical[id(weight)] in recording.tensors:
             out = 1 if isinstance(module, _ConvNd) and module.transposed else 0
             width = _width(module)
             found.append(TracedLayer(name, module, canonical[id(weight)], out, 1 - out, width))
@@ -58,6 +56,17 @@ def layers_of(model: nn.Module, recording: Recording) -> list[TracedLayer]:
         later = (i for i, x in enumerate(found) if first_use[x.weight] > first_use[raw.weight])
         found.insert(next(later, len(found)), raw)
     return found
+
+
+def widths_of(model: nn.Module, layers: list[TracedLayer]) -> dict[str, int]:
+    """Filters of every layer, also of those that took no part."""
+    widths = {layer.name: layer.num_filters for layer in layers}
+    return {**widths, **{name: _width(module) for name, module in _modules(model)}}
+
+
+def _modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Convolution and linear modules."""
+    return ((n, x) for n, x in model.named_modules() if isinstance(x, _ConvNd | nn.Linear))
 
 
 def _width(module: nn.Module) -> int:
@@ -133,8 +142,8 @@ def other_reasons(
     named = {layer.name for layer in layers}
     reasons = {
         name: COMPUTED if module._parameters.get("weight") is None else NOT_RUN
-        for name, module in model.named_modules()
-        if isinstance(module, _ConvNd | nn.Linear) and name not in named
+        for name, module in _modules(model)
+        if name not in named
     }
     weights, cut = {layer.weight for layer in layers}, {name for name, _ in axes}
     for kernel in recording.kernels:
