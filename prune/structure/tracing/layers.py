@@ -82,7 +82,7 @@ def _raw_layers(model: nn.Module, recording: Recording, taken: set[str]) -> list
     found: dict[str, TracedLayer] = {}
     for kernel in recording.kernels:
         name, axis = kernel.parameter, _written_axis(recording, kernel)
-        if name in taken or name in found or axis not in (0, 1):
+        if name in taken or name in found or name not in shapes or axis not in (0, 1):
             continue
         if len(shapes[name]) == MATRIX or kernel.where.partition(" ")[0].endswith("convolution"):
             found[name] = TracedLayer(name, None, name, axis, 1 - axis, shapes[name][axis])
@@ -145,10 +145,11 @@ def other_reasons(
         for name, module in _modules(model)
         if name not in named
     }
-    weights, cut = {layer.weight for layer in layers}, {name for name, _ in axes}
+    explained = {layer.weight for layer in layers} | {name for name, _ in axes}
+    open_ones = {name for name, _ in model.named_parameters()} - explained
     for kernel in recording.kernels:
         name = kernel.parameter
-        if name not in weights | cut and name not in reasons:
+        if name in open_ones and name not in reasons:
             pinned = _first_reason(recording.tensors.get(name, ()), components)
             reasons[name] = pinned or f"it has no filters: {kernel.where} multiplies it"
     return reasons
