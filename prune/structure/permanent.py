@@ -75,6 +75,7 @@ def _hooks(module: nn.Module) -> list[tuple[str, str, Callable[[], Any]]]:
     """Hooks that compute a tensor before every run: its name, the kind, and how it is kept."""
     found: list[tuple[str, str, Callable[[], Any]]] = []
     for key, hook in module._forward_pre_hooks.items():
+        remove: Callable[[], Any]
         if isinstance(hook, WeightNorm):
             remove = partial(_remove_weight_norm, module, key, hook)
             found.append((hook.name, NAMES["_WeightNorm"], remove))
@@ -111,10 +112,10 @@ def _keep_parametrized(module: nn.Module) -> None:
         return
     lists = module._modules[PARAMETRIZED]
     assert lists is not None
-    made = {}
-    for name, sources in lists.named_children():
+    made: dict[str, tuple[Tensor, list[nn.Parameter]]] = {}
+    for name, steps in lists.named_children():
         with torch.no_grad():
-            made[name] = (getattr(module, name).detach().clone(), list(sources.parameters(False)))
+            made[name] = (getattr(module, name).detach().clone(), list(steps.parameters(False)))
     del module._modules[PARAMETRIZED]
     module.__class__ = type(module).__bases__[0]
     for name, (value, sources) in made.items():
