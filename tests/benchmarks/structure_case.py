@@ -149,8 +149,13 @@ def _count(model: Any, images: Any) -> int:
     from torch.utils.flop_counter import FlopCounterMode
 
     counter = FlopCounterMode(display=False)
+    learns = [x for x in model.parameters() if x.requires_grad]
+    for parameter in learns:  # the counter hooks gradients, and fails where there are none
+        parameter.requires_grad_(False)
     with torch.no_grad(), unfused_attention(), sdpa_kernel(SDPBackend.MATH), counter:
         model(images)
+    for parameter in learns:
+        parameter.requires_grad_(True)
     return int(counter.get_total_flops()) // 2 // len(images)
 
 
