@@ -118,6 +118,13 @@ def test_every_criterion_of_weights_ranks_raw_ones(criterion: str) -> None:
     assert shrink(model, images, keep=0.5, criterion=criterion).certificate.ok
 
 
+def test_a_raw_weight_may_be_named() -> None:
+    model, images = kernels()
+    found = shrink(model, images, keep=0.5, whole="first")
+    assert [layer.name for layer in found.plan.layers] == ["second"]
+    assert found.kept_whole["first"] == "kept whole, as you asked"
+
+
 def test_a_layer_that_does_not_run_is_listed() -> None:
     assert shrunk(unused).kept_whole["b"] == "it does not run on these inputs"
 
