@@ -1,7 +1,7 @@
 """One network, one data set, one file: written, checked, and its own accuracy measured."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,10 +14,12 @@ from torch import Tensor, nn
 from ..prune.errors import InputError, UsageError
 from ..prune.inputs.split import DataSet
 from ..prune.progress import Progress, silent
+from ..prune.scores import Score
 from .metadata import accuracy_entry, add_metadata
 from .parity import PARITY_IMAGES, Parity, compare_outputs
 from .quantise import Quantisation, Quantised, quantise_file
-from .session import count_correct, open_session, run_session
+from .scoring import score_file
+from .session import open_session, run_session
 from .variants import PixelScale, Variant, export_variant, to_pixels
 
 CALIBRATION_SHARE, MAX_CALIBRATION = 0.2, 256
@@ -39,22 +41,15 @@ class Exported:
         path, size_bytes: the file.
         parity: against the network. That of an INT8 file is information, not a check: what it
             may lose in accuracy is the check.
-        correct, total: held-out images that the file itself classifies correctly, and all that
-            judged it.
+        score: of the file itself, on the held-out images that judge files.
         quantised: how the INT8 file was made; None for a float file.
     """
 
     path: Path
     size_bytes: int
     parity: Parity
-    correct: int
-    total: int
+    score: Score
     quantised: Quantised | None
-
-    @property
-    def top1(self) -> float:
-        """Held-out accuracy of the file itself, a fraction."""
-        return self.correct / self.total
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,9 +87,9 @@ def export_checked(
     quantisation: Quantisation | None = None,
     progress: Progress = silent,
 ) -> Exported:
-    """Write the wanted file, check it on held-out images, and count its own hits on them.
+    """Write the wanted file, check it on held-out images, and score the file itself on them.
 
-    The hits are written into the file's metadata.
+    The score is written into the file's metadata.
 
     Args:
         quantisation: how to make an INT8 file; None for a float file.
@@ -106,6 +101,7 @@ def export_checked(
     """
     if quantisation is not None and variant.half:
         raise UsageError("`fp16` and `int8` given; expected one precision; give one of the two")
+    variant = replace(variant, multi_label=data.multi_label)
     images = _held_out(data, variant)
     scale = PixelScale.of(data)
     quantised = None
@@ -121,10 +117,10 @@ def export_checked(
             quantised = quantise_file(
                 source, path, images.calibration, [images.judged], quantisation, progress=progress
             )
-            parity = _difference(source, path, images.judged[0][:PARITY_IMAGES])
-    correct, total = count_correct(open_session(path), [images.judged])
-    add_metadata(path, accuracy_entry({"held_out": (correct, total)}))
-    return Exported(path, path.stat().st_size, parity, correct, total, quantised)
+            parity = _difference(source, path, images.judged[0][:PARITY_IMAGES], variant)
+    score = score_file(open_session(path), [images.judged], threshold=variant.rule.threshold)
+    add_metadata(path, accuracy_entry({"held_out": score}))
+    return Exported(path, path.stat().st_size, parity, score, quantised)
 
 
 def _require_calibration(images: _Images, name: str) -> None:
@@ -136,10 +132,10 @@ def _require_calibration(images: _Images, name: str) -> None:
         )
 
 
-def _difference(source: Path, path: Path, images: NDArray[Any]) -> Parity:
+def _difference(source: Path, path: Path, images: NDArray[Any], variant: Variant) -> Parity:
     """An INT8 file against the float file, which was found equal to the network."""
     float_NK, int8_NK = (run_session(open_session(file), images) for file in (source, path))
-    return compare_outputs(float_NK, int8_NK, tolerance=float("inf"))
+    return compare_outputs(float_NK, int8_NK, tolerance=float("inf"), rule=variant.rule)
 
 
 def _held_out(data: DataSet, variant: Variant) -> _Images:

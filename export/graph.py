@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import onnx
@@ -19,6 +20,7 @@ from ..prune.errors import InputError, UsageError
 from ..prune.files import whole_file
 from ..prune.forward import FORWARD_ERRORS, call, evaluating
 from ..prune.outputs import LogitsOnly
+from .opset import convert, exporter_opset, require_opset
 
 INPUT_NAME = "images"
 OUTPUT_NAME = "logits"
@@ -35,8 +37,8 @@ class GraphFormat:
     """The form of a graph, whatever the network.
 
     Attributes:
-        opset: version of the ONNX operator set; None takes the exporter's own, the newest that
-            needs no conversion.
+        opset: version of the ONNX operator set, 11 or later; None takes the exporter's own, the
+            newest that needs no conversion.
         batch_size: fixes the first axis; None leaves it free.
         output_name: of the one output.
     """
@@ -66,8 +68,8 @@ def export_onnx(
         input_size: C, H, W of one image.
         path: where the file goes; an existing file is replaced.
         metadata: written as `metadata_props` of the file.
-        opset: version of the ONNX operator set; None takes the exporter's own, the newest that
-            needs no conversion.
+        opset: version of the ONNX operator set, 11 or later; None takes the exporter's own, the
+            newest that needs no conversion.
         batch_size: fixes N; None leaves it free.
 
     Raises:
@@ -89,6 +91,7 @@ def export_module(
     finish: Rewrite | None = None,
 ) -> Path:
     """The body of `export_onnx` for any input tensor; `finish` may rewrite the graph."""
+    require_opset(form.opset)
     _refuse_large(model)
     module = copy.deepcopy(model).cpu().eval()
     proto = _to_proto(_with_one_output(module, example), example, form)
@@ -96,6 +99,20 @@ def export_module(
         proto = finish(proto)
     _describe(proto, metadata)
     return write_checked(proto, path)
+
+
+def check_exportable(model: nn.Module, input_size: tuple[int, int, int], form: GraphFormat) -> None:
+    """Find out before long work whether a network can be written in a form; nothing is written.
+
+    What pruning leaves of it has the same operators.
+
+    Raises:
+        InputError, UsageError: as `export_onnx`.
+    """
+    with TemporaryDirectory(prefix="prune-dl-opset-") as folder:
+        file = Path(folder) / "probe.onnx"
+        example = torch.zeros(form.batch_size or EXAMPLE_BATCH, *input_size)
+        export_module(model, example, file, form, metadata={})
 
 
 def write_checked(proto: onnx.ModelProto, path: Path) -> Path:
@@ -143,7 +160,7 @@ def _to_proto(module: nn.Module, example: torch.Tensor, form: GraphFormat) -> on
                 dynamo=True,
                 input_names=[INPUT_NAME],
                 output_names=[form.output_name],
-                opset_version=form.opset,
+                opset_version=exporter_opset(form.opset),
                 dynamic_shapes=(batch,),
                 verbose=False,
             )
@@ -154,7 +171,7 @@ def _to_proto(module: nn.Module, example: torch.Tensor, form: GraphFormat) -> on
             "expected a forward that is a fixed sequence of tensor operations"
         ) from error
     assert program is not None
-    proto: onnx.ModelProto = program.model_proto
+    proto = convert(program.model_proto, form.opset)
     _require_opset(proto, form.opset)
     return proto
 

@@ -46,8 +46,8 @@ def _head(report: ReportDocument, name: str) -> str:
             dataset_type=data,
             dataset_name=data,
             dataset_split="test",
-            metric_type="accuracy",
-            metric_value=round(final["top1"], 4),
+            metric_type="accuracy" if "top1" in final else "mean_average_precision",
+            metric_value=round(_value(final), 4),
         )
         head.model_name, head.eval_results = name, [result]
     return f"---\n{head.to_yaml()}\n---"
@@ -63,7 +63,7 @@ def _at(report: ReportDocument, *keys: str) -> Any:
 
 def _table(report: ReportDocument) -> str:
     rows: list[tuple[str, str, Callable[[Any], str]]] = [
-        ("top-1 accuracy (95 % interval), test part", "accuracy", _accuracy),
+        (f"{_measure(report)} (95 % interval), test part", "accuracy", _accuracy),
         ("multiply-adds of one image", "macs", _millions),
         ("parameters", "params", _millions),
         ("ONNX file, MB", "size_bytes", lambda size: f"{size / 1e6:.2f}"),
@@ -78,8 +78,19 @@ def _table(report: ReportDocument) -> str:
     return "\n".join(lines)
 
 
+def _measure(report: ReportDocument) -> str:
+    """What the accuracies are called."""
+    original = _at(report, "accuracy", "original") or {}
+    is_mean = "mean_average_precision" in original
+    return "mean average precision" if is_mean else "top-1 accuracy"
+
+
+def _value(entry: Mapping[str, float]) -> float:
+    return entry["top1"] if "top1" in entry else entry["mean_average_precision"]
+
+
 def _accuracy(value: Mapping[str, float]) -> str:
-    return f"{value['top1']:.2%} ({value['low']:.2%} to {value['high']:.2%})"
+    return f"{_value(value):.2%} ({value['low']:.2%} to {value['high']:.2%})"
 
 
 def _millions(value: float) -> str:

@@ -20,12 +20,13 @@ class ModelEntry(TypedDict, total=False):
     channel_order: str | None
 
 
-class AccuracyEntry(TypedDict):
-    """Accuracy and its interval, fractions."""
+class AccuracyEntry(TypedDict, total=False):
+    """Accuracy and its interval, fractions; of several labels for an image, mean precision."""
 
     top1: float
-    low: float
-    high: float
+    mean_average_precision: float
+    low: Required[float]
+    high: Required[float]
 
 
 class LatencyEntry(TypedDict):

@@ -9,7 +9,11 @@ plan                            hash of the plan; "" for a network that was not 
 source                          SHA-256 of the checkpoint that was pruned; "" if there is none
 accuracy                        JSON: {"held_out": {correct, total, top1}, "test": {...}};
                                 held_out is that of the file itself, test that of the network
-                                it was checked against; what was not measured is missing
+                                it was checked against; what was not measured is missing.
+                                With several labels for an image {total, mean_average_precision,
+                                micro_f1} stand in their place
+answer                          how the outputs are read, in words: "the label of the highest
+                                output", or which label is there above which number
 input_layout, precision         as `variants` and `quantise` wrote it
 float_layers                    JSON, of INT8 files: layer -> why it stayed in float
 tool                            "prune-dl" and its version
@@ -23,9 +27,13 @@ from pathlib import Path
 import onnx
 
 from ..prune.inputs.split import DataSet
+from ..prune.scores import Accuracy as Accuracy
+from ..prune.scores import Score
 from .graph import write_checked
 
 PRODUCT = "prune-dl"
+PLAIN_NAMES = ("correct", "total", "top1", "mean_average_precision", "micro_f1")
+"""What the entry "accuracy" has of a score, as far as it has them."""
 
 
 def describe(data: DataSet, *, plan: str = "", source: str = "") -> dict[str, str]:
@@ -44,15 +52,15 @@ def describe(data: DataSet, *, plan: str = "", source: str = "") -> dict[str, st
     }
 
 
-def accuracy_entry(counts: Mapping[str, tuple[int, int]]) -> dict[str, str]:
-    """The entry "accuracy" for hits and images of each part.
+def accuracy_entry(scores: Mapping[str, Score]) -> dict[str, str]:
+    """The entry "accuracy" for what each part was measured to have.
 
-    >>> accuracy_entry({"held_out": (3, 4)})
+    >>> accuracy_entry({"held_out": Accuracy(3, 4)})
     {'accuracy': '{"held_out": {"correct": 3, "total": 4, "top1": 0.75}}'}
     """
     parts = {
-        part: {"correct": correct, "total": total, "top1": correct / total}
-        for part, (correct, total) in counts.items()
+        part: {name: score.plain[name] for name in PLAIN_NAMES if name in score.plain}
+        for part, score in scores.items()
     }
     return {"accuracy": json.dumps(parts)}
 

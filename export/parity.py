@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..prune.errors import GateError, InputError
 from ..prune.forward import call, evaluating
-from ..prune.outputs import logits_of
+from ..prune.outputs import class_scores, logits_of
 from .session import open_session, run_session
 
 PARITY_TOLERANCE = 1e-3
@@ -30,13 +30,31 @@ PARITY_BATCH = 64
 
 
 @dataclass(frozen=True)
+class AnswerRule:
+    """How an answer is read from outputs.
+
+    Attributes:
+        each_label: whether every label is decided by itself.
+        threshold: above it a label is there, of outputs that are decided by themselves.
+    """
+
+    each_label: bool = False
+    threshold: float = 0.0
+
+
+HIGHEST = AnswerRule()
+"""The label of the highest class score; of one output, its sign."""
+
+
+@dataclass(frozen=True)
 class Parity:
     """How far a file is from the network it was exported from.
 
     Attributes:
         max_abs_difference: largest |file - network| over all outputs.
         max_relative_difference: the same, divided by the largest |output| of the network.
-        top1_agreement: share of the images that get the same label, 0..1.
+        top1_agreement: share of the images that get the same label, 0..1; where an image may have
+            several, share of all decisions.
         num_images: how many images were compared.
         tolerance: what `max_relative_difference` was held against.
     """
@@ -56,13 +74,19 @@ class Parity:
 
 
 def check_parity(
-    path: Path, model: nn.Module, images: Tensor, *, tolerance: float = PARITY_TOLERANCE
+    path: Path,
+    model: nn.Module,
+    images: Tensor,
+    *,
+    tolerance: float = PARITY_TOLERANCE,
+    rule: AnswerRule = HIGHEST,
 ) -> Parity:
     """Compare the file with `model` in eval mode on `images`, in what the graph takes as input.
 
     Args:
         images: (N, C, H, W) float32, normalised; or whatever else the exported module takes.
         tolerance: for `Parity.max_relative_difference`.
+        rule: how answers are read, for `Parity.top1_agreement`.
 
     Raises:
         GateError: they differ by more than the tolerance; the file has been removed.
@@ -74,7 +98,7 @@ def check_parity(
             "give a larger `held_out`"
         )
     file_NK = run_session(open_session(path), images.cpu().numpy())
-    parity = compare_outputs(_outputs(model, images), file_NK, tolerance=tolerance)
+    parity = compare_outputs(_outputs(model, images), file_NK, tolerance=tolerance, rule=rule)
     if not parity.ok:
         path.unlink()
         raise GateError(
@@ -87,7 +111,11 @@ def check_parity(
 
 
 def compare_outputs(
-    network_NK: NDArray[Any], file_NK: NDArray[Any], *, tolerance: float = PARITY_TOLERANCE
+    network_NK: NDArray[Any],
+    file_NK: NDArray[Any],
+    *,
+    tolerance: float = PARITY_TOLERANCE,
+    rule: AnswerRule = HIGHEST,
 ) -> Parity:
     """Differences of two sets of outputs; a value that is not finite counts as infinitely far.
 
@@ -97,9 +125,16 @@ def compare_outputs(
     difference_NK = np.abs(network_NK.astype(np.float64) - file_NK.astype(np.float64))
     largest = float(np.abs(network_NK).max())
     worst = float(difference_NK.max()) if np.isfinite(difference_NK).all() else float("inf")
-    agreement = float((network_NK.argmax(axis=1) == file_NK.argmax(axis=1)).mean())
+    agreement = float((_decided(network_NK, rule) == _decided(file_NK, rule)).mean())
     relative = worst / largest if largest > 0 else worst
     return Parity(worst, relative, agreement, len(network_NK), tolerance)
+
+
+def _decided(outputs_NK: NDArray[Any], rule: AnswerRule) -> NDArray[Any]:
+    """The answers: a class for each image, (N,), or (N, K) whether each label is there."""
+    if rule.each_label:
+        return np.asarray(outputs_NK > rule.threshold)
+    return class_scores(torch.from_numpy(outputs_NK)).argmax(1).numpy()
 
 
 def _outputs(model: nn.Module, images: Tensor) -> NDArray[Any]:

@@ -21,7 +21,8 @@ from ..prune.errors import GateError
 from ..prune.progress import Progress, silent
 from .graph import write_checked
 from .qdq import QuantRecipe, Workbench, layer_names
-from .session import count_correct, open_session, run_session
+from .scoring import score_file
+from .session import open_session, run_session
 
 RECIPES = (
     QuantRecipe("minmax"),
@@ -33,7 +34,7 @@ RECIPES = (
 """All three ways that ONNX Runtime chooses ranges, and the two quick ones for processors whose sums
 can overflow; which is best differs from network to network."""
 LabelledArrays = Sequence[tuple[NDArray[Any], NDArray[np.int64]]]
-"""Batches of images, as a graph takes them, and their labels."""
+"""Batches of images, as a graph takes them, and their labels: (N,), or (N, K) of 0 and 1."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ class Quantised:
 
     Attributes:
         recipe: the way of quantising that was chosen, for example "percentile, 8-bit weights".
-        float_top1, int8_top1: held-out accuracy of the two files, fractions.
+        float_top1, int8_top1: held-out accuracy of the two files, fractions; mean average precision
+            where an image may have several labels, also in `tried`.
         tried: recipe -> held-out accuracy with every layer quantised.
         kept_float: layer -> why it stayed in float.
         num_layers: quantisable layers (convolutions and matrix products) in all.
@@ -154,8 +156,7 @@ def layer_damage(bench: Workbench, recipe: QuantRecipe) -> dict[str, float]:
 
 
 def _accuracy(path: Path, held_out: LabelledArrays) -> float:
-    correct, total = count_correct(open_session(path), held_out)
-    return correct / total
+    return score_file(open_session(path), held_out).value
 
 
 def _finish(
@@ -166,6 +167,15 @@ def _finish(
     metadata = {entry.key: entry.value for entry in onnx.load(source).metadata_props}
     metadata |= {"precision": f"int8 ({recipe})", "float_layers": json.dumps(dict(kept_float))}
     proto.producer_name = "prune-dl"
+    _drop_unused_domains(proto)
     del proto.metadata_props[:]
     onnx.helper.set_model_props(proto, metadata)
     write_checked(proto, path)
+
+
+def _drop_unused_domains(proto: onnx.ModelProto) -> None:
+    """ONNX Runtime's quantiser names every domain that it knows; older runtimes refuse them."""
+    used = {node.domain for node in proto.graph.node} | {""}
+    kept = [entry for entry in proto.opset_import if entry.domain in used]
+    del proto.opset_import[:]
+    proto.opset_import.extend(kept)

@@ -7,7 +7,7 @@ import contextlib
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -27,8 +27,8 @@ PROVIDERS = {
     "coreml": "CoreMLExecutionProvider",
 }
 NEED_CUDA = ("cuda", "tensorrt")
-PROBE_OPSET, PROBE_IR = 17, 8
-"""Versions of the tiny graph that a provider is tried on; ONNX Runtime reads them from 1.12 on."""
+PROBE_OPSET = 17
+"""Of the tiny graph that a provider is tried on; ONNX Runtime reads it from 1.12 on."""
 DEFAULT_BATCH = 64
 """Images that a graph of any batch size takes at once; it bounds memory."""
 ERRORS_ONLY, FATAL_ONLY = 3, 4
@@ -72,21 +72,36 @@ def require_provider(provider: str, option: str = "provider") -> None:
     Raises:
         UsageError: it is unknown, not installed, or would not really be used.
     """
+    with TemporaryDirectory(prefix="prune-dl-provider-") as folder:
+        try:
+            open_session(_write_probe(Path(folder)), provider, threads=1)
+        except UsageError as error:
+            raise UsageError(str(error).replace("`provider=", f"`{option}=")) from error
+
+
+def can_run(opset: int) -> bool:
+    """Whether ONNX Runtime takes files of an operator set, by opening a tiny one."""
+    with TemporaryDirectory(prefix="prune-dl-opset-") as folder:
+        try:
+            open_session(_write_probe(Path(folder), opset), threads=1)
+        except InputError:
+            return False
+    return True
+
+
+def _write_probe(folder: Path, opset: int = PROBE_OPSET) -> Path:
+    """A file of one operator, in the oldest format that has the operator set."""
     import onnx  # not above: a process whose memory is measured opens sessions and nothing more
 
     shape = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
     out = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
     node = onnx.helper.make_node("Abs", ["x"], ["y"])
     graph = onnx.helper.make_graph([node], "probe", [shape], [out])
-    opset = [onnx.helper.make_opsetid("", PROBE_OPSET)]
-    proto = onnx.helper.make_model(graph, opset_imports=opset, ir_version=PROBE_IR)
-    with TemporaryDirectory(prefix="prune-dl-provider-") as folder:
-        file = Path(folder) / "probe.onnx"
-        onnx.save(proto, file)
-        try:
-            open_session(file, provider, threads=1)
-        except UsageError as error:
-            raise UsageError(str(error).replace("`provider=", f"`{option}=")) from error
+    imports = [onnx.helper.make_opsetid("", opset)]
+    version = onnx.helper.find_min_ir_version_for(imports)
+    file = folder / "probe.onnx"
+    onnx.save(onnx.helper.make_model(graph, opset_imports=imports, ir_version=version), file)
+    return file
 
 
 def _available(provider: str) -> str:
@@ -193,18 +208,8 @@ def run_session(
         session.run(None, {name: _fill(batch, session)})[0][: len(batch)]
         for batch in _batches(images, size)
     ]
-    return np.concatenate(outputs)
-
-
-def count_correct(
-    session: Session, batches: Iterable[tuple[NDArray[Any], NDArray[np.int64]]]
-) -> tuple[int, int]:
-    """Top-1 hits of a classifier and the number of images, over (images, labels) batches."""
-    correct = total = 0
-    for images, labels_N in batches:
-        correct += int((run_session(session, images).argmax(axis=1) == labels_N).sum())
-        total += len(labels_N)
-    return correct, total
+    joined = np.concatenate(outputs)
+    return joined[:, None] if joined.ndim == 1 else joined  # one number for each image
 
 
 def _batches(images: NDArray[Any], size: int) -> Iterator[NDArray[Any]]:

@@ -11,11 +11,13 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from ..prune.forward import call, evaluating
 from ..prune.inputs.split import DataSet
 from ..prune.options import ChannelOrder
 from ..prune.outputs import logits_of
+from ..prune.tasks import EVEN, class_probabilities
 from .graph import EXAMPLE_BATCH, OUTPUT_NAME, GraphFormat, export_module
-from .parity import PARITY_TOLERANCE, Parity, check_parity
+from .parity import PARITY_TOLERANCE, AnswerRule, Parity, check_parity
 
 HALF_TOLERANCE = 2e-2
 """Largest difference allowed in float16, as `PARITY_TOLERANCE` is for float32: half precision keeps
@@ -32,12 +34,20 @@ class Variant:
         batch_size: fixes the batch; None leaves it free.
         embed_preprocess: the graph takes uint8 pixels (N, H, W, C) and gives probabilities.
         half: weights and arithmetic in float16; inputs and outputs keep their types.
+        multi_label: whether an image may have several labels: probabilities are of each by itself.
     """
 
     opset: int | None = None
     batch_size: int | None = None
     embed_preprocess: bool = False
     half: bool = False
+    multi_label: bool = False
+
+    @property
+    def rule(self) -> AnswerRule:
+        """How answers are read from the file's outputs."""
+        threshold = EVEN if self.embed_preprocess else 0.0
+        return AnswerRule(self.multi_label, threshold)
 
 
 @dataclass(frozen=True)
@@ -68,9 +78,9 @@ class PixelScale:
 class Preprocessed(nn.Module):
     """A classifier of raw pixels: uint8 (N, H, W, C) in, probabilities (N, K) float32 out."""
 
-    def __init__(self, model: nn.Module, scale: PixelScale) -> None:
+    def __init__(self, model: nn.Module, scale: PixelScale, *, multi_label: bool = False) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.multi_label = model, multi_label
         self.order = scale.order if scale.channel_order == "bgr" else None
         self.scale: Tensor
         self.shift: Tensor
@@ -79,10 +89,10 @@ class Preprocessed(nn.Module):
         self.register_buffer("shift", (mean_C / std_C).reshape(-1, 1, 1))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Scale to 0..1, subtract the mean, divide by the deviation, classify, softmax."""
+        """Scale to 0..1, subtract the mean, divide by the deviation, classify, probabilities."""
         ordered = pixels if self.order is None else pixels[..., self.order]
         images = ordered.permute(0, 3, 1, 2).float() * self.scale - self.shift
-        return torch.softmax(logits_of(self.model(images)), dim=1)
+        return class_probabilities(self.model(images), multi_label=self.multi_label)
 
 
 def to_pixels(images: Tensor, scale: PixelScale) -> Tensor:
@@ -117,7 +127,7 @@ def export_variant(
     module, inputs = model, images.cpu()
     if variant.embed_preprocess:
         device = next(iter(model.parameters())).device
-        module = Preprocessed(model, scale).to(device)
+        module = Preprocessed(model, scale, multi_label=variant.multi_label).to(device)
         inputs = to_pixels(inputs, scale)
     size = (variant.batch_size or EXAMPLE_BATCH, *inputs.shape[1:])
     export_module(
@@ -125,11 +135,11 @@ def export_variant(
         torch.zeros(size, dtype=inputs.dtype),
         path,
         _format(variant),
-        metadata=dict(metadata) | _describe(variant),
+        metadata=dict(metadata) | _describe(variant) | _answer(module, inputs, variant),
         finish=to_half if variant.half else None,
     )
     tolerance = HALF_TOLERANCE if variant.half else PARITY_TOLERANCE
-    return check_parity(path, module, inputs, tolerance=tolerance)
+    return check_parity(path, module, inputs, tolerance=tolerance, rule=variant.rule)
 
 
 def _describe(variant: Variant) -> dict[str, str]:
@@ -137,6 +147,19 @@ def _describe(variant: Variant) -> dict[str, str]:
         "input_layout": "NHWC uint8 0..255" if variant.embed_preprocess else "NCHW normalised",
         "precision": "float16" if variant.half else "float32",
     }
+
+
+def _answer(module: nn.Module, inputs: Tensor, variant: Variant) -> dict[str, str]:
+    """How the file's outputs are read, in words."""
+    device = next(iter(module.parameters())).device
+    with evaluating(module):
+        columns = logits_of(call(module, inputs[:1].to(device))).shape[1]
+    words = "the label of the highest output"
+    if variant.multi_label:
+        words = f"every label whose output is above {variant.rule.threshold:g}"
+    elif columns == 1:
+        words = "the second label where the output is above 0, else the first"
+    return {"answer": words}
 
 
 def _format(variant: Variant) -> GraphFormat:

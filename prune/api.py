@@ -1,33 +1,34 @@
 """The Python API: the job on live networks and the user's own data loaders."""
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Unpack
 
-import torch
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Subset
+from torch import nn
+from torch.utils.data import DataLoader
 
 from .budget import Budget
-from .checks import check_ranges, check_selection
-from .errors import InputError, UsageError
-from .inputs.loaders import LoaderSplit, label_of, pair_of
+from .chosen_output import choose_output, output_hooked, without_choice
+from .errors import UsageError
+from .forward import first_rows
+from .inputs.items import ItemReader
+from .inputs.live import read_live, read_loaders
 from .inputs.origin import Origin
 from .inputs.pruned_file import load_pruned, save_pruned
-from .inputs.split import DataSet, hold_out
-from .job.known import Case, Planned
+from .inputs.split import Batches
+from .job.known import EXAMPLES, Case, Planned
 from .job.stages import Outcome
 from .job.steps import plan_and_carry_out
+from .job_options import JobOptions, as_layers, check_inputs, settings_of_call
 from .mechanism.network import TracedNetwork
 from .mechanism.spectrum import Spectrum, measure
-from .options import BenchOptions, Provider, RetrainOptions, SelectOptions, Settings
+from .options import RetrainOptions
 from .outputs import require_classifier
 from .progress import RunLog
 from .selection.allocate import Layout, allocate
 from .selection.criteria import WEIGHT_CRITERIA, rank_units
-from .selection.custom import name_of
 from .selection.evidence import Evidence
 from .settling.answers import answers_of
 from .settling.labels import label_notes, notes_of
@@ -43,8 +44,11 @@ from .structure.precision import as_float32
 from .structure.surgery import remove
 from .structure.tracing.trace import trace
 from .structure.units import Structure
+from .tasks import Task, settle_outputs
 from .training.device import pick_device
 from .training.optimizer import remap_optimizer as remap_optimizer
+
+"""Of the training images, where no held-out loader is given: as the command's `held_out`."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,7 @@ def shrink(
     plain = as_plain(model)
     model = plain.model
     check_finite_weights(model)
-    chosen = Choice(_names(whole), _names(only))
+    chosen = Choice(as_layers(whole), as_layers(only))
     chosen.check(model)
     structure = trace(model, example_inputs, chosen)
     ranking = rank_units(criterion, Evidence(model, structure, seed=seed), curves=False)
@@ -141,27 +145,26 @@ def shrink(
     return Shrunk(smaller, plan, certificate, dict(structure.kept_whole), cut, plain.notes)
 
 
-def _names(given: Sequence[str]) -> tuple[str, ...]:
-    """Names of layers; one alone may come without a list around it."""
-    return (given,) if isinstance(given, str) else tuple(given)
-
-
 def rank(
     model: nn.Module,
-    batches: Iterable[tuple[Tensor, Tensor]],
-    held_out: Iterable[tuple[Tensor, Tensor]],
+    batches: Iterable[Any],
+    held_out: Iterable[Any],
     num_labels: int,
     *,
     device: str = "auto",
+    output: str | None = None,
 ) -> Spectrum:
     """The mechanism of a network: success rate of every layer, label matrix of every filter.
 
     Args:
-        batches: inputs (N, ...) float32 and labels (N,) int64 that the probes are solved on.
+        batches: inputs (N, ...) float32 and labels (N,) int64 that the probes are solved on; also
+            dictionaries, and several inputs, as `inputs/items.py` reads them.
         held_out: the same, for success rates and fields.
         num_labels: K; labels lie in 0..K-1.
+        output: which of several outputs holds the logits, as in `compress`.
 
     Raises:
+        UsageError: no such output.
         InputError: no batches, or nothing to remove.
 
     Warns:
@@ -172,17 +175,17 @@ def rank(
     model = as_plain(model).model
     check_finite_weights(model)
     model = as_float32(model).model.to(place)
-    train = iter(batches)
-    first = next(train, None)
-    if first is None:
-        raise InputError("batches is empty; give at least one pair of inputs and labels")
-    example = first[0][:8].to(place)
-    require_classifier(model, example, num_labels)
-    structure = trace(model, example)
-    network = TracedNetwork(model, structure, num_labels, place)
-    judged, held_out = _first_images(held_out)
-    _warn_of_labels(model, judged, num_labels, place)
-    _, spectrum = measure(network, _chain(first, train), held_out)
+    live = read_live(batches, held_out, ItemReader.of(model), num_labels, place)
+    example = first_rows(live.first[0], EXAMPLES)
+    choice = choose_output(model, example, num_labels, output)
+    with output_hooked(model, choice.name):
+        require_classifier(model, example, num_labels)
+        settle_outputs(model, example, live.task, [live.first])
+        structure = trace(model, example)
+        network = TracedNetwork(model, structure, num_labels, place)
+        judged, rest = _first_images(live.held_out)
+        _warn_of_labels(model, judged, num_labels)
+        _, spectrum = measure(network, live.train, rest)
     return spectrum
 
 
@@ -197,12 +200,9 @@ def _first_images(batches: Iterable[Any]) -> tuple[list[Any], Iterable[Any]]:
     return taken, (batch for part in (taken, rest) for batch in part)
 
 
-def _warn_of_labels(
-    model: nn.Module, batches: Iterable[Any], num_labels: int, device: torch.device
-) -> None:
+def _warn_of_labels(model: nn.Module, batches: Batches, num_labels: int) -> None:
     """Say, as Python's warnings, what held-out batches tell of the labels."""
-    on_device = ((inputs.to(device), labels_N) for inputs, labels_N in batches)
-    answers = answers_of(model, [on_device], num_labels, "held-out images")
+    answers = answers_of(model, [batches], num_labels, "held-out images")
     labels = tuple(map(str, range(num_labels)))
     for note in () if answers is None else notes_of(answers, labels):
         warnings.warn(note, stacklevel=3)
@@ -236,42 +236,6 @@ class Compressed:
         save_pruned(Path(path), self.model, origin, self.cut.kept, notes)
 
 
-class JobOptions(TypedDict, total=False):
-    """What `compress` takes by name: the flags of `prune-dl`, as `options` explains them.
-
-    Exactly one budget: keep, macs, params or latency_ms; or max_drop alone.
-    """
-
-    keep: float
-    macs: float
-    params: float
-    latency_ms: float
-    max_drop: float
-    rank: str | Callable[..., Any]
-    allocate: Literal["sr", "error", "uniform"]
-    multiple: int
-    hardware_widths: Provider
-    whole: Sequence[str]
-    only: Sequence[str]
-    at_least: int
-    repair: bool
-    images: int
-    cut_depth: bool
-    steps: int
-    epochs: int
-    lr: float
-    batch_size: int
-    distill: bool
-    temperature: float
-    mixup: float
-    averaging: float
-    patience: int
-    provider: Provider
-    latency_batch: int
-    threads: int
-    bench_seconds: float
-
-
 def compress(
     model: nn.Module,
     train: DataLoader[Any],
@@ -281,16 +245,21 @@ def compress(
     seed: int = 0,
     device: str = "auto",
     progress: bool = False,
+    output: str | None = None,
     **options: Unpack[JobOptions],
 ) -> Compressed:
     """The whole job on your own network and data loaders, without files.
 
     Args:
         model: a trained classifier (N, ...) -> (N, K); it is not changed.
-        train: gives inputs and labels as the network takes them, augmented as you like.
+        train: gives inputs and labels as the network takes them, augmented as you like: (inputs,
+            label), several inputs, or a dictionary (see `inputs/items.py`).
         num_labels: K.
         held_out: makes every choice; default: a tenth of `train`'s data set, taken out of it.
         progress: draw progress bars on stderr.
+        output: which of several outputs holds the logits: a key, an attribute, an index ("1"), or
+            several joined by dots ("head.logits"). Default: the tensor itself; "logits" or "out";
+            the first of a tuple; the only one of K columns.
         **options: any flag of `prune-dl` that chooses filters, retrains or measures latency, by
             its name: a budget (`keep=0.6`, `macs=0.4`, `params=0.3`, `latency_ms=5.0`,
             `max_drop=1.0`), `rank="l1"`, `allocate="error"`, `epochs=0`, `lr=0.01`, ...
@@ -301,62 +270,24 @@ def compress(
     Raises:
         UsageError, InputError, GateError: as the command does.
     """
-    settings = _settings({"batch_size": train.batch_size or RetrainOptions.batch_size, **options})
+    settings = settings_of_call(
+        {"batch_size": train.batch_size or RetrainOptions.batch_size, **options}
+    )
     place = pick_device(device)
-    data = _data_of(train, held_out, num_labels, seed)
     plain = as_plain(model)
+    data = read_loaders(train, held_out, num_labels, seed, ItemReader.of(plain.model))
     single = as_float32(plain.model)
     case = Case(single.model.to(place), data, place, seed, RunLog(show=progress))
     check_finite_weights(case.model)
-    require_classifier(case.model, case.example, num_labels)
-    doubts = label_notes(case.model, data, place)
-    planned, outcome = plan_and_carry_out(case, settings)
-    notes = (*plain.notes, *single.notes, *doubts, *outcome.notes)
-    return Compressed(outcome.final, outcome, planned, notes)
-
-
-def _settings(given: dict[str, Any]) -> Settings:
-    """Options by their names, each where it belongs.
-
-    Raises UsageError for names that no option has, and for values out of range.
-    """
-    kinds = (SelectOptions, RetrainOptions, BenchOptions)
-    known = [{field.name for field in fields(kind)} for kind in kinds]
-    unknown = sorted(set(given).difference(*known))
-    if unknown:
-        raise UsageError(
-            f"compress({unknown[0]}=...) given; expected one of "
-            f"{', '.join(sorted(set().union(*known)))}"
-        )
-    given = dict(given)
-    if callable(given.get("rank")):
-        given = {**given, "rank": name_of(given["rank"])}
-    given |= {name: _names(given[name]) for name in ("whole", "only") if name in given}
-    select, retrain, bench = (
-        {name: value for name, value in given.items() if name in names} for names in known
-    )
-    settings = Settings(SelectOptions(**select), RetrainOptions(**retrain), BenchOptions(**bench))
-    check_ranges(settings)
-    check_selection(settings.select)
-    return settings
-
-
-def _chain(first: Any, rest: Iterable[Any]) -> Iterable[Any]:
-    yield first
-    yield from rest
-
-
-def _data_of(
-    train: DataLoader[Any], held_out: DataLoader[Any] | None, num_labels: int, seed: int
-) -> DataSet:
-    """The loaders as splits; without a held-out loader, a tenth of the training data set."""
-    learning: Any = train.dataset
-    deciding: Any = None if held_out is None else held_out.dataset
-    if deciding is None:
-        labels_N = torch.tensor([label_of(learning[i]) for i in range(len(learning))])
-        kept, out = hold_out(labels_N, 0.1, seed)
-        learning, deciding = Subset(learning, kept.tolist()), Subset(learning, out.tolist())
-    splits = [LoaderSplit(x, train.num_workers, train.collate_fn) for x in (learning, deciding)]
-    size = tuple(int(n) for n in getattr(pair_of(learning[0])[0], "shape", ()))
-    names = tuple(str(label) for label in range(num_labels))
-    return DataSet("your loaders", names, size, (), (), splits[0], splits[1], splits[1])  # type: ignore[arg-type]
+    check_inputs(case.example, settings)
+    choice = choose_output(case.model, case.example, num_labels, output)
+    notes = (*plain.notes, *single.notes, *data.notes, *choice.notes)
+    with output_hooked(case.model, choice.name):
+        require_classifier(case.model, case.example, num_labels)
+        task = Task(data.labels, data.multi_label)
+        notes += settle_outputs(case.model, case.example, task, case.held_out())
+        notes += label_notes(case.model, data, place)
+        planned, outcome = plan_and_carry_out(case, settings)
+    for network in (outcome.removed, outcome.repaired, outcome.final, planned.model):
+        without_choice(network)
+    return Compressed(outcome.final, outcome, planned, notes + outcome.notes)

@@ -69,6 +69,12 @@ def _in_place_of_own(model: nn.Module, values: Mapping[str, Tensor]) -> Iterator
             store[attribute] = tensor  # type: ignore[assignment]
 
 
+def call_on_copies(model: nn.Module, inputs: Any) -> Any:
+    """`call` on copies of inputs and buffers: a network's code may write into them."""
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    return call(model, map_tensors(Tensor.clone, inputs), buffers)
+
+
 def arguments_of(inputs: Any) -> tuple[Arguments, dict[str, Any]]:
     """What `call` hands to a network: by position, and by name."""
     if isinstance(inputs, Mapping):
@@ -84,6 +90,38 @@ def map_tensors(function: Callable[[Tensor], Tensor], inputs: Any) -> Any:
     """
     whole = dict(inputs) if isinstance(inputs, Mapping) else inputs
     return tree_map(lambda x: function(x) if isinstance(x, Tensor) else x, whole)
+
+
+def batch_size_of(inputs: Any) -> int:
+    """Images of a batch: the first axis of its first tensor that has axes.
+
+    >>> batch_size_of({"scale": torch.tensor(2.0), "image": torch.ones(4, 3)})
+    4
+    """
+    return next(len(x) for x in tensors_of(inputs) if x.ndim)
+
+
+def first_rows(inputs: Any, count: int) -> Any:
+    """The first images of a batch, in all of its tensors that hold one row for each.
+
+    >>> first_rows((torch.ones(4, 3), torch.ones(4)), 2)[1].shape
+    torch.Size([2])
+    """
+    size = batch_size_of(inputs)
+    return map_tensors(lambda x: x[:count] if x.ndim and len(x) == size else x, inputs)
+
+
+def on_device(inputs: Any, device: torch.device | str) -> Any:
+    """Inputs of a network there, floating ones as float32: what the networks are."""
+    return map_tensors(
+        lambda x: x.to(device, torch.float32 if x.is_floating_point() else x.dtype), inputs
+    )
+
+
+def channels_last(inputs: Any) -> Any:
+    """Images (N, C, H, W) laid out as fast convolutions read them; all else as it is."""
+    layout = torch.channels_last
+    return map_tensors(lambda x: x.contiguous(memory_format=layout) if x.ndim == 4 else x, inputs)
 
 
 def tensors_of(outputs: Any) -> list[Tensor]:
@@ -125,6 +163,15 @@ def unfused_attention() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(was_enabled)
+
+
+def change_outputs(model: nn.Module, change: Callable[[nn.Module, Any, Any], Any]) -> None:
+    """From now on a network, and every copy of it, gives what `change` makes of its outputs.
+
+    Args:
+        change: (network, arguments, outputs) -> what it gives instead; it must be picklable.
+    """
+    model.register_forward_hook(change)
 
 
 @contextmanager

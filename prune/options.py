@@ -34,6 +34,10 @@ class NetworkOptions:
     weights: Literal["ema", "raw"] | None = None
     """Of a file with several sets of weights: the averaged ones (EMA, SWA, a mean teacher) or the
     raw ones. Default: averaged ones, where there are any."""
+    output: str | None = None
+    """Which of a network's outputs holds the logits, for one that returns several: a key, an
+    attribute, an index (1), or several joined by dots (head.logits). Default: "logits", "out", the
+    first of a tuple, or the only one with a column for each label."""
     trust_pickle: bool = False
     """Unpickle a whole model. A pickle can run any code: only for files whose source you trust."""
     trust_file: bool = False
@@ -89,10 +93,10 @@ class SelectOptions:
     taylor, fpgm, lamp, random, auto (measures candidates on held-out images), or your own
     package.module:callable: for each layer it gets those of group, filters (U, weights), fields,
     model, structure, statistics that its parameters name, and returns U scores, higher stays."""
-    allocate: Literal["sr", "error", "uniform"] = "sr"
-    """How a budget is spread over layers: least error per multiply-add saved, weighted by the probe
-    accuracy that later layers still gain (sr) or not weighted (error), or the same share in every
-    layer (uniform)."""
+    allocate: Literal["output", "sr", "error", "uniform"] = "output"
+    """How a budget is spread over layers: least error per multiply-add saved, weighted by how much
+    a layer's error changes the outputs (output; measured), by the probe accuracy that later layers
+    still gain (sr) or not weighted (error), or the same share in every layer (uniform)."""
     multiple: int | None = None
     """Give every layer a multiple of this; 1 for any width. Default: widths as round as layer and
     budget allow (of 16 from 64 filters on), except with --allocate uniform."""

@@ -2,7 +2,7 @@
 
 Decided once, here: a tensor is its own logits; a dictionary or an object has them under "logits" or
 "out" (Hugging Face, torchvision's segmentation); a tuple or list has them first (auxiliary heads
-and features follow).
+and features follow). One number for each image, (N,), is one column.
 
 Shapes: N images, K labels.
 """
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import InputError, first_line
-from .forward import FORWARD_ERRORS, call, evaluating, map_tensors, tensors_of
+from .forward import FORWARD_ERRORS, batch_size_of, call_on_copies, evaluating, tensors_of
 
 LOGIT_NAMES = ("logits", "out")
 """What libraries call them."""
@@ -45,17 +45,38 @@ def logits_of(outputs: Any) -> Tensor:
     >>> logits_of({"loss": None, "logits": torch.ones(2, 10)}).shape
     torch.Size([2, 10])
     """
-    found = _found(outputs)
+    found = found_logits(outputs)
+    if isinstance(found, Tensor) and found.ndim == 1 and found.is_floating_point():
+        found = found[:, None]
     if not isinstance(found, Tensor) or found.ndim != 2 or not found.is_floating_point():
         raise InputError(
             f"a network that returns {describe_outputs(outputs)} given; expected logits, one row "
             "for each image and one column for each label: as a tensor, first in a tuple, or "
-            'under "logits" or "out"; give a network that does'
+            'under "logits" or "out"; give the name of another as `output`'
         )
     return found
 
 
-def _found(outputs: Any) -> Any:
+def class_scores(outputs: Any) -> Tensor:
+    """Logits (N, K) with one column for each label: (0, z) where the network has one output z.
+
+    Their highest is the second label where z > 0, and their softmax has the sigmoid of z second.
+
+    Raises:
+        InputError: as `logits_of`.
+
+    >>> class_scores(torch.tensor([[-1.5], [2.0]]))
+    tensor([[ 0.0000, -1.5000],
+            [ 0.0000,  2.0000]])
+    """
+    logits_NK = logits_of(outputs)
+    if logits_NK.shape[1] != 1:
+        return logits_NK
+    return torch.cat([torch.zeros_like(logits_NK), logits_NK], dim=1)
+
+
+def found_logits(outputs: Any) -> Any:
+    """What stands where logits are looked for; None where nothing does."""
     if isinstance(outputs, Tensor):
         return outputs
     for name in LOGIT_NAMES:
@@ -107,33 +128,32 @@ def require_classifier(model: nn.Module, inputs: Any, num_labels: int) -> None:
         inputs: a batch, on the network's device; `forward.call` takes it.
 
     Raises:
-        InputError: it does not run on them, gives no logits of `num_labels` columns, or gives
-            others at every run.
+        InputError: it does not run on them, gives no logits of `num_labels` columns (or of one,
+            for two labels), or gives others at every run.
     """
     if any(isinstance(x, torch.jit.ScriptModule | nn.DataParallel) for x in model.modules()):
         return
     try:
         with evaluating(model):
-            outputs = _run(model, inputs)
+            outputs = call_on_copies(model, inputs)
     except FORWARD_ERRORS as error:
         if isinstance(error, InputError):
             raise
         raise InputError(_does_not_run(model, inputs, error)) from error
     logits_NK = logits_of(outputs)
-    num_images = len(tensors_of(inputs)[0])
+    num_images = batch_size_of(inputs)
     if len(logits_NK) != num_images:
         raise InputError(
             f"a network that gives {len(logits_NK)} rows of outputs for a batch of "
             f"{num_images} given; expected one for each image; "
             "give a network that does"
         )
-    if logits_NK.shape[1] == 1 and num_labels == 2:
+    if logits_NK.shape[1] == 1 and num_labels == 1:
         raise InputError(
-            "a network of one output given, for 2 labels; expected one output for each; give its "
-            "last layer a second output before the first, with weights and bias of zero: the "
-            "answers stay the same"
+            "a network of one output given, for 1 label; expected 2 labels, which the sign of the "
+            "output tells apart; give `num_labels=2`, and labels of 0 and 1"
         )
-    if logits_NK.shape[1] != num_labels:
+    if logits_NK.shape[1] != num_labels and (logits_NK.shape[1], num_labels) != (1, 2):
         raise InputError(
             f"a network of {logits_NK.shape[1]} outputs given, for {num_labels} labels; expected "
             "one output for each label; give `num_labels`, or the data that it was trained on"
@@ -147,7 +167,7 @@ def require_classifier(model: nn.Module, inputs: Any, num_labels: int) -> None:
 def run_to_run_difference(model: nn.Module, inputs: Any) -> float:
     """`largest_difference` of two runs on equal inputs; buffers are as they were every time."""
     with evaluating(model):
-        first, second = (floating_outputs(_run(model, inputs)) for _ in range(2))
+        first, second = (floating_outputs(call_on_copies(model, inputs)) for _ in range(2))
     return largest_difference(first, second)
 
 
@@ -173,12 +193,6 @@ def _relative(expected: Tensor, found: Tensor) -> float:
     scale = max(float(expected.abs().max()), torch.finfo(torch.float32).tiny)
     error = float((expected - found).abs().max()) / scale
     return error if math.isfinite(error) else float("inf")
-
-
-def _run(model: nn.Module, inputs: Any) -> Any:
-    """One run on copies of inputs and buffers: a network's code may write into them."""
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    return call(model, map_tensors(Tensor.clone, inputs), buffers)
 
 
 def explain_types(model: nn.Module, inputs: Any) -> str | None:

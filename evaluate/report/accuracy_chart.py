@@ -7,7 +7,7 @@ from .html import Figure
 from .words import STAGES, percent
 
 if TYPE_CHECKING:
-    from ..measure.accuracy import Accuracy
+    from ...prune.scores import Score
     from .report import Report
 
 FAR_BELOW = 0.12
@@ -35,7 +35,7 @@ def accuracy_against_cost(report: "Report") -> Figure:
         "annotations": [_stage_label(trace, right_end) for trace in traces],
         "xaxis": {"title": {"text": title}, "range": [0, right_end]},
         "yaxis": {
-            "title": {"text": "top-1 on the test part, %"},
+            "title": {"text": f"{report.accuracy.name} on the test part, %"},
             "range": [100 * (floor - 1.6 * margin), 100 * (top + margin)],
         },
         "showlegend": False,
@@ -43,7 +43,7 @@ def accuracy_against_cost(report: "Report") -> Figure:
     return {"data": traces, "layout": layout, "height": 380}
 
 
-def _measured(report: "Report") -> Iterator[tuple[str, "Accuracy"]]:
+def _measured(report: "Report") -> Iterator[tuple[str, "Score"]]:
     for stage in STAGES:
         accuracy = getattr(report.accuracy, stage)
         if accuracy is not None:
@@ -69,18 +69,18 @@ def _right_end(report: "Report", span: float) -> float:
     return max(1.18 * span, min(1.05 * longest, 2 * span))
 
 
-def _lowest_shown(accuracies: list["Accuracy"]) -> float:
+def _lowest_shown(accuracies: list["Score"]) -> float:
     """Lower end of the vertical axis: stages far below the others do not count."""
-    best = max(accuracy.top1 for accuracy in accuracies)
-    return min(a.low for a in accuracies if a.top1 >= best - FAR_BELOW)
+    best = max(accuracy.value for accuracy in accuracies)
+    return min(a.low for a in accuracies if a.value >= best - FAR_BELOW)
 
 
 def _stage_trace(
-    report: "Report", stage: str, accuracy: "Accuracy", x: float, floor: float
+    report: "Report", stage: str, accuracy: "Score", x: float, floor: float
 ) -> dict[str, Any]:
-    below = accuracy.top1 < floor
-    y = 100 * (floor if below else accuracy.top1)
-    label = f"{stage} {percent(accuracy.top1)}"
+    below = accuracy.value < floor
+    y = 100 * (floor if below else accuracy.value)
+    label = f"{stage} {percent(accuracy.value)}"
     trace: dict[str, Any] = {
         "type": "scatter",
         "mode": "markers",
@@ -98,7 +98,7 @@ def _stage_trace(
         "hoverinfo": "text",
     }
     if not below:
-        up, down = accuracy.high - accuracy.top1, accuracy.top1 - accuracy.low
+        up, down = accuracy.high - accuracy.value, accuracy.value - accuracy.low
         trace["error_y"] = _bar(100 * up, 100 * down, stage)
     if report.latency_ms is not None and stage in {"original", "final"}:
         latency = getattr(report.latency_ms, stage)

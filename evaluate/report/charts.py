@@ -17,7 +17,7 @@ def selection_along_depth(report: "Report") -> Figure | None:
     if not rates and not ratios:
         return None
     original = report.accuracy.original
-    return depth_figure(rates, ratios, original.top1 if original else None)
+    return depth_figure(rates, ratios, original.value if original else None)
 
 
 def depth_places(points: Iterable[tuple[str | None, str]]) -> list[str]:

@@ -25,6 +25,7 @@ def render_page(report: "Report") -> str:
         "report.html",
         report=report,
         headline=words.headline(report),
+        measure=words.sentence(report.accuracy.name),
         allocation=words.allocation_name(report.allocation),
         created=report.created.replace("T", " ").replace("+00:00", " UTC"),
         also_kept=also_kept(report),
@@ -57,7 +58,8 @@ def _accuracy_tile(report: "Report") -> list[dict[str, str]]:
     if before is None or after is None:
         return []
     note = f"95 %: {words.percent(after.low)} to {words.percent(after.high)}"
-    return [_tile("Top-1", words.percent(before.top1), words.percent(after.top1), note)]
+    values = words.percent(before.value), words.percent(after.value)
+    return [_tile(words.sentence(before.name), values[0], values[1], note)]
 
 
 def _cost_tile(name: str, change: "Change[int]") -> dict[str, str]:
@@ -85,8 +87,8 @@ def stage_rows(report: "Report") -> list[dict[str, str]]:
         if test is not None:
             row["interval"] = f"{words.percent(test.low)} to {words.percent(test.high)}"
             row["images"] = f"{test.total:,}"
-        row["test"] = words.percent(test.top1 if test else None, 2)
-        row["held_out"] = words.percent(held_out.top1 if held_out else None, 2)
+        row["test"] = words.percent(test.value if test else None, 2)
+        row["held_out"] = words.percent(held_out.value if held_out else None, 2)
         rows.append(row)
     return rows
 
@@ -157,7 +159,7 @@ def facts(report: "Report") -> list[dict[str, Any]]:
         "Checks": _check_facts(report),
         "Latency": _latency_facts(report),
         "Repair": dict(report.repair),
-        "Criteria tried (held-out top-1)": {
+        f"Criteria tried (held-out {report.accuracy.name})": {
             name: words.percent(top1, 2) for name, top1 in report.contest.items()
         },
         "Environment": dict(report.environment),
@@ -217,8 +219,8 @@ def _check_facts(report: "Report") -> dict[str, object]:
             f"{words.percent(parity.top1_agreement, 2)} of {parity.num_images} images"
         )
         if parity.held_out:
-            rows["held-out top-1 of the file"] = (
-                f"{words.percent(parity.held_out.top1, 2)} of {parity.held_out.total} images"
+            rows[f"held-out {parity.held_out.name} of the file"] = (
+                f"{words.percent(parity.held_out.value, 2)} of {parity.held_out.total} images"
             )
     if report.peak_memory_bytes:
         rows["peak memory"] = words.size(report.peak_memory_bytes)

@@ -4,7 +4,8 @@
                     the test part; top1 and its 95 % Wilson interval are fractions. `removed` is
                     measured right after the removal (on 2,000 of the test images at most),
                     `repaired` after closed-form repair, `final` is the network that was exported.
-                    null: that stage was not run.
+                    null: that stage was not run. Where an image may have several labels:
+                    {mean_average_precision, low, high, micro_f1, total}, with a bootstrap interval
     held_out        the same, on the held-out part of the training data (where decisions are made)
     filters         {original, final}: removable filters of the whole network
     macs, params    {original, final}: multiply-adds of one image (one each); parameters
@@ -43,7 +44,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from math import isfinite
 from typing import Any, Generic, TypeVar
 
-from ..measure.accuracy import Accuracy
+from ...prune.scores import Accuracy, MeanPrecision, Score
 from ..measure.latency_stats import Ratio
 from .pictures import FilterPicture
 
@@ -64,10 +65,16 @@ class Change(Generic[_T]):
 class Stages:
     """Accuracy after each stage of the job; None where a stage was not run."""
 
-    original: Accuracy | None
-    removed: Accuracy | None
-    repaired: Accuracy | None
-    final: Accuracy | None
+    original: Score | None
+    removed: Score | None
+    repaired: Score | None
+    final: Score | None
+
+    @property
+    def name(self) -> str:
+        """What the values are called: "top-1", or "mean average precision"."""
+        found = (self.original, self.removed, self.repaired, self.final)
+        return next((score.name for score in found if score is not None), "top-1")
 
 
 @dataclass(frozen=True)
@@ -100,7 +107,7 @@ class ParityLine:
     max_relative_difference: float
     top1_agreement: float
     num_images: int
-    held_out: Accuracy | None = None
+    held_out: Score | None = None
 
 
 @dataclass(frozen=True)
@@ -216,9 +223,8 @@ class Report:
 
 def _plain(value: Any, place: str) -> Any:
     """Dataclasses, mappings and sequences as dicts and lists; every number checked."""
-    if isinstance(value, Accuracy):
-        names = ("top1", "low", "high", "correct", "total")
-        return {name: getattr(value, name) for name in names}
+    if isinstance(value, Accuracy | MeanPrecision):
+        return _plain(value.plain, place)
     if is_dataclass(value):
         names_ = [f.name for f in fields(value)]
         return {name: _plain(getattr(value, name), f"{place}.{name}") for name in names_}

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..measure.accuracy import Accuracy
+from ...prune.scores import Accuracy
 from .report import Value
 
 

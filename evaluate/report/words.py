@@ -29,7 +29,12 @@ def accuracy_change(stages: "Stages") -> str:
     """ "top-1 87.6 → 86.9 %", or nothing where an end was not measured."""
     if stages.original is None or stages.final is None:
         return ""
-    return f"top-1 {100 * stages.original.top1:.1f} → {100 * stages.final.top1:.1f} %"
+    return f"{stages.name} {100 * stages.original.value:.1f} → {100 * stages.final.value:.1f} %"
+
+
+def sentence(text: str) -> str:
+    """The text with a capital at its start."""
+    return text[:1].upper() + text[1:]
 
 
 def fewer(change: "Change[int]") -> str:
@@ -62,6 +67,7 @@ def provider_name(provider: str) -> str:
 def allocation_name(method: str) -> str:
     """How the cut was spread over the layers, in words."""
     known = {
+        "output": "relative error, weighted by how much it changes the outputs",
         "sr": "relative error, weighted by the success rate still to be gained",
         "error": "relative error",
         "uniform": "the same share for all",
@@ -107,10 +113,10 @@ def honest_warnings(report: "Report") -> tuple[str, ...]:
     final = report.accuracy.final
     if final is not None and final.total < FEW_IMAGES:
         found.append(
-            f"The test part has only {final.total} images: top-1 is known to lie between "
+            f"The test part has only {final.total} images: {final.name} is known to lie between "
             f"{percent(final.low)} and {percent(final.high)}, no closer."
         )
-    return tuple(dict.fromkeys(text[:1].upper() + text[1:] for text in found))
+    return tuple(dict.fromkeys(sentence(text) for text in found))
 
 
 def _certificate_warnings(report: "Report") -> list[str]:

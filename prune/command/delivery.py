@@ -1,16 +1,16 @@
 """What a run leaves behind: the network, its ONNX file, and what was measured on them."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
 
-from ...evaluate.measure.accuracy import Accuracy, measure_accuracy
+from ...evaluate.measure.accuracy import measure_score
 from ...evaluate.measure.latency import compare
 from ...export.checked import export_checked
 from ...export.graph import export_onnx
 from ...export.metadata import accuracy_entry, add_metadata, describe
-from ...export.parity import PARITY_IMAGES, check_parity
+from ...export.parity import PARITY_IMAGES, AnswerRule, check_parity
 from ...export.variants import Variant
 from ..inputs.checkpoint import Checkpoint
 from ..inputs.pruned_file import compose, save_pruned
@@ -18,6 +18,7 @@ from ..job.account import Delivered
 from ..job.known import Case, Planned
 from ..job.stages import Outcome
 from ..options import BenchOptions
+from ..scores import Score
 
 REMOVED_IMAGES = 2000
 """Test images for the network that was neither repaired nor retrained."""
@@ -44,39 +45,50 @@ def save_result(
     save_pruned(folder / "model.safetensors", network, origin, kept, notes)
 
 
+@dataclass(frozen=True)
+class Files:
+    """Where the ONNX files of a run go, and what kind they are.
+
+    Attributes:
+        source: SHA-256 of the checkpoint, for their metadata.
+    """
+
+    folder: Path
+    source: str
+    variant: Variant
+
+
 def deliver_networks(
-    case: Case, planned: Planned, outcome: Outcome, bench: BenchOptions, folder: Path, source: str
+    case: Case, planned: Planned, outcome: Outcome, bench: BenchOptions, files: Files
 ) -> Delivered:
     """Export, check and time both networks, and read the test part, once.
 
     Args:
         case: the network that came in.
-        source: SHA-256 of the checkpoint, for the file's metadata.
     """
     data, log = case.data, case.log
+    folder, variant = files.folder, files.variant
     original = folder / "original.onnx"
     with log.stage("export"):
-        export_onnx(case.model, data.input_size, original, metadata={})
+        export_onnx(case.model, data.input_size, original, metadata={}, opset=variant.opset)
         images, _ = next(iter(data.held_out.batches(PARITY_IMAGES, device=case.device)))
-        check_parity(original, case.model, images)
-        metadata = describe(data, plan=planned.plan.digest, source=source)
+        check_parity(original, case.model, images, rule=AnswerRule(data.multi_label))
+        metadata = describe(data, plan=planned.plan.digest, source=files.source)
         file = export_checked(
-            outcome.final, data, folder / "model.onnx", Variant(), metadata=metadata
+            outcome.final, data, folder / "model.onnx", variant, metadata=metadata
         )
     with log.stage("evaluate"):
         accuracy = measure_stages(case, outcome)
     for stage, value in accuracy.items():
-        log.log({"stage": stage, "test_top1": value.top1, "images": value.total})
-    test = accuracy["final"]
-    counts = {"held_out": (file.correct, file.total), "test": (test.correct, test.total)}
-    add_metadata(file.path, accuracy_entry(counts))
+        log.log({"stage": stage, f"test_{value.key}": value.value, "images": value.total})
+    add_metadata(file.path, accuracy_entry({"held_out": file.score, "test": accuracy["final"]}))
     with log.stage("benchmark") as progress:
         comparison = compare({"original": original, "model": file.path}, bench, progress=progress)
     original.unlink()
     return Delivered(accuracy, file, comparison)
 
 
-def measure_stages(case: Case, outcome: Outcome) -> dict[str, Accuracy]:
+def measure_stages(case: Case, outcome: Outcome) -> dict[str, Score]:
     """Test accuracy of the network of every stage; a network that two stages share counts once.
 
     The network that was neither repaired nor retrained is seldom better than chance: it is measured
@@ -88,11 +100,11 @@ def measure_stages(case: Case, outcome: Outcome) -> dict[str, Accuracy]:
         "final": outcome.final,
         "removed": outcome.removed,
     }
-    known: dict[int, Accuracy] = {}
+    known: dict[int, Score] = {}
     for name, network in networks.items():
         if id(network) not in known:
             limit = REMOVED_IMAGES if name == "removed" else None
-            known[id(network)] = measure_accuracy(
+            known[id(network)] = measure_score(
                 network, case.data.test, device=case.device, limit=limit
             )
     return {name: known[id(network)] for name, network in networks.items()}

@@ -121,23 +121,17 @@ def _bench(options: Bench, command: str) -> None:
 
 
 def _evaluate(options: Evaluate, command: str) -> None:
-    from ...evaluate.measure.accuracy import measure_accuracy
+    from ...evaluate.measure.accuracy import measure_score
     from ..progress import RunLog
-    from .opening import input_document, open_case
+    from .opening import open_case
+    from .said import input_document
 
     log = RunLog(show=True)
     _, case = open_case(options.network, options.data, options.run, log)
     with log.stage("evaluate") as progress:
-        accuracy = measure_accuracy(
+        result = measure_score(
             case.model, case.data.test, device=case.device, progress=progress
-        )
-    result = {
-        "top1": accuracy.top1,
-        "low": accuracy.low,
-        "high": accuracy.high,
-        "correct": accuracy.correct,
-        "total": accuracy.total,
-    }
+        ).plain
     if options.run.json:
         show_document({**result, "input": input_document(case.data)})
     else:

@@ -4,12 +4,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ...evaluate.measure.accuracy import Accuracy
 from ...export.checked import Exported, export_checked
 from ...export.hub import write_hub_folder
 from ...export.metadata import accuracy_entry, add_metadata, describe
+from ...export.opset import require_opset
 from ...export.quantise import Quantisation
-from ...export.session import count_correct, open_session
+from ...export.scoring import score_file
+from ...export.session import open_session
 from ...export.variants import PixelScale, Variant, to_pixels
 from ..errors import UsageError
 from ..folder import check_writable
@@ -28,6 +29,7 @@ TEST_BATCH = 500
 def export_file(options: Export) -> dict[str, Any]:
     """`prune-dl export`: one checked ONNX file, and what the check found."""
     out = options.run.out or default_out(options.network.model).with_suffix(".onnx")
+    require_opset(options.opset, int8=options.int8)
     with only_writer(out):
         check_writable(out)
         return _export_to(out, options)
@@ -77,33 +79,35 @@ def _result(exported: Exported) -> dict[str, Any]:
     result = {
         "file": str(exported.path),
         "size_bytes": exported.size_bytes,
-        "held_out_top1": exported.top1,
-        "held_out_images": exported.total,
+        f"held_out_{exported.score.key}": exported.score.value,
+        "held_out_images": exported.score.total,
         **parity,
     }
     if (int8 := exported.quantised) is not None:
-        result |= {"int8_recipe": int8.recipe, "float_top1": int8.float_top1}
-        result |= {f"held_out_top1 of {name}": top1 for name, top1 in int8.tried.items()}
+        result |= {"int8_recipe": int8.recipe, f"float_{exported.score.key}": int8.float_top1}
+        result |= {
+            f"held_out_{exported.score.key} of {name}": top1 for name, top1 in int8.tried.items()
+        }
         result |= {"int8_layers": int8.num_layers - len(int8.kept_float)}
         result |= {f"float: {layer}": why for layer, why in int8.kept_float.items()}
     return result
 
 
 def _test(exported: Exported, data: DataSet, variant: Variant) -> dict[str, Any]:
-    """Hits of the finished file on the test part; also added to the file's metadata."""
+    """Score of the finished file on the test part; also added to the file's metadata."""
     session = open_session(exported.path)
-    correct = total = 0
-    for images, labels in data.test.batches(TEST_BATCH, device="cpu"):
-        inputs = to_pixels(images, PixelScale.of(data)) if variant.embed_preprocess else images
-        hits, seen = count_correct(session, [(inputs.numpy(), labels.numpy())])
-        correct, total = correct + hits, total + seen
-    held_out = (exported.correct, exported.total)
-    counts = {"held_out": held_out, "test": (correct, total)}
-    add_metadata(exported.path, accuracy_entry(counts))
-    accuracy = Accuracy(correct, total)
-    ends = {"test_low": accuracy.low, "test_high": accuracy.high}
+    scale = PixelScale.of(data)
+    batches = (
+        (to_pixels(images, scale) if variant.embed_preprocess else images, labels)
+        for images, labels in data.test.batches(TEST_BATCH, device="cpu")
+    )
+    arrays = ((inputs.numpy(), labels.numpy()) for inputs, labels in batches)
+    variant = replace(variant, multi_label=data.multi_label)
+    score = score_file(session, arrays, threshold=variant.rule.threshold)
+    add_metadata(exported.path, accuracy_entry({"held_out": exported.score, "test": score}))
+    ends = {"test_low": score.low, "test_high": score.high}
     size = {"size_bytes": exported.path.stat().st_size}
-    return {"test_top1": accuracy.top1, **ends, "test_images": total, **size}
+    return {f"test_{score.key}": score.value, **ends, "test_images": score.total, **size}
 
 
 def export_hub_folder(options: Export) -> dict[str, Any]:

@@ -23,7 +23,9 @@ def job_facts(checkpoint: Checkpoint, case: Case, settings: Settings) -> dict[st
 
 def case_facts(checkpoint: Checkpoint, case: Case) -> dict[str, Any]:
     """Facts of network and data, by their names in the words of errors."""
+    output = checkpoint.origin.output
     return {
+        **({} if output is None else {"`output`": output}),
         "`model`": case.digest,
         "`arch`": checkpoint.origin.arch,
         **data_facts(case.data),

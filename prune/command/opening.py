@@ -1,32 +1,33 @@
 """What a command starts with: the network, its data and the device, opened and held together."""
 
 import sys
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
+from ..chosen_output import choose_output, hook_output
 from ..errors import InputError, UsageError
+from ..forward import tensors_of
 from ..inputs.callables import Name, Trusted
 from ..inputs.checkpoint import Checkpoint, load_checkpoint
 from ..inputs.data import open_data
 from ..inputs.label_order import listed, number_labels
 from ..inputs.origin import Origin
-from ..inputs.split import BUILT_IN, GIVEN, DataSet, Source
+from ..inputs.split import GIVEN, DataSet, Inputs, Source
 from ..job.known import EXAMPLES, Case
 from ..options import DataOptions, NetworkOptions, RunOptions
 from ..outputs import require_classifier
 from ..progress import RunLog
-from ..settling.opened import Opened
+from ..settling.opened import SETTLING_IMAGES, Opened
 from ..settling.settle import settle
 from ..settling.size import settle_size
 from ..structure.finite import check_finite_weights
+from ..tasks import Task, settle_outputs
 from ..training.device import pick_device
-from .flags import in_flags
 from .home import data_at_home
+from .said import tell, tell_folder, tell_inputs
 
 
 def open_case(
@@ -51,61 +52,20 @@ def open_case(
         )
         spec = name_data(network, images, checkpoint)
         checkpoint.model.to(device).to(memory_format=torch.channels_last).eval()
-        opened = open_at_size(spec, images, run.seed, checkpoint, device)
-    data = opened.data
+        looked = look(spec, images, run.seed, checkpoint)
+        check_fit(looked, checkpoint)
+        opened = with_output(Opened(checkpoint, looked, device), network.output)
+        opened = at_fitting_size(opened, spec, images, run.seed)
+    checkpoint, data = opened.checkpoint, opened.data
     if images.data is None and Path(data.name).is_absolute():
         print(f"prune-dl: data: {data.name}, which the model file names", file=sys.stderr)
     tell_folder(spec, data)
-    check_fit(data, checkpoint)
-    check_runs(checkpoint.model, data, device)
+    notes = check_runs(checkpoint.model, data, first_images(data, device))
     with log.stage("settle the inputs"):
-        opened = settle(opened.noting(*opened.data.notes), images)
+        opened = settle(opened.noting(*notes), images)
     tell_inputs(opened.data)
     tell(opened.checkpoint.notes)
     return opened.checkpoint, Case(opened.checkpoint.model, opened.data, device, run.seed, log)
-
-
-def tell(notes: Iterable[str]) -> None:
-    """Say on stderr, before any work, what the report says at the end."""
-    for note in notes:
-        print(f"prune-dl: note: {in_flags(note)}", file=sys.stderr)
-
-
-def tell_folder(spec: Name, data: DataSet) -> None:
-    """Say on stderr that a folder was taken which is called as a data set without one."""
-    if str(spec) in BUILT_IN and Path(data.name).is_absolute():
-        print(
-            f"prune-dl: data: the folder {data.name} is used, not the built-in {spec}; for that "
-            "one, rename the folder or work elsewhere",
-            file=sys.stderr,
-        )
-
-
-def tell_inputs(data: DataSet) -> None:
-    """Say on stderr what the network is fed, and where that comes from."""
-    print(f"prune-dl: input: {words_of_inputs(data)}", file=sys.stderr)
-
-
-def input_document(data: DataSet) -> dict[str, Any]:
-    """What the network is fed, and where that comes from, as JSON documents hold it."""
-    return {
-        "size": list(data.input_size),
-        "mean": list(data.mean),
-        "std": list(data.std),
-        "channel_order": data.channel_order,
-        "sources": data.sources.words,
-    }
-
-
-def words_of_inputs(data: DataSet) -> str:
-    """Size, scale and order of the channels of the inputs, each with its source."""
-    sources = data.sources
-    size = " x ".join(map(str, data.input_size))
-    mean, std = (" ".join(f"{value:.4g}" for value in values) for values in (data.mean, data.std))
-    words = [f"{size} ({sources.size.words})", f"mean {mean}, std {std} ({sources.scale.words})"]
-    if data.input_size[0] == 3:
-        words.append(f"channels {data.channel_order} ({sources.channel_order.words})")
-    return "; ".join(words)
 
 
 def model_file(model: str) -> str:
@@ -132,19 +92,19 @@ def name_data(network: NetworkOptions, images: DataOptions, checkpoint: Checkpoi
     return Trusted(stated) if network.trust_file else stated
 
 
-def open_at_size(
-    spec: Name, images: DataOptions, seed: int, checkpoint: Checkpoint, device: torch.device
-) -> Opened:
-    """The data of that name, fed as the options say, or else as the model file does; of a folder
-    whose size of inputs neither says, at the size that fits the network.
-    """
+def look(spec: Name, images: DataOptions, seed: int, checkpoint: Checkpoint) -> DataSet:
+    """The data of that name; where their size is open, nothing is decoded before it is settled."""
     is_open = images.input_size is None and not checkpoint.knows_inputs
-    if not (is_open and Path(str(spec)).is_dir()):
-        return Opened(checkpoint, open_data_of(spec, images, seed, checkpoint), device)
-    looked = open_data_of(spec, images, seed, checkpoint, in_memory=False)
-    if not looked.sources.size.is_guess:
-        return Opened(checkpoint, looked, device)
-    opened, size, source = settle_size(Opened(checkpoint, looked, device), images)
+    in_memory = not (is_open and Path(str(spec)).is_dir())
+    return open_data_of(spec, images, seed, checkpoint, in_memory=in_memory)
+
+
+def at_fitting_size(opened: Opened, spec: Name, images: DataOptions, seed: int) -> Opened:
+    """The same; a folder whose size of inputs nobody says at the size that fits the network."""
+    is_open = images.input_size is None and not opened.checkpoint.knows_inputs
+    if not (is_open and Path(str(spec)).is_dir() and opened.data.sources.size.is_guess):
+        return opened
+    opened, size, source = settle_size(opened, images)
     sized = replace(images, input_size=size)
     data = open_data_of(spec, sized, seed, opened.checkpoint)
     return replace(opened, data=data.sourced(size=source))
@@ -198,7 +158,7 @@ def num_channels(model: nn.Module) -> int | None:
 
 def check_fit(data: DataSet, checkpoint: Checkpoint) -> None:
     """Network and data must agree on the number of labels and of channels."""
-    check_labels(data, checkpoint.origin)
+    check_label_count(data, checkpoint.origin)
     given = data.input_size[0]
     expected = num_channels(checkpoint.model) or given
     if expected != given:
@@ -208,14 +168,15 @@ def check_fit(data: DataSet, checkpoint: Checkpoint) -> None:
         )
 
 
-def check_labels(data: DataSet, origin: Origin) -> None:
+def check_label_count(data: DataSet, origin: Origin) -> None:
     """There must be a label for each output; which is lacking is said as far as names tell.
 
     Raises:
         InputError: there are more or fewer.
     """
     expected, given = origin.num_labels, len(data.labels)
-    if expected == given:
+    has_one_output = (expected, given) == (1, 2) and not data.multi_label
+    if expected == given or has_one_output:
         return
     known, here = set(origin.labels), set(data.labels)
     surplus = [label for label in data.labels if label not in known] if known & here else []
@@ -229,16 +190,43 @@ def check_labels(data: DataSet, origin: Origin) -> None:
     )
 
 
-def check_runs(model: nn.Module, data: DataSet, device: torch.device) -> None:
+def first_images(data: DataSet, device: torch.device) -> Inputs:
+    """A few training images, to find out with whether a network runs."""
+    with torch.random.fork_rng(devices=[]):  # workers that decode draw from it
+        return next(iter(data.train.batches(EXAMPLES, device=device, limit=EXAMPLES)))[0]
+
+
+def with_output(opened: Opened, asked: str | None) -> Opened:
+    """The same, its network giving the logits that were asked for, or that its file names.
+
+    Raises:
+        UsageError: no such output, or one that holds no logits.
+        InputError: it cannot be known which of several holds them.
+    """
+    checkpoint, data = opened.checkpoint, opened.data
+    name = asked if asked is not None else checkpoint.origin.output
+    images = first_images(data, opened.device)
+    choice = choose_output(checkpoint.model, images, len(data.labels), name)
+    hook_output(checkpoint.model, choice.name)
+    origin = replace(checkpoint.origin, output=choice.name)
+    return replace(opened, checkpoint=replace(checkpoint, origin=origin)).noting(*choice.notes)
+
+
+def check_runs(model: nn.Module, data: DataSet, images: Inputs) -> tuple[str, ...]:
     """Refuse, before any work, a network that is no classifier of these images.
+
+    Returns:
+        what has to be said of the task of network and data, a line each.
 
     Raises:
         InputError: as `require_classifier`, or its weights are not finite.
     """
-    with torch.random.fork_rng(devices=[]):  # workers that decode draw from it
-        images, _ = next(iter(data.train.batches(EXAMPLES, device=device, limit=EXAMPLES)))
     check_finite_weights(model)
     require_classifier(model, images, len(data.labels))
+    device = tensors_of(images)[0].device
+    labelled = data.train.batches(EXAMPLES, device=device, limit=SETTLING_IMAGES)
+    task = Task(data.labels, data.multi_label)
+    return data.notes + settle_outputs(model, images, task, labelled)
 
 
 def default_out(model: str) -> Path:

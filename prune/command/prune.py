@@ -6,8 +6,11 @@ from pathlib import Path
 
 from ...evaluate.report.files import write_report
 from ...evaluate.report.report import Report
+from ...export.graph import GraphFormat, check_exportable
 from ...export.hub import check_hub_folder, write_hub_folder
+from ...export.opset import require_opset
 from ...export.session import require_provider
+from ...export.variants import Variant
 from ..errors import GateError, UsageError
 from ..files import write_text
 from ..folder import bind_to, output_folder
@@ -19,7 +22,7 @@ from ..job.stages import Outcome
 from ..job.steps import plan_and_carry_out
 from ..lock import only_writer
 from ..progress import RunLog
-from .delivery import deliver_networks, save_result
+from .delivery import Files, deliver_networks, save_result
 from .facts import job_facts
 from .flags import in_flags
 from .home import shown_name, write_run
@@ -38,6 +41,7 @@ def run_job(options: Job, command: str) -> tuple[Report, Outcome]:
     require_provider(options.bench.provider)
     if options.select.hardware_widths:
         require_provider(options.select.hardware_widths, "hardware_widths")
+    require_opset(options.opset)
     with ExitStack() as stack:
         if options.hub_folder:
             stack.enter_context(only_writer(options.hub_folder, "hub_folder"))
@@ -54,6 +58,8 @@ def _fill(options: Job, command: str, folder: Path) -> tuple[Report, Outcome]:
     metrics = folder / "metrics.jsonl"
     log = RunLog(show=True, file=metrics)
     checkpoint, case = open_case(options.network, options.data, options.run, log)
+    if options.opset is not None:
+        check_exportable(case.model, case.data.input_size, GraphFormat(options.opset))
     bind_to(folder, job_facts(checkpoint, case, options.settings))
     metrics.unlink(missing_ok=True)  # the state has the rows of the epochs that are done
     done = _work(options, checkpoint, replace(case, kept=Kept(folder)), folder)
@@ -76,8 +82,8 @@ def _work(options: Job, checkpoint: Checkpoint, case: Case, folder: Path) -> Fin
     planned, outcome = plan_and_carry_out(case, settings)
     write_text(folder / "plan.json", planned.plan.to_json())
     save_result(folder, checkpoint, case, planned, outcome.final)
-    source = checkpoint.sha256 or ""
-    delivered = deliver_networks(case, planned, outcome, settings.bench, folder, source)
+    files = Files(folder, checkpoint.sha256 or "", Variant(opset=options.opset))
+    delivered = deliver_networks(case, planned, outcome, settings.bench, files)
     name = shown_name(options.network.model)
     return Finished(name, checkpoint, case, settings, planned, outcome, delivered)
 
@@ -88,7 +94,8 @@ def check_drop(options: Job, outcome: Outcome) -> None:
     Raises:
         GateError: more was lost.
     """
-    drop = 100 * (outcome.held_out["original"].top1 - outcome.held_out["final"].top1)
+    before, after = outcome.held_out["original"], outcome.held_out["final"]
+    drop = 100 * (before.value - after.value)
     most = options.select.max_drop
     if most is not None and drop > most:
         raise GateError(

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from ...evaluate.report.filters import FilterColumns, write_filters_page
+from ..errors import UsageError
 from ..folder import bind_to, output_folder
 from ..inputs.split import Batches
 from ..job.budget import counted_plan
 from ..job.kept import MEASURED, SPECTRUM, STATISTICS, Kept
 from ..job.known import Case, Measured
-from ..job.plan import check_removable, rank_by
+from ..job.plan import check_removable, find_sensitivity, rank_by
 from ..mechanism.files import filter_norms, save_spectrum, write_filters
 from ..mechanism.network import TracedNetwork
 from ..mechanism.paper import Sgd, frozen, measure_by_sgd
@@ -60,7 +61,7 @@ def _fill(options: Rank, command: str, folder: Path) -> Spectrum:
         ranking = rank_by(case, measured, options.rank, options.images)
         columns: dict[str, Any] = {
             "scores": ranking.scores,
-            "kept": _kept(options, measured, ranking),
+            "kept": _kept(options, case, measured, ranking),
             "labels": case.data.labels,
         }
     spectrum = measured.spectrum
@@ -80,6 +81,11 @@ def _measure(options: Rank, case: Case, structure: Structure) -> tuple[Statistic
     """Statistics of one pass, and the spectrum by the probe that was asked for."""
     network = case.traced(structure)
     train, held_out = case.training(options.images), case.held_out(options.images)
+    if options.probe != "ridge" and case.data.multi_label:
+        raise UsageError(
+            f"`probe={options.probe}` given for data with several labels for an image; expected "
+            "`probe=ridge`, which reads each label by itself; leave `probe` out"
+        )
     if options.probe == "ridge":
         with case.log.stage("measure") as progress:
             return case.kept.once(
@@ -121,11 +127,14 @@ def _published(options: Rank, case: Case, network: TracedNetwork, progress: Prog
     return measure_by_sgd(network, source, held_out, sgd=sgd, progress=progress)
 
 
-def _kept(options: Rank, measured: Measured, ranking: Ranking) -> Sequence[Sequence[int]] | None:
+def _kept(
+    options: Rank, case: Case, measured: Measured, ranking: Ranking
+) -> Sequence[Sequence[int]] | None:
     """Positions that the budget would keep, per group; None without a budget."""
     if not has_budget(options):
         return None
     select = marked(options)
+    measured = replace(measured, sensitivity=find_sensitivity(case, measured, select))
     plan = counted_plan(measured, ranking, select.budget, select)
     return [layer.kept for layer in plan.layers]
 

@@ -84,11 +84,12 @@ def show_report(report: Report) -> None:
     """The few figures that matter, before and after."""
     accuracy, latency, size = report.accuracy, report.latency_ms, report.size_bytes
     rows = [
-        (stage, f"{100 * value.top1:.2f}", f"{100 * value.low:.2f} to {100 * value.high:.2f}")
+        (stage, f"{100 * value.value:.2f}", f"{100 * value.low:.2f} to {100 * value.high:.2f}")
         for stage in ("original", "removed", "repaired", "final")
         if (value := getattr(accuracy, stage)) is not None
     ]
-    show_table("top-1 on the test part, %", ("stage", "top-1", "95 % interval"), rows)
+    measure = accuracy.name
+    show_table(f"{measure} on the test part, %", ("stage", measure, "95 % interval"), rows)
     rows = [
         ("filters", f"{report.filters.original}", f"{report.filters.final}"),
         ("MACs", *_change(report.macs, 1e6, "M")),

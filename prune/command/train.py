@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ...evaluate.measure.accuracy import measure_accuracy
+from ...evaluate.measure.accuracy import measure_score
 from ..folder import check_writable, state_beside
 from ..inputs.callables import Trusted
 from ..inputs.checkpoint import save_checkpoint
@@ -22,7 +22,8 @@ from ..progress import RunLog
 from ..training.device import pick_device
 from ..training.recipe import Training
 from ..training.train import Journal, TrainingData, train_network
-from .opening import check_runs, input_document, tell, tell_folder, tell_inputs
+from .opening import check_runs, first_images
+from .said import input_document, tell, tell_folder, tell_inputs
 from .trees import Train
 
 DEFAULT_DATA = "digits"
@@ -52,7 +53,7 @@ def _train_to(out: Path, state: Path, options: Train) -> dict[str, Any]:
         data = _open(options)
         arch = with_channels(Trusted(options.arch), data.input_size[0])
         model = build(arch, len(data.labels), seed=options.run.seed)
-        check_runs(model, data, torch.device("cpu"))
+        tell(check_runs(model, data, first_images(data, torch.device("cpu"))))
     training = replace(
         Training(epochs=options.train.epochs), **recipe_changes(options.train, options.run.seed)
     )
@@ -66,7 +67,7 @@ def _train_to(out: Path, state: Path, options: Train) -> dict[str, Any]:
             device=device,
             journal=Journal(progress, rows.append, state, belongs_to, past=rows.append),
         )
-    accuracy = measure_accuracy(model, data.test, device=device)
+    accuracy = measure_score(model, data.test, device=device)
     origin = Origin(
         arch=str(arch),
         num_labels=len(data.labels),
@@ -84,7 +85,7 @@ def _train_to(out: Path, state: Path, options: Train) -> dict[str, Any]:
         "data": data.name,
         "input": input_document(data),
         "epochs": training.epochs,
-        "test_top1": accuracy.top1,
+        f"test_{accuracy.key}": accuracy.value,
         "low": accuracy.low,
         "high": accuracy.high,
         "seconds": round(log.seconds["train"], 1),
@@ -107,5 +108,4 @@ def _open(options: Train) -> DataSet:
     )
     tell_folder(spec, data)
     tell_inputs(data)
-    tell(data.notes)
     return number_labels(data, options.data)

@@ -28,6 +28,9 @@ class Job:
     run: RunOptions = field(default_factory=RunOptions)
     hub_folder: Path | None = None
     """Also write a folder for the Hugging Face Hub: weights, ONNX, configuration, card."""
+    opset: int | None = None
+    """Version of the ONNX operators, 11 or later, where a runtime needs a certain one; default: the
+    exporter's own, which needs no conversion."""
     dry_run: bool = False
     """Stop after the plan and print it per layer; write nothing."""
 
@@ -82,7 +85,8 @@ class Export:
     data: DataOptions = field(default_factory=DataOptions)
     run: RunOptions = field(default_factory=RunOptions)
     opset: int | None = None
-    """ONNX opset; default: the exporter's own, which needs no conversion."""
+    """Version of the ONNX operators, 11 or later, where a runtime needs a certain one; default: the
+    exporter's own, which needs no conversion."""
     static_batch: int | None = None
     """Fix the batch to so many images; default: any batch."""
     embed_preprocess: bool = False
@@ -136,7 +140,7 @@ class Sweep:
     """Or: milliseconds that a run may take, each the widest network that is as fast."""
     rank: str = "mechanism"
     """What ranks filters; see prune-dl --help."""
-    allocate: Literal["sr", "error", "uniform"] = "sr"
+    allocate: Literal["output", "sr", "error", "uniform"] = "output"
     """How a budget is spread over layers."""
     hardware_widths: Provider | None = None
     """Give every layer a width that no larger one is faster than, as measured on this provider
@@ -149,6 +153,9 @@ class Sweep:
     """Filters that every layer keeps at the least."""
     images: int = 6000
     """Training images that the statistics are taken from, once for all budgets."""
+    opset: int | None = None
+    """Version of the ONNX operators, 11 or later, where a runtime needs a certain one; default: the
+    exporter's own, which needs no conversion."""
     fp16: bool = True
     """Also a float16 file of each network."""
     int8: bool = True

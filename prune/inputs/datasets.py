@@ -19,6 +19,7 @@ from .bit_depth import scale_to_8_bit, to_8_bit
 from .preprocessing import Preprocessing
 from .split import DataSet, Source, Sources, hold_out
 from .streams import StreamSplit
+from .targets import Targets, gather_rows, target_rows
 
 READY = Source("float items, fed as they are")
 IN_PROCESS = 2000
@@ -36,17 +37,17 @@ def wrap_datasets(
 ) -> DataSet:
     """A `DataSet` of two map-style data sets (or DataLoaders, whose data sets are taken).
 
-    Items are (image, label). A float tensor is taken as ready for the network; uint8 tensors,
-    arrays and Pillow images are scaled and normalised here (mean and std 0.5 if not wanted
-    otherwise). Their size stays as it is.
+    Items are (image, label), or (image, row of 0 and 1) with a number for each label. A float
+    tensor is taken as ready for the network; uint8 tensors, arrays and Pillow images are scaled and
+    normalised here (mean and std 0.5 if not wanted otherwise). Their size stays as it is.
     What the data sets do at random stays as it is; nothing is added.
 
     Raises:
-        InputError: no length or no items, or labels that are not 0..K-1.
+        InputError: no length or no items, or labels that are neither 0..K-1 nor rows of 0 and 1.
     """
     train, test = (part.dataset if isinstance(part, DataLoader) else part for part in (train, test))
-    train_labels, test_labels = read_labels(train, name), read_labels(test, name)
-    num_labels = int(torch.cat([train_labels, test_labels]).max()) + 1
+    targets, (train_labels, test_labels) = _read_both(train, test, name)
+    num_labels = targets.columns or int(torch.cat([train_labels, test_labels]).max()) + 1
     first = as_pixels(train[0][0])
     channels, height, width = first.shape
     is_ready = first.is_floating_point()
@@ -82,9 +83,24 @@ def wrap_datasets(
         part(train, train_labels, kept),
         part(train, train_labels, held),
         part(test, test_labels, torch.arange(len(test_labels))),
-        wanted.channel_order or "rgb",
-        Sources(scale=scale, channel_order=wanted.order_source),
+        channel_order=wanted.channel_order or "rgb",
+        sources=Sources(scale=scale, channel_order=wanted.order_source),
+        multi_label=targets.multi_label,
+        notes=targets.notes,
     )
+
+
+def _read_both(train: Any, test: Any, name: str) -> tuple[Targets, tuple[Tensor, Tensor]]:
+    """How the targets of both parts are read, and their labels."""
+    rows = [_target_rows(part, name) for part in (train, test)]
+    if rows[0].shape[1:] != rows[1].shape[1:]:
+        raise InputError(
+            f"{name}: training and test data with targets of {list(rows[0].shape[1:]) or 1} and "
+            f"{list(rows[1].shape[1:]) or 1} numbers for each image given; expected the same; "
+            "give them alike"
+        )
+    targets = Targets.of(torch.cat(rows))
+    return targets, (targets.read(rows[0]), targets.read(rows[1]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,28 +135,23 @@ def as_pixels(image: Any) -> Tensor:
     return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1).contiguous()
 
 
-def read_labels(dataset: Any, name: str) -> Tensor:
-    """(N,) int64: from `targets` or `tensors` where there are such, else from every item."""
+def _target_rows(dataset: Any, name: str) -> Tensor:
+    """(N,) or (N, K) int64: from `targets` or `tensors` where there are such, else from items."""
     try:
         if len(dataset) == 0:
             raise InputError(f"{name}: a data set is empty; expected (image, label) items")
         if hasattr(dataset, "targets"):
-            labels = torch.as_tensor(dataset.targets)
-        elif hasattr(dataset, "tensors"):
-            labels = dataset.tensors[1]
-        else:
-            labels = torch.tensor([int(dataset[i][1]) for i in range(len(dataset))])
+            return target_rows(dataset.targets)
+        if hasattr(dataset, "tensors"):
+            return target_rows(dataset.tensors[1])
+        return gather_rows(dataset[i][1] for i in range(len(dataset)))
+    except InputError as error:
+        raise InputError(f"{name}: {str(error).removeprefix(f'{name}: ')}") from error
     except (TypeError, IndexError, ValueError) as error:
         raise InputError(
             f"{name}: a data set is not as expected ({error}); it must have a length and "
             "(image, label) items with whole-number labels"
         ) from error
-    if labels.is_floating_point() or int(labels.min()) < 0:
-        raise InputError(
-            f"{name}: a data set has labels that are no whole numbers, or below 0; "
-            "expected 0 to K - 1"
-        )
-    return labels.long()
 
 
 def unpack(returned: Any, name: str) -> tuple[Any, Any]:

@@ -18,7 +18,7 @@ from .listing import Listing
 from .origin import imagenet_mean_std
 from .parts import list_parts
 from .preprocessing import Preprocessing
-from .split import DataSet, Source, Sources, Split
+from .split import DataSet, Source, Sources, Split, channel_notes
 from .streams import StreamSplit
 
 LARGEST_IN_MEMORY = 2**30
@@ -70,8 +70,9 @@ def open_image_folder(
     _check_labels(root, files.labels)
     shared = None if wanted.size else shared_size(files.paths)
     height, width = wanted.size or shared or USUAL_SIZE
-    own_channels = 1 if wanted.channels is None and _all_grey(files.paths) else 3
-    input_size = (wanted.of_pictures(own_channels), height, width)
+    is_grey = _all_grey(files.paths)
+    channels = wanted.of_pictures(1 if is_grey else 3)
+    input_size = (channels, height, width)
     decode = FileDecoder(files.paths, input_size)
     places = (listed.train, listed.held_out, listed.test)
     if reading.in_memory and _num_bytes(files, input_size) <= LARGEST_IN_MEMORY:
@@ -98,7 +99,7 @@ def open_image_folder(
         test,
         channel_order=order,
         sources=sources,
-        notes=listed.notes,
+        notes=(*listed.notes, *channel_notes(channels, is_grey=is_grey)),
     )
 
 

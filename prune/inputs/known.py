@@ -15,7 +15,7 @@ from ..errors import InputError
 from .arrays import SHIFT_PART, ArraySplit, Augmentation, Images, measure_mean_std
 from .decode import crop_centre
 from .preprocessing import Preprocessing
-from .split import DataSet, Source, Sources, hold_out
+from .split import DataSet, Source, Sources, channel_notes, hold_out
 
 DIGITS_TEST_SHARE = 0.2
 """Of scikit-learn's digits, which come without a test part: the same fifth whatever the seed."""
@@ -85,7 +85,10 @@ def open_known(
     input_size = (in_channels, height, width)
     splits = (part(kept), part(held), part(test))
     order = wanted.channel_order or "rgb"
-    return DataSet(name, decoded.labels, input_size, mean, std, *splits, order, sources)
+    notes = channel_notes(in_channels, is_grey=decoded.pixels.shape[1] == 1)
+    return DataSet(
+        name, decoded.labels, input_size, mean, std, *splits, order, sources, notes=notes
+    )
 
 
 def default_root() -> Path:

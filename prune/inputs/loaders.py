@@ -1,100 +1,66 @@
-"""A user's own torch data set as a split: its items are taken as they come."""
+"""A user's own torch data set as a split: its items are taken as they come.
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+Shapes: N items of a batch.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Subset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, default_collate
 
-from ..errors import InputError
+from ..errors import InputError, first_line
+from ..forward import on_device, tensors_of
+from .items import ItemReader, inputs_in_words
 from .split import Batch, choose_order
+from .targets import INDICES, Targets, gather_rows, target_rows
 
-INPUT_NAMES = ("pixel_values", "image", "images", "img", "input", "inputs", "x")
-LABEL_NAMES = ("labels", "label", "targets", "target", "y")
-"""Keys of items that are dictionaries, as Hugging Face and Lightning write them."""
-
-
-def pair_of(item: Any) -> tuple[Any, Any]:
-    """Input and label of an item or batch: the first two of a tuple, or a dictionary's by name.
-
-    Raises:
-        InputError: it is neither.
-
-    >>> pair_of({"label": 3, "image": "a picture"})
-    ('a picture', 3)
-    """
-    if isinstance(item, Mapping):
-        inputs = next((item[name] for name in INPUT_NAMES if name in item), None)
-        labels = next((item[name] for name in LABEL_NAMES if name in item), None)
-        if inputs is not None and labels is not None:
-            return inputs, labels
-        what = f"a dictionary ({', '.join(map(str, item))})"
-    elif isinstance(item, tuple | list) and len(item) >= 2:
-        return item[0], item[1]
-    else:
-        what = f"a {type(item).__name__}"
-    raise InputError(
-        f"a data set whose items are {what} given; expected (input, label), or a dictionary with "
-        f"one of {', '.join(INPUT_NAMES)} and one of {', '.join(LABEL_NAMES)}; give such items"
-    )
+ORDERING_SAMPLERS = ("SequentialSampler", "RandomSampler", "BatchSampler", "DistributedSampler")
+"""They visit every item, in an order of their own: nothing is lost where another is taken."""
 
 
-def label_of(item: Any) -> int:
-    """Label of an item: a whole number.
+def batch_of(batch: Any, reader: ItemReader, device: torch.device | str, targets: Targets) -> Batch:
+    """Inputs as the network takes them and labels (N,) or (N, K), both on the device.
 
     Raises:
-        InputError: it is none, as labels of several columns are not.
+        InputError: the batch does not tell which they are, or they are of another kind.
     """
-    label = pair_of(item)[1]
-    try:
-        number = int(label)
-    except (TypeError, ValueError) as error:
-        sizes = tuple(getattr(label, "shape", ()))
-        what = f"{type(label).__name__} of {' x '.join(map(str, sizes))}" if sizes else repr(label)
+    inputs, given = reader.pair_of(batch)
+    found = [x for x in tensors_of(inputs) if x.ndim]
+    if not found:
         raise InputError(
-            f"a label that is {what} given; expected one whole number for each item, since a "
-            "network with several labels for an image is not supported; give class indices"
-        ) from error
-    if number != label:
-        raise InputError(f"a label of {label} given; expected a whole number; give class indices")
-    return number
-
-
-def require_tensors(images: Any, labels_N: Any) -> None:
-    """Refuse batches of anything but one tensor of inputs and one of labels (N,).
-
-    Raises:
-        InputError: they are something else.
-    """
-    if not isinstance(images, Tensor):
-        raise InputError(
-            f"batches whose inputs are a {type(images).__name__} given; expected one tensor; "
-            "give a network of one input, or one that takes several in one tensor"
+            f"batches whose inputs are {inputs_in_words(inputs)} given; expected tensors; "
+            "give a data set with tensors, as `transforms.ToTensor` makes them of pictures"
         )
-    if not isinstance(labels_N, Tensor) or labels_N.ndim != 1 or labels_N.is_floating_point():
-        kind = f"{labels_N.ndim} axes, {labels_N.dtype}" if isinstance(labels_N, Tensor) else ""
+    labels_N = targets.read(given)
+    if len(labels_N) != len(found[0]):
         raise InputError(
-            f"batches whose labels are a {type(labels_N).__name__}{kind and f' of {kind}'} given; "
-            "expected one whole number for each input; give class indices"
+            f"batches of {len(found[0])} inputs and {len(labels_N)} labels given; expected as many "
+            "of both; check the `collate_fn`"
         )
+    return on_device(inputs, device), labels_N.to(device)
 
 
 @dataclass(frozen=True, eq=False)
 class LoaderSplit:
-    """Items (input, label) of a data set that normalises and augments by itself.
+    """Items of a data set that normalises and augments by itself; `items` says what they may be.
 
     Inputs of float64, float16 or bfloat16 come as float32, as the networks are.
 
     Attributes:
         items: a data set with a length.
         num_workers, collate: as the user's own loader has them.
+        targets: how the targets of all items are read.
+        reader: which parts of an item the network is given.
     """
 
     items: Dataset[Any]
     num_workers: int = 0
     collate: Callable[[list[Any]], Any] | None = None
+    targets: Targets = INDICES
+    reader: ItemReader = field(default_factory=ItemReader)
 
     @property
     def num_images(self) -> int:
@@ -103,8 +69,15 @@ class LoaderSplit:
 
     @property
     def labels_N(self) -> Tensor:
-        """Label of each item, (N,) int64; reads every item once."""
-        return torch.tensor([label_of(self.items[i]) for i in range(self.num_images)])
+        """Labels of each item, (N,) or (N, K) int64; reads every item once."""
+        return self.targets.read(read_targets(self))
+
+    def target_in(self, item: Any) -> Any:
+        """The target of one item, or of a batch of it alone where a collate function of the user's
+        own makes it: that alone may know what items hold."""
+        if self.collate in (None, default_collate):
+            return self.reader.pair_of(item)[1]
+        return self.reader.pair_of(self.collate([item]))[1][0]
 
     def batches(
         self,
@@ -124,7 +97,94 @@ class LoaderSplit:
             collate_fn=self.collate,
         )
         for batch in loader:
-            images, labels_N = pair_of(batch)
-            require_tensors(images, labels_N)
-            dtype = torch.float32 if images.is_floating_point() else images.dtype
-            yield images.to(device, dtype), labels_N.to(device)
+            yield batch_of(batch, self.reader, device, self.targets)
+
+
+def read_targets(split: LoaderSplit, limit: int | None = None) -> Tensor:
+    """Targets of every item, or of the first few, as `targets.target_rows` has them.
+
+    Raises:
+        InputError: they are no labels, or not alike.
+    """
+    count = split.num_images if limit is None else min(limit, split.num_images)
+    return gather_rows(split.target_in(split.items[i]) for i in range(count))
+
+
+@dataclass(frozen=True, eq=False)
+class ReadLoader:
+    """A loader as a split, the shape of its first item's input, and what has to be said of it."""
+
+    split: LoaderSplit
+    size: tuple[int, ...]
+    notes: tuple[str, ...] = ()
+
+
+def read_loader(loader: DataLoader[Any], reader: ItemReader, what: str) -> ReadLoader:
+    """The items that a loader visits, as a split that is read in orders of this tool.
+
+    A sampler that visits a part (`SubsetRandomSampler`) restricts the split to it. Of others only
+    the order, or the weights, are lost, which a note says.
+
+    Args:
+        what: the loader's name, for messages: train or held_out.
+
+    Raises:
+        InputError: its items cannot be had by position, there are none, or the first one cannot be
+            read.
+    """
+    dataset: Any = loader.dataset
+    if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
+        raise InputError(
+            f"a loader of {type(dataset).__name__} given as {what}, a data set without length and "
+            "positions; expected one with both, since images are chosen and read again; "
+            "give a list of its items"
+        )
+    if loader.batch_size is None and loader.batch_sampler is None:
+        raise InputError(
+            f"a loader with batch_size=None given as {what}; expected one that puts items into "
+            "batches; give a batch size, and a data set of single items"
+        )
+    positions = _positions(loader)
+    items: Any = dataset if positions is None else Subset(dataset, positions)
+    if not len(items):
+        raise InputError(f"{what} given without items; expected images and labels; give some")
+    split = LoaderSplit(items, loader.num_workers, loader.collate_fn, reader=reader)
+    return ReadLoader(split, _first_size(split, what), tuple(_lost(loader, positions, what)))
+
+
+def _positions(loader: DataLoader[Any]) -> list[int] | None:
+    """Positions that a sampler is confined to; None where it visits all."""
+    samplers = [loader.sampler, getattr(loader.batch_sampler, "sampler", None)]
+    confined = (getattr(sampler, "indices", None) for sampler in samplers)
+    return next(([int(i) for i in found] for found in confined if found is not None), None)
+
+
+def _lost(loader: DataLoader[Any], positions: list[int] | None, what: str) -> Iterator[str]:
+    """What a sampler does beyond an order."""
+    for sampler in (loader.sampler, loader.batch_sampler):
+        name = type(sampler).__name__
+        if positions is None and sampler is not None and name not in ORDERING_SAMPLERS:
+            yield f"the {name} of {what} is not used: every item is read, in orders of this tool"
+
+
+def _first_size(split: LoaderSplit, what: str) -> tuple[int, ...]:
+    """Shape of the input of the first item; () where there are several, or no tensor.
+
+    Raises:
+        InputError: it cannot be read, or not be put into a batch.
+    """
+    with torch.random.fork_rng(devices=[]):  # augmentations draw from it
+        item = split.items[0]
+        if split.collate in (None, default_collate):
+            # Its message knows the target before it was put into a batch.
+            gather_rows([split.target_in(item)])
+        try:
+            batch = (split.collate or default_collate)([item])
+        except TypeError as error:
+            raise InputError(
+                f"{what} given, whose items cannot be put into a batch ({first_line(error)}); "
+                "expected tensors; give a transform that makes them, or a `collate_fn`"
+            ) from error
+    given = split.reader.pair_of(batch)
+    inputs, _ = batch_of(batch, split.reader, "cpu", Targets.of(target_rows(given[1])))
+    return tuple(int(n) for n in inputs.shape[1:]) if isinstance(inputs, Tensor) else ()

@@ -41,13 +41,14 @@ class Origin:
     Attributes:
         arch: what `zoo.build` takes: a zoo name ("vgg16"), "torchvision:NAME", "timm:NAME" or
             "package.module:callable". None for a live network that came with no name.
-        num_labels: width of the output layer.
+        num_labels: width of the output layer; 1 also where its sign tells two labels apart.
         data: the `data` value it was trained or pruned with, None if unknown.
         labels: label names in the order of the outputs; empty if unknown.
         input_size: channels, height, width of one input.
         mean, std: per channel, of pixels scaled to 0..1.
         cut: how the architecture was cut off in depth, None where it is whole.
         channel_order: of the inputs; mean and std are in this order.
+        output: which of its outputs holds the logits, None where that needs no name.
     """
 
     arch: str | None
@@ -59,10 +60,11 @@ class Origin:
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     cut: DepthCut | None = None
     channel_order: ChannelOrder = "rgb"
+    output: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values only, as they are written to files; what is as usual is left out."""
-        usual = {"cut": None, "channel_order": "rgb"}
+        usual = {"cut": None, "channel_order": "rgb", "output": None}
         values = asdict(self)
         return {k: v for k, v in values.items() if k not in usual or v != usual[k]}
 
@@ -91,7 +93,8 @@ class Origin:
         channels = self.input_size[0]
         if not 1 <= self.num_labels <= MAX_LABELS:
             yield f"{self.num_labels} labels"
-        if self.labels and len(self.labels) != self.num_labels:
+        one_output = (len(self.labels), self.num_labels) == (2, 1)
+        if self.labels and len(self.labels) != self.num_labels and not one_output:
             yield f"{len(self.labels)} names for {self.num_labels} labels"
         if min(self.input_size) < 1 or max(self.input_size) > MAX_SIDE:
             yield f"inputs of {' x '.join(map(str, self.input_size))}"

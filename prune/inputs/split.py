@@ -14,8 +14,12 @@ from torch import Tensor
 
 from ..options import ChannelOrder
 
-Batch = tuple[Tensor, Tensor]
-"""Images (B, C, H, W), float32 and normalised, and labels (B,), int64; both on the device."""
+Inputs = Any
+"""What one call of a network takes (`forward.call`): mostly images (B, C, H, W); else a tuple of
+arguments, or a dictionary of named ones."""
+Batch = tuple[Inputs, Tensor]
+"""Images (B, C, H, W), float32 and normalised, and labels (B,), int64; both on the device. Where an
+image may have several labels they are (B, K), 0 or 1. A user's own data may have other inputs."""
 Batches = Iterable[Batch]
 BUILT_IN = ("cifar10", "cifar100", "fashion-mnist", "digits")
 """Names that stand for data sets without a folder."""
@@ -30,7 +34,7 @@ class Split(Protocol):
 
     @property
     def labels_N(self) -> Tensor:
-        """Label of each image, (N,) int64, on the CPU."""
+        """Label of each image, (N,) int64, on the CPU; or labels (N, K) of 0 and 1."""
 
     def batches(
         self,
@@ -98,6 +102,7 @@ class DataSet:
         test: touched once, at the end.
         channel_order: of the inputs; mean and std are in this order.
         sources: where input_size, mean and std, and channel_order come from.
+        multi_label: whether an image may have any number of labels.
         notes: what was left out or chosen while it was opened, a line each.
     """
 
@@ -111,6 +116,7 @@ class DataSet:
     test: Split
     channel_order: ChannelOrder = "rgb"
     sources: Sources = Sources()
+    multi_label: bool = False
     notes: tuple[str, ...] = ()
 
     @property
@@ -161,6 +167,23 @@ class DataSet:
         return replace(self, sources=replace(self.sources, **sources))
 
 
+GREY_FED_AS_COLOUR = "grey pictures are fed in three equal channels, as many as the network takes"
+COLOUR_FED_AS_GREY = (
+    "pictures are fed without their colours, in the one channel that the network takes"
+)
+
+
+def channel_notes(channels: int, *, is_grey: bool) -> tuple[str, ...]:
+    """What has to be said where pictures have other channels than the network.
+
+    >>> channel_notes(1, is_grey=True)
+    ()
+    """
+    if is_grey:
+        return (GREY_FED_AS_COLOUR,) if channels == 3 else ()
+    return (COLOUR_FED_AS_GREY,) if channels == 1 else ()
+
+
 def choose_order(num_images: int, shuffle_seed: int | None, limit: int | None) -> Tensor:
     """Which images a pass visits, in its order: (M,) int64."""
     part = num_images if limit is None else min(limit, num_images)
@@ -173,8 +196,11 @@ def choose_order(num_images: int, shuffle_seed: int | None, limit: int | None) -
 def hold_out(labels_N: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
     """Split positions into (kept, held out), each label in proportion, both ascending.
 
-    Every label with at least two images and a positive share gives at least one.
+    Every label with at least two images and a positive share gives at least one. Of labels (N, K)
+    of 0 and 1 a share of all images is drawn, and one more for each label that has none yet.
     """
+    if labels_N.ndim == 2:
+        return _hold_out_rows(labels_N, share, seed)
     held: list[Tensor] = []
     randomness = generator(seed)
     for label in torch.unique(labels_N):
@@ -185,6 +211,20 @@ def hold_out(labels_N: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]
     is_kept = torch.ones(len(labels_N), dtype=torch.bool)
     is_kept[held_out] = False
     return is_kept.nonzero().flatten(), held_out
+
+
+def _hold_out_rows(labels_NK: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
+    """The same for images of any number of labels."""
+    num_images = len(labels_NK)
+    order = torch.randperm(num_images, generator=generator(seed))
+    count = min(max(1, round(share * num_images)), num_images - 1) if share > 0 else 0
+    is_held = torch.zeros(num_images, dtype=torch.bool)
+    is_held[order[:count]] = True
+    for label_N in labels_NK.T if count else ():
+        bearers = order[label_N[order] == 1]
+        if len(bearers) > 1 and not is_held[bearers].any():
+            is_held[bearers[0]] = True
+    return (~is_held).nonzero().flatten(), is_held.nonzero().flatten()
 
 
 def generator(seed: int) -> torch.Generator:

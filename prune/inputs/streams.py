@@ -31,7 +31,7 @@ class StreamSplit:
     Attributes:
         decode: gives one image; called in worker processes, so it must be picklable.
         positions_N: which positions belong to this split.
-        labels_N: their labels, int64.
+        labels_N: their labels, int64, (N,) or (N, K).
         mean, std: per channel, applied to uint8 images; float images are taken as normalised.
         num_workers: decoding processes, 0 for none.
         is_bgr: whether uint8 images are fed as blue, green, red; mean and std then are so, too.

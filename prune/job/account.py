@@ -10,7 +10,6 @@ from math import prod
 import numpy as np
 from torch import nn
 
-from ...evaluate.measure.accuracy import Accuracy
 from ...evaluate.measure.environment import describe_environment
 from ...evaluate.measure.latency import Comparison, LatencyRow
 from ...evaluate.measure.latency_stats import Ratio
@@ -32,6 +31,7 @@ from ...export.checked import Exported
 from ..inputs.checkpoint import Checkpoint
 from ..inputs.split import DataSet
 from ..options import Settings
+from ..scores import Score
 from ..structure.cut import Cut
 from .known import Case, Planned
 from .latency_budget import drift_notes
@@ -42,7 +42,7 @@ from .stages import Outcome
 class Delivered:
     """What was measured on the files that a run leaves behind."""
 
-    accuracy: Mapping[str, Accuracy]
+    accuracy: Mapping[str, Score]
     file: Exported
     comparison: Comparison
 
@@ -127,7 +127,7 @@ def _parity(file: Exported) -> ParityLine:
         parity.max_relative_difference,
         parity.top1_agreement,
         parity.num_images,
-        Accuracy(file.correct, file.total),
+        file.score,
     )
 
 
@@ -231,7 +231,7 @@ def model_line(name: str, checkpoint: Checkpoint, data: DataSet) -> ModelLine:
     """The network that came in, and how it was fed."""
     return ModelLine(
         name=name,
-        num_labels=checkpoint.origin.num_labels,
+        num_labels=len(data.labels),
         sha256=checkpoint.sha256,
         arch=checkpoint.origin.arch,
         data=data.title,

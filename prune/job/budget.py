@@ -72,7 +72,11 @@ def counted_plan(
         GateError: the budget cannot be met.
     """
     layout = Layout(
-        select.allocate, select.multiple or 1, measured.efficient, at_least=select.at_least
+        select.allocate,
+        select.multiple or 1,
+        measured.efficient,
+        at_least=select.at_least,
+        sensitivity=measured.sensitivity,
     )
     structure, cost, spectrum = measured.structure, measured.cost, measured.spectrum
     if select.multiple is None and select.allocate != "uniform" and not measured.efficient:
@@ -90,7 +94,7 @@ def _within_drop(
     share, plan = thinnest(
         lambda macs: counted_plan(measured, ranking, Budget("macs", macs), select),
         lambda plan: top1_after_repair(case, measured, plan, with_repair=select.repair),
-        case.accuracy.top1 - points / 100,
+        case.accuracy.value - points / 100,
     )
     return Fitted(plan, f"`max_drop={points}` led to {share:.3f} of the MACs")
 
@@ -118,7 +122,7 @@ def _within_latency(
         for kind, one in found.items()
     }
     best = max(top1, key=lambda kind: top1[kind])
-    note = _words(most_ms, found[best], best, top1)
+    note = _words(most_ms, found[best], best, top1, case.accuracy.name)
     return Fitted(found[best].plan, note, yardstick.reference_ms)
 
 
@@ -151,10 +155,13 @@ def _search(timing: _Timing, select: SelectOptions, most_ms: float) -> Found[Pla
     return search(plan_for, measure, timing.yardstick.reference_ms, most_ms)
 
 
-def _words(most_ms: float, found: Found[Plan], best: str, top1: Mapping[str, float]) -> str:
+def _words(
+    most_ms: float, found: Found[Plan], best: str, top1: Mapping[str, float], measure: str
+) -> str:
     compared = ", ".join(f"{value:.2%} with {kind}" for kind, value in top1.items())
     near = "" if found.latency_ms >= CLOSE * most_ms else "; no plan was found nearer to the budget"
     return (
         f"`latency_ms={most_ms:g}` led to {found.share:.3f} of the MACs and "
-        f"{found.latency_ms:.3g} ms, with {best} (held-out top-1 after repair: {compared}){near}"
+        f"{found.latency_ms:.3g} ms, with {best} "
+        f"(held-out {measure} after repair: {compared}){near}"
     )

@@ -12,17 +12,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
 
-from torch import Tensor, nn
+from torch import nn
 
 from ..budget import Budget
-from ..errors import GateError, InputError
+from ..errors import GateError, InputError, UsageError
 from ..forward import call, evaluating
+from ..inputs.split import Inputs
 from ..linear_algebra import told_of_few_rows, told_of_raised
 from ..mechanism.spectrum import DepthPoint
 from ..options import Settings
 from ..outputs import logits_of
+from ..repair.layerwise import PENALTY
 from ..repair.least_squares import Residuals
-from ..repair.refit import PENALTY
 from ..repair.samples import inputs_of
 from ..repair.visits import MAX_INPUTS
 from ..structure.choice import Choice
@@ -61,6 +62,11 @@ def plan_at_best_depth(case: Case, budget: Budget, settings: Settings) -> Planne
     Raises:
         UsageError, InputError, GateError: as `make_plan` does.
     """
+    if case.data.multi_label:
+        raise UsageError(
+            "`cut_depth` given for data with several labels for an image; expected one label for "
+            "each, whose success rates it compares; leave it out"
+        )
     whole = make_plan(case, budget, settings)
     chosen = Choice.of(settings.select)
     best, top1 = whole, {"whole depth": _top1(case, whole, settings)}
@@ -140,21 +146,21 @@ def without_branches(case: Case, planned: Planned) -> Shorter | None:
         classifier, num_features = find_classifier(case.model, case.example)
     except InputError:
         return None
-    least = case.accuracy.top1 - noise_of(case.accuracy.top1, case.accuracy.total)
+    least = case.accuracy.value - case.accuracy.error
     images = [images for images, _ in case.training(PROBE_IMAGES)]
     best: Shorter | None = None
     for block in blocks:
         cut = DepthCut((*(best.cut.passed if best else ()), block), classifier, num_features)
         model, notes = _shortened(case, cut, images)
         shorter = case.of(model)
-        if shorter.accuracy.top1 >= least:
+        if shorter.accuracy.value >= least:
             name = f"without the branches of {', '.join(cut.passed)}"
             best = Shorter(name, shorter, cut, notes)
     return best
 
 
 def _shortened(
-    case: Case, cut: DepthCut, images: Sequence[Tensor]
+    case: Case, cut: DepthCut, images: Sequence[Inputs]
 ) -> tuple[nn.Module, tuple[str, ...]]:
     """A copy of the network without what the cut takes, its classifier solved again; and notes."""
     shorter = copy.deepcopy(case.model)
@@ -197,7 +203,7 @@ def layers_without_gain(depth: Sequence[DepthPoint], num_images: int) -> list[st
 
 
 def fit_classifier(
-    shorter: nn.Module, model: nn.Module, classifier: str, images: Sequence[Tensor]
+    shorter: nn.Module, model: nn.Module, classifier: str, images: Sequence[Inputs]
 ) -> tuple[str, ...]:
     """Solve the classifier of a network that was cut off, in place: least squares of the answers.
 

@@ -9,15 +9,16 @@ held-out ones, zoomed.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import sqrt
+from math import hypot, sqrt
 from statistics import NormalDist
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ...evaluate.measure.accuracy import Accuracy, measure_accuracy
+from ...evaluate.measure.accuracy import measure_score
 from ..inputs.split import Batch, Split
+from ..scores import Accuracy, Score
 from .known import HELD_OUT_IMAGES, Case
 
 ZOOM = 0.75
@@ -68,20 +69,23 @@ def zoom(images: Tensor) -> Tensor:
     return functional.interpolate(middle, (height, width), mode="bilinear")
 
 
-def may_know(training: Accuracy, held_out: Accuracy) -> bool:
+def may_know(training: Score, held_out: Score) -> bool:
     """Whether a network may have learned its held-out images: it finds them no harder.
 
     One-sided test of two proportions, p = hits of both together over images of both together:
-    training - held_out > z sqrt(p (1 - p) (1 / n + 1 / m)) says that it has not.
+    training - held_out > z sqrt(p (1 - p) (1 / n + 1 / m)) says that it has not. Of scores that are
+    no counts, the squares of their standard errors add up.
 
     >>> may_know(Accuracy(938, 1000), Accuracy(937, 1000))
     True
     >>> may_know(Accuracy(995, 1000), Accuracy(937, 1000))
     False
     """
-    p = (training.correct + held_out.correct) / (training.total + held_out.total)
-    noise = sqrt(p * (1 - p) * (1 / training.total + 1 / held_out.total))
-    gap = training.top1 - held_out.top1
+    noise = hypot(training.error, held_out.error)
+    if isinstance(training, Accuracy) and isinstance(held_out, Accuracy):
+        p = (training.correct + held_out.correct) / (training.total + held_out.total)
+        noise = sqrt(p * (1 - p) * (1 / training.total + 1 / held_out.total))
+    gap = training.value - held_out.value
     return gap <= NormalDist().inv_cdf(CONFIDENCE) * noise
 
 
@@ -90,15 +94,16 @@ def has_learned_held_out(original: Case) -> bool:
 
     Never for inputs that are no images, and cannot be zoomed.
     """
-    if original.example.ndim != 4:
+    example = original.example
+    if not isinstance(example, Tensor) or example.ndim != 4:
         return False
     return may_know(_accuracy(original, original.data.train), original.accuracy)
 
 
-def _accuracy(case: Case, split: Split) -> Accuracy:
+def _accuracy(case: Case, split: Split) -> Score:
     """Of a seeded part of any split, as many images as choices are made on."""
     limit = min(split.num_images, HELD_OUT_IMAGES)
-    return measure_accuracy(case.model, split, device=case.device, limit=limit)
+    return measure_score(case.model, split, device=case.device, limit=limit)
 
 
 @dataclass(frozen=True)
@@ -120,15 +125,15 @@ def judge_retraining(original: Case, before: Case, after: Case) -> Verdict:
         before, after: the network that was retrained, and what came of it.
     """
     old, new = before.accuracy, after.accuracy
-    if new.top1 >= old.top1:
+    if new.value >= old.value:
         return Verdict(True)
-    figures = f"held-out top-1 {new.top1:.4f} after it, {old.top1:.4f} before it"
+    figures = f"held-out {new.name} {new.value:.4f} after it, {old.value:.4f} before it"
     if not has_learned_held_out(original):
         return Verdict(False, f"retraining was dropped: {figures}")
     zoomed = Zoomed(original.data.held_out)
     old, new = _accuracy(before, zoomed), _accuracy(after, zoomed)
-    seen = f"{new.top1:.4f} after it, {old.top1:.4f} before it on the same images zoomed"
-    if new.top1 <= old.top1:
+    seen = f"{new.value:.4f} after it, {old.value:.4f} before it on the same images zoomed"
+    if new.value <= old.value:
         return Verdict(False, f"retraining was dropped: {figures}; {seen}")
     return Verdict(
         True,

@@ -6,16 +6,17 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from ...evaluate.measure.accuracy import Accuracy, measure_accuracy
+from ...evaluate.measure.accuracy import measure_score
 from ..errors import InputError
 from ..inputs.identity import weights_digest
-from ..inputs.split import Batch, DataSet
+from ..inputs.split import Batch, DataSet, Inputs
 from ..mechanism.network import TracedNetwork
 from ..mechanism.spectrum import Spectrum
 from ..mechanism.statistics import Statistics
 from ..progress import RunLog
+from ..scores import Score
 from ..selection.criteria import Ranking
 from ..structure.cost import CostModel
 from ..structure.cut import Cut
@@ -67,7 +68,7 @@ class Case:
         return len(self.data.labels)
 
     @cached_property
-    def example(self) -> Tensor:
+    def example(self) -> Inputs:
         """A few held-out images, (N, C, H, W) or as the data set gives them.
 
         Raises:
@@ -97,10 +98,10 @@ class Case:
         return TracedNetwork(self.model, structure, self.num_labels, self.device)
 
     @cached_property
-    def accuracy(self) -> Accuracy:
-        """Held-out accuracy of the network, on the images that choices are made on."""
+    def accuracy(self) -> Score:
+        """Held-out score of the network, on the images that choices are made on."""
         limit = min(self.data.held_out.num_images, HELD_OUT_IMAGES)
-        return measure_accuracy(self.model, self.data.held_out, device=self.device, limit=limit)
+        return measure_score(self.model, self.data.held_out, device=self.device, limit=limit)
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,8 @@ class Measured:
     Attributes:
         statistics: without the sums that probes alone need, once a ranking is chosen.
         efficient: group -> the only widths that it may have; empty where all may be had.
+        sensitivity: group -> how much its errors change the outputs (`sensitivity.py`); empty
+            where the allocation does not ask for it.
     """
 
     structure: Structure
@@ -132,6 +135,7 @@ class Measured:
     statistics: Statistics
     spectrum: Spectrum
     efficient: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    sensitivity: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def whole(self) -> Amounts:

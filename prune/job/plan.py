@@ -27,6 +27,7 @@ from .budget import counted_plan, plan_within, searches_widths
 from .kept import MEASURED
 from .known import HELD_OUT_IMAGES, Case, Measured, Planned
 from .repair_and_check import top1_after_repair
+from .sensitivity import measure_sensitivity
 
 CONTEST_BUDGET = Budget("macs", 0.5)
 """At which criteria are compared where the budget itself is searched: at neither end."""
@@ -79,7 +80,24 @@ def measure_network(case: Case, budget: Budget, settings: Settings) -> Measured:
         InputError: the network has nothing that can be removed, or weights that are not finite.
     """
     measured = measure_images(case, settings)
-    return replace(measured, efficient=_efficient(case, measured.structure, budget, settings))
+    return replace(
+        measured,
+        efficient=_efficient(case, measured.structure, budget, settings),
+        sensitivity=find_sensitivity(case, measured, settings.select),
+    )
+
+
+def find_sensitivity(case: Case, measured: Measured, select: SelectOptions) -> dict[str, float]:
+    """How much every group's errors change the outputs, where the allocation asks for it.
+
+    Groups are halved by the next layers' response, whatever criterion the job ranks by: all of
+    them then share one allocation.
+    """
+    if select.allocate != "output":
+        return {}
+    with case.log.stage("sensitivity") as progress:
+        ranking = rank_by(case, measured, "response", select.images)
+        return measure_sensitivity(case, measured, ranking, progress=progress)
 
 
 def measure_images(case: Case, settings: Settings) -> Measured:

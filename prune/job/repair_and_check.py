@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from ...evaluate.measure.accuracy import Accuracy
 from ..linear_algebra import told_of_few_rows, told_of_raised
 from ..mechanism.statistics import collect_moments
 from ..repair.norms import find_norm_behind, reestimate_norms
 from ..repair.refit import RefitImages, refit
 from ..repair.repair import repair
+from ..scores import Score
 from ..structure.cut import Cut
 from ..structure.plan import Plan
 from ..structure.surgery import remove
@@ -43,7 +43,7 @@ class Repaired:
 
     case: Case
     applied: str
-    before: Accuracy
+    before: Score
     top1: dict[str, float]
     notes: tuple[str, ...] = ()
 
@@ -52,11 +52,12 @@ class Repaired:
         """The network that came of it."""
         return self.case.model
 
-    def tried(self, name: str, model: nn.Module, *, margin: int = 0) -> "Repaired":
-        """After one more try, which wins with so many more hits than the best so far, or more."""
+    def tried(self, name: str, model: nn.Module, *, has_tie: bool = True) -> "Repaired":
+        """After one more try, which wins where it is better than the best, or has the tie."""
         case = self.case.of(model)
-        now = replace(self, top1={**self.top1, name: case.accuracy.top1})
-        if case.accuracy.correct >= self.case.accuracy.correct + margin:
+        now = replace(self, top1={**self.top1, name: case.accuracy.value})
+        new, best = case.accuracy.value, self.case.accuracy.value
+        if new > best or (has_tie and new == best):
             return replace(now, case=case, applied=name)
         return now
 
@@ -76,13 +77,13 @@ def repair_and_check(
         with_repair: without it, only new BN statistics are tried.
     """
     start = case.of(removed)
-    best = Repaired(start, NOTHING, start.accuracy, {NOTHING: start.accuracy.top1})
+    best = Repaired(start, NOTHING, start.accuracy, {NOTHING: start.accuracy.value})
     if with_repair:
         best = _with_repair(case, measured, cut, best)
     if best.applied != REFITTED:  # its layers have the original's mean and variance already
         batches = case.training(NORM_IMAGES, shuffle_seed=0)
         fresh = reestimate_norms(best.model, batches, case.device)
-        best = best.tried(f"{best.applied} + BN re-estimated", fresh, margin=1)
+        best = best.tried(f"{best.applied} + BN re-estimated", fresh, has_tie=False)
     return best
 
 
@@ -120,4 +121,4 @@ def top1_after_repair(
     cut = Cut(measured.structure, plan)
     removed = remove(case.model, cut)
     found = repair_and_check(case, measured, cut, removed, with_repair=with_repair)
-    return found.case.accuracy.top1
+    return found.case.accuracy.value

@@ -10,12 +10,12 @@ from typing import Any
 
 from torch import nn
 
-from ...evaluate.measure.accuracy import Accuracy
 from ..errors import InputError, PruneError
 from ..inputs.identity import data_facts
 from ..inputs.split import Split
 from ..options import RetrainOptions, Settings
 from ..outputs import RANDOM_FORWARD
+from ..scores import Score
 from ..structure.certificate import Certificate, certify
 from ..structure.plan import Plan
 from ..structure.surgery import remove
@@ -45,7 +45,7 @@ class Outcome:
     repaired: nn.Module
     final: nn.Module
     certificate: Certificate
-    held_out: Mapping[str, Accuracy]
+    held_out: Mapping[str, Score]
     facts: Mapping[str, Note] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -99,7 +99,8 @@ def carry_out(
         "final": final.accuracy,
     }
     tried = {**repaired.top1, **planned.depth_top1}
-    facts = {f"held-out top-1, {name}": top1 for name, top1 in tried.items()}
+    name_of_score = original.accuracy.name
+    facts = {f"held-out {name_of_score}, {name}": top1 for name, top1 in tried.items()}
     return Outcome(
         removed,
         repaired.model,

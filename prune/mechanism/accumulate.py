@@ -61,6 +61,8 @@ class Accumulator:
         grid: cells of the pooled map, fixed by the first input.
         counts_K, sums_KD, gram_DD: of the pooled features (upper triangle only, for now).
         moments: of the channels.
+        totals: sum of the features, and the number of samples, (D + 1,); None where the rows of
+            `sums_KD` add up to it, as they do with one label for each sample.
         shift_D: what is taken off features before products; None for nothing.
         is_flushed: whether samples have reached `gram_DD` yet.
         sampler: keeps some samples on a finer grid, where they are asked for.
@@ -77,6 +79,7 @@ class Accumulator:
     counts_K: Tensor = field(init=False)
     sums_KD: Tensor = field(init=False)
     gram_DD: Tensor = field(init=False)
+    totals: Tensor | None = None
     shift_D: Tensor | None = None
     is_flushed: bool = False
     waiting: list[tuple[Tensor, Tensor]] = field(default_factory=list)
@@ -115,9 +118,22 @@ class Accumulator:
         if not self.is_flushed:
             self.shift_D, self.is_flushed = choose_shift(features), True
         # Not bincount: a GPU would wait for the host, which must know how long its result is.
-        self.counts_K.index_add_(0, labels, self.counts_K.new_ones(len(labels)))
-        self.sums_KD.index_add_(0, labels, features.to(self.device, torch.float64))
+        wide_BD = features.to(self.device, torch.float64)
+        if labels.ndim == 1:
+            self.counts_K.index_add_(0, labels, self.counts_K.new_ones(len(labels)))
+            self.sums_KD.index_add_(0, labels, wide_BD)
+        else:  # an image counts in the row of every label that it has
+            there_BK = labels.to(torch.float64)
+            self.counts_K += there_BK.sum(0)
+            self.sums_KD += there_BK.T @ wide_BD
+            self._add_totals(wide_BD)
         add_gram(self.gram_DD, less(features, self.shift_D))
+
+    def _add_totals(self, wide_BD: Tensor) -> None:
+        if self.totals is None:
+            self.totals = self._zeros(wide_BD.shape[1] + 1)
+        self.totals[:-1] += wide_BD.sum(0)
+        self.totals[-1] += len(wide_BD)
 
     def sums(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """counts_K, sums_KD, gram_DD and moments_CC of all that was taken in, on the CPU.
@@ -129,10 +145,18 @@ class Accumulator:
         gram_DD, moments_CC = mirror(self.gram_DD), self.moments.finish()
         if self.shift_D is None:
             return counts_K, sums_KD, gram_DD, moments_CC
-        shift_D, count = self.shift_D.to(gram_DD), counts_K.sum()
-        sum_D = sums_KD.sum(0) - count * shift_D
+        shift_D, totals = self.shift_D.to(gram_DD), total_of(counts_K, sums_KD, self.totals)
+        count = totals[-1]
+        sum_D = totals[:-1] - count * shift_D
         with_sums_DD = bordered(gram_DD, sum_D, count)
         return counts_K, sums_KD, unshifted(with_sums_DD, shift_D)[:-1, :-1], moments_CC
+
+
+def total_of(counts_K: Tensor, sums_KD: Tensor, totals: Tensor | None) -> Tensor:
+    """Sum of the features over samples, then the number of samples: (D + 1,) float64 on the CPU."""
+    if totals is not None:
+        return totals.cpu()
+    return torch.cat([sums_KD.sum(0), counts_K.sum()[None]])
 
 
 def add_gram(gram_DD: Tensor, features_BD: Tensor) -> None:

@@ -4,11 +4,12 @@ Shapes: K labels, D pooled features.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from ..average_precision import average_precision, mean_over_labels
 from ..inputs.split import Batches
 from ..progress import Progress, silent
 from .network import TracedNetwork
@@ -26,23 +27,36 @@ class HeldOut:
     | counts_K  | (K,)   | samples per label, float64              |
     | correct_K | (K,)   | of these, right for the probe, float64  |
     | sums_KD   | (K, D) | pooled features summed up, float32      |
+
+    With several labels for an image it counts in the row of each of them; `answers` then holds what
+    the probe says, (N, K), and the labels, (N, K), batch by batch, and `correct_K` stays zero.
     """
 
     counts_K: Tensor
     correct_K: Tensor
     sums_KD: Tensor
+    answers: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
     @property
     def success_rate(self) -> float:
-        """Share of samples that the probe gets right (SR)."""
+        """Share of samples that the probe gets right (SR).
+
+        With several labels for an image it is the probe's mean average precision, as the network's.
+        """
+        if self.answers:
+            said, there = (torch.cat(x).double().numpy() for x in zip(*self.answers, strict=True))
+            return float(mean_over_labels(average_precision(said, there)))
         return float(self.correct_K.sum() / self.counts_K.sum())
 
     def on_cpu(self) -> "HeldOut":
         """The same sums on the CPU."""
-        return HeldOut(self.counts_K.cpu(), self.correct_K.cpu(), self.sums_KD.cpu())
+        return HeldOut(self.counts_K.cpu(), self.correct_K.cpu(), self.sums_KD.cpu(), self.answers)
 
     def add(self, features_ND: Tensor, labels_N: Tensor, probe: Probe) -> None:
         """Take in pooled features and their labels."""
+        if labels_N.ndim == 2:
+            self._add_rows(features_ND, labels_N, probe)
+            return
         right_N = probe.predict(features_ND) == labels_N
         labels_N, home = labels_N.to(self.sums_KD.device), self.sums_KD.device
         right_N = right_N.to(home, self.correct_K.dtype)
@@ -50,6 +64,12 @@ class HeldOut:
         self.counts_K.index_add_(0, labels_N, torch.ones_like(right_N))
         self.correct_K.index_add_(0, labels_N, right_N)
         self.sums_KD.index_add_(0, labels_N, features_ND.to(home))
+
+    def _add_rows(self, features_ND: Tensor, labels_NK: Tensor, probe: Probe) -> None:
+        home = self.sums_KD.device
+        self.answers.append((probe.outputs(features_ND).float().cpu(), labels_NK.cpu()))
+        self.counts_K += labels_NK.to(home).sum(0)
+        self.sums_KD += labels_NK.to(home, torch.float32).T @ features_ND.to(home)
 
     def means_KD(self, training_KD: Tensor | None = None) -> Tensor:
         """Mean features of each label, (K, D) float32.

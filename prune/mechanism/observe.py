@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..forward import Arguments, input_of, watching
-from ..inputs.split import Batches
+from ..forward import Arguments, batch_size_of, call, input_of, map_tensors, watching
+from ..inputs.split import Batches, Inputs
 from ..progress import Progress, silent
 from .network import TracedNetwork
 from .taps import as_map
@@ -33,7 +33,7 @@ def observe(
 
     Args:
         layers: module paths.
-        batches: pairs of inputs (N, ...) and labels (N,) int64.
+        batches: pairs of inputs (N, ...) and labels (N,) int64, or (N, K) of 0 and 1.
         progress: called with (batches done, batches in all, as far as known).
 
     Raises:
@@ -50,10 +50,10 @@ def observe(
 
     with watching(network.model, layers, before=note):
         for done, (x, labels_N) in enumerate(batches, start=1):
-            _check_labels(labels_N, network.num_labels)
+            check_labels(labels_N, network.num_labels)
             current[:] = [labels_N.to(network.device)]
-            x = x.to(network.device)
-            network.model(x.to(memory_format=torch.channels_last) if x.ndim == 4 else x)
+            x = map_tensors(lambda part: part.to(network.device), x)
+            call(network.model, map_tensors(_laid_out, x))
             num_images += len(labels_N)
             progress(done, max(done, total))
     if num_images == 0:
@@ -63,7 +63,12 @@ def observe(
     return num_images
 
 
-def map_sizes(network: TracedNetwork, x: Tensor) -> dict[str, tuple[int, int, int]]:
+def _laid_out(x: Tensor) -> Tensor:
+    """Images as fast convolutions read them; all else as it is."""
+    return x.to(memory_format=torch.channels_last) if x.ndim == 4 else x
+
+
+def map_sizes(network: TracedNetwork, x: Inputs) -> dict[str, tuple[int, int, int]]:
     """(channels, height, width) of the input of each reader, for network inputs x.
 
     Of its last run, where a reader runs several times; one that does not run is missing. Raises
@@ -75,13 +80,21 @@ def map_sizes(network: TracedNetwork, x: Tensor) -> dict[str, tuple[int, int, in
         _, channels, height, width = as_map(seen, network.readers[layer]).shape
         sizes[layer] = channels, height, width
 
-    no_labels = torch.zeros(len(x), dtype=torch.int64)
+    no_labels = torch.zeros(batch_size_of(x), dtype=torch.int64)
     observe(network, network.readers, [(x, no_labels)], on_input)
     return sizes
 
 
-def _check_labels(labels_N: Tensor, num_labels: int) -> None:
+def check_labels(labels_N: Tensor, num_labels: int) -> None:
+    """Raises InputError for labels outside 0..K-1."""
     if not len(labels_N):
+        return
+    if labels_N.ndim == 2:
+        if labels_N.shape[1] != num_labels:
+            raise InputError(
+                f"labels of {labels_N.shape[1]} columns given, but the network has {num_labels} "
+                "outputs; expected one column for each; give the data that it was trained on"
+            )
         return
     low, high = torch.stack(torch.aminmax(labels_N)).tolist()  # one copy to the host
     if not 0 <= low <= high < num_labels:

@@ -42,15 +42,19 @@ class Probe:
         """The same probe on another device."""
         return replace(self, weights_KD=self.weights_KD.to(device), bias_K=self.bias_K.to(device))
 
+    def outputs(self, features_ND: Tensor) -> Tensor:
+        """What the probe says of every label, (N, K)."""
+        return features_ND @ self.weights_KD.T + self.bias_K
+
     def predict(self, features_ND: Tensor) -> Tensor:
         """Label with the largest output of each sample, (N,) int64; ties go to the lower label."""
-        return (features_ND @ self.weights_KD.T + self.bias_K).argmax(1)
+        return self.outputs(features_ND).argmax(1)
 
 
 def solve(statistics: LayerStatistics, ridge: float = RIDGE) -> Probe:
-    """Ridge regression of the one-hot labels on the centred features (Cholesky, float64).
+    """Ridge regression of the labels (0 or 1 for each) on the centred features (Cholesky, float64).
 
-    With X the centred features and Y the centred one-hot labels of N samples,
+    With X the centred features and Y the centred labels (columns of 0 and 1) of N samples,
 
         W = Y^T X (X^T X + penalty * I)^-1,    b = mean(Y) - W mean(X),
         penalty = ridge * (D / N) * tr(X^T X) / D.
@@ -60,8 +64,7 @@ def solve(statistics: LayerStatistics, ridge: float = RIDGE) -> Probe:
     gets a row of zeros.
     """
     counts_K, sums_KD = statistics.counts_K, statistics.sums_KD
-    num_samples = counts_K.sum()
-    mean_D = sums_KD.sum(0) / num_samples
+    num_samples, mean_D = statistics.num_samples, statistics.mean_D
     covariance_DD = centred(statistics.gram_DD, mean_D, float(num_samples))
     penalty = ridge * float(covariance_DD.trace() / num_samples)
     varies_D = covariance_DD.diagonal() > 0

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..inputs.split import Batches
+from ..forward import tensors_of
+from ..inputs.split import Batch, Batches, Inputs
 from .taps import Grid, pool, repeat_labels
 
 MERGE_SAMPLES = 512
@@ -70,9 +71,12 @@ class LayerSample:
 SAMPLE_TENSORS = ("levels_SD", "steps_S", "labels_S", "keys_S")
 
 
-def image_keys(x: Tensor) -> Tensor:
-    """A key for each image, (N,) int64 >= 0: the first 63 bits of the BLAKE2b hash of its bytes."""
-    images = x.detach().cpu().contiguous().flatten(1).view(torch.uint8).numpy()
+def image_keys(inputs: Inputs) -> Tensor:
+    """A key for each image, (N,) int64 >= 0: the first 63 bits of the BLAKE2b hash of its bytes.
+
+    Of several inputs, the first one tells the images apart.
+    """
+    images = tensors_of(inputs)[0].detach().cpu().contiguous().flatten(1).view(torch.uint8).numpy()
     digests = [hashlib.blake2b(image.tobytes(), digest_size=8).digest() for image in images]
     keys = [int.from_bytes(digest, "little") & _POSITIVE for digest in digests]
     return torch.tensor(keys, dtype=torch.int64)
@@ -108,7 +112,7 @@ class Keyed:
     def __length_hint__(self) -> int:
         return self._total
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[Batch]:
         for x, labels_N in chain([self.first] if self.first else [], self._rest):
             self.keys_N = image_keys(x)
             yield x, labels_N

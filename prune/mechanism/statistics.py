@@ -18,10 +18,11 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..files import read_safetensors, tensor_in, write_safetensors
+from ..forward import first_rows
 from ..inputs.split import Batches
 from ..progress import Progress, silent
 from ..typed import from_json
-from .accumulate import Accumulator, Moments
+from .accumulate import Accumulator, Moments, total_of
 from .memory import macs_per_position, max_features, sample_grids
 from .network import TracedNetwork
 from .observe import map_sizes, observe
@@ -42,6 +43,9 @@ class LayerStatistics:
     | gram_DD        | (D, D)         | sum of x x^T over the samples' pooled features x       |
     | moments_CC     | (C + 1, C + 1) | sum of [c; 1][c; 1]^T over samples and positions (1)   |
 
+    With several labels for an image it counts in the row of each of them, and `totals` (D + 1,) has
+    the features summed over all samples, and the number of samples; else that is None.
+
     `grid` is (rows, columns) of the pooled map, P = rows * columns. `sample` holds some samples on
     a grid of their own, where they were asked for. (1) All positions where that
     is cheap next to the reader's own work, else evenly spread ones: `taps.position_stride`.
@@ -53,6 +57,17 @@ class LayerStatistics:
     gram_DD: Tensor
     moments_CC: Tensor
     sample: LayerSample | None = field(default=None, kw_only=True)
+    totals: Tensor | None = field(default=None, kw_only=True)
+
+    @property
+    def num_samples(self) -> Tensor:
+        """Samples in all, a number in float64."""
+        return total_of(self.counts_K, self.sums_KD, self.totals)[-1]
+
+    @property
+    def mean_D(self) -> Tensor:
+        """Mean features of all samples, (D,) float64."""
+        return total_of(self.counts_K, self.sums_KD, self.totals)[:-1] / self.num_samples
 
     @property
     def without_gram(self) -> "LayerStatistics":
@@ -76,6 +91,8 @@ class LayerStatistics:
 
 
 _TENSORS = ("counts_K", "sums_KD", "gram_DD", "moments_CC")
+TOTALS = "totals"
+"""Written where an image may have several labels, alone."""
 MAX_SIZE = 2**20
 """More than any number of labels or of cells along a side."""
 STATISTICS_FORMAT = "prune-dl statistics 1"
@@ -186,7 +203,7 @@ def _samplers(network: TracedNetwork, images: Keyed) -> dict[str, Sampler]:
     """The first image decides grids and number of samples; without images there are none."""
     if images.first is None:
         return {}
-    sizes = map_sizes(network, images.first[0][:1])
+    sizes = map_sizes(network, first_rows(images.first[0], 1))
     limit, grids = sample_grids(sizes, network.num_labels)
     areas = {name: math.prod(sizes[name][1:]) / math.prod(grid) for name, grid in grids.items()}
     return {name: Sampler(images, grid, areas[name], limit) for name, grid in grids.items()}
@@ -196,7 +213,8 @@ def _finish(tap: Accumulator) -> LayerStatistics:
     assert tap.grid is not None
     sums = tap.sums()
     sample = tap.sampler.finish() if tap.sampler is not None else None
-    return LayerStatistics(tap.grid, *sums, sample=sample)
+    totals = None if tap.totals is None else tap.totals.cpu()
+    return LayerStatistics(tap.grid, *sums, sample=sample, totals=totals)
 
 
 def merge(first: Statistics, second: Statistics) -> Statistics:
@@ -204,10 +222,7 @@ def merge(first: Statistics, second: Statistics) -> Statistics:
 
     Raises InputError when the two do not come from the same network and input size.
     """
-    shapes = [
-        {name: (x.grid, x.sums_KD.shape, x.sample is None) for name, x in part.layers.items()}
-        for part in (first, second)
-    ]
+    shapes = [{name: _shape(x) for name, x in part.layers.items()} for part in (first, second)]
     if shapes[0] != shapes[1]:
         raise InputError(
             "statistics of two different networks or input sizes, or with and without samples, "
@@ -217,10 +232,15 @@ def merge(first: Statistics, second: Statistics) -> Statistics:
     return Statistics(layers, first.num_labels, first.num_images + second.num_images)
 
 
+def _shape(layer: LayerStatistics) -> tuple[Grid, torch.Size, bool, bool]:
+    return layer.grid, layer.sums_KD.shape, layer.sample is None, layer.totals is None
+
+
 def _add(a: LayerStatistics, b: LayerStatistics) -> LayerStatistics:
     sums = (getattr(a, name) + getattr(b, name) for name in _TENSORS)
     both = None if a.sample is None or b.sample is None else merge_samples((a.sample, b.sample))
-    return LayerStatistics(a.grid, *sums, sample=both)
+    totals = None if a.totals is None or b.totals is None else a.totals + b.totals
+    return LayerStatistics(a.grid, *sums, sample=both, totals=totals)
 
 
 def save_statistics(statistics: Statistics, path: Path) -> None:
@@ -233,6 +253,11 @@ def save_statistics(statistics: Statistics, path: Path) -> None:
         f"{name}/{tensor}": getattr(layer, tensor).contiguous()
         for name, layer in statistics.layers.items()
         for tensor in _TENSORS
+    }
+    tensors |= {
+        f"{name}/{TOTALS}": layer.totals.contiguous()
+        for name, layer in statistics.layers.items()
+        if layer.totals is not None
     }
     samples = {name: x.sample for name, x in statistics.layers.items() if x.sample is not None}
     tensors |= {
@@ -286,7 +311,9 @@ def _layer(path: Path, name: str, head: _Head, tensors: Mapping[str, Tensor]) ->
         read("moments_CC", torch.float64, len(moments), len(moments)),
     )
     sample = _sample(path, name, head, tensors) if name in head.samples else None
-    return LayerStatistics(grid, *sums, sample=sample)
+    has_totals = f"{name}/{TOTALS}" in tensors
+    totals = read(TOTALS, torch.float64, features + 1) if has_totals else None
+    return LayerStatistics(grid, *sums, sample=sample, totals=totals)
 
 
 def _sample(path: Path, name: str, head: _Head, tensors: Mapping[str, Tensor]) -> LayerSample:

@@ -130,4 +130,4 @@ def repeat_labels(labels_N: Tensor, x: Tensor) -> Tensor:
             f"a layer got {len(x)} inputs for {len(labels_N)} images; expected a whole number for "
             "each image, which tells their labels; this network cannot be measured"
         )
-    return labels_N if repeats == 1 else labels_N.repeat_interleave(repeats)
+    return labels_N if repeats == 1 else labels_N.repeat_interleave(repeats, dim=0)

@@ -23,6 +23,8 @@ class Residuals:
     | energy    |                | sum of the squares of E                                      |
     | num_rows  |                | R                                                            |
     | shift_F   | (F,)           | s, chosen from the first rows (`centring`); None for nothing |
+
+    `has_gram` says that the same rows come again with other E: their inputs are summed up already.
     """
 
     gram_FF: Tensor
@@ -30,6 +32,7 @@ class Residuals:
     energy: float = 0.0
     num_rows: int = 0
     shift_F: Tensor | None = None
+    has_gram: bool = False
 
     @staticmethod
     def none(num_inputs: int, num_outputs: int, device: torch.device) -> "Residuals":
@@ -41,16 +44,23 @@ class Residuals:
             torch.zeros(size, num_outputs, dtype=torch.float64, device=home),
         )
 
+    def restart(self) -> None:
+        """Get ready for the same rows with other E; nothing happens before the first ones."""
+        self.has_gram = self.num_rows > 0
+        self.cross_FO.zero_()
+        self.energy = 0.0
+
     def add(self, x_RF: Tensor, rest_RO: Tensor) -> None:
         """Take in rows; products are float32, sums float64."""
         if not self.num_rows:
             self.shift_F = choose_shift(x_RF)
         x_RF = less(x_RF, self.shift_F)
         x_RF = torch.cat([x_RF, x_RF.new_ones(len(x_RF), 1)], dim=1)
-        self.gram_FF += (x_RF.T @ x_RF).to(self.gram_FF.device)
+        if not self.has_gram:
+            self.gram_FF += (x_RF.T @ x_RF).to(self.gram_FF.device)
+            self.num_rows += len(x_RF)
         self.cross_FO += (x_RF.T @ rest_RO).to(self.cross_FO.device)
         self.energy += float(rest_RO.square().sum(dtype=torch.float64))
-        self.num_rows += len(x_RF)
 
     def solve(self, penalty: float, *, with_constant: bool = True) -> tuple[Tensor, float]:
         """The change D (F + 1, O) of weights and constant that explains most.

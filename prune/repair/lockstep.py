@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from torch.overrides import _get_current_function_mode_stack
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
+from ..forward import call
+from ..inputs.split import Inputs
 from .samples import halting
 
 OnLayer = Callable[[str, list[Tensor]], None]
@@ -33,7 +35,7 @@ class _Cancelled(Exception):
 class _Pass:
     """The forward pass of one batch, in a thread that runs only within `advance`."""
 
-    def __init__(self, model: nn.Module, batch: Tensor) -> None:
+    def __init__(self, model: nn.Module, batch: Inputs) -> None:
         self.model, self.batch = model, batch
         self.halted: tuple[str, Tensor] | None = None
         self.error: BaseException | None = None
@@ -51,7 +53,7 @@ class _Pass:
         try:
             if not self.is_cancelled:
                 with torch.no_grad(), _within(self._modes):
-                    self.model(self.batch)
+                    call(self.model, self.batch)
         except _Cancelled:
             pass
         except BaseException as error:
@@ -104,7 +106,7 @@ def _return_freed_memory() -> None:
 
 
 def in_lockstep(
-    model: nn.Module, layers: Sequence[str], batches: Sequence[Tensor], on_layer: OnLayer
+    model: nn.Module, layers: Sequence[str], batches: Sequence[Inputs], on_layer: OnLayer
 ) -> None:
     """Run all batches through the network, layer by layer.
 

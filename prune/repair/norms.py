@@ -1,7 +1,6 @@
 """Batch norms of a network: which one reads which layer, and new statistics for them."""
 
 import copy
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -9,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import InputError
-from ..forward import Arguments, call, evaluating, input_of, watching
+from ..forward import Arguments, call, evaluating, input_of, map_tensors, watching
+from ..inputs.split import Batches
 
 
 def find_norm_behind(model: nn.Module, example: Any) -> dict[str, str]:
@@ -43,9 +43,7 @@ def find_norm_behind(model: nn.Module, example: Any) -> dict[str, str]:
     return found
 
 
-def reestimate_norms(
-    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], device: torch.device
-) -> nn.Module:
+def reestimate_norms(model: nn.Module, batches: Batches, device: torch.device) -> nn.Module:
     """A copy whose batch norms have the mean and variance of these batches.
 
     Cumulative average over the batches, every batch with the same weight; nothing else changes
@@ -64,7 +62,7 @@ def reestimate_norms(
             norm.momentum = None
             norm.train()
         for x, _ in batches:
-            fresh(x.to(device))
+            call(fresh, map_tensors(lambda part: part.to(device), x))
             seen += 1
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

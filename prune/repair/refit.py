@@ -7,11 +7,14 @@ smaller network, all earlier layers being refitted already, and the responses T 
     W' = argmin ||T - X W' - b'||^2 + penalty ||W' - W||^2
 
 with W the weights after repair. Closed form, no gradient, no labels; each layer corrects the errors
-of the earlier ones, as far as its inputs allow. A layer whose error on held-out images would be
-larger than before keeps its weights.
+of the earlier ones, as far as its inputs allow. The last layer of a residual block also makes up
+for what the stream beside it has lost, and where a ReLU follows, errors that it swallows do not
+count (`wanted`): the targets then follow the answers, in PASSES solutions. A layer whose error on
+held-out images would be larger than before keeps its weights.
 
-Source: the asymmetric reconstruction of Zhang, Zou, He and Sun, arXiv 1505.06798, in the form that
-He, Zhang and Sun use after removing channels, ICCV 2017.
+Sources: the asymmetric and nonlinear reconstruction of Zhang, Zou, He and Sun, arXiv 1505.06798, in
+the form that He, Zhang and Sun use after removing channels, and their correction of residual
+blocks, ICCV 2017, section 3.3.
 
 Shapes: R rows (sampled positions of images), F inputs of one output (channels times kernel taps),
 O outputs of one convolution group.
@@ -21,26 +24,35 @@ import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import repeat
 
 import torch
 from torch import Tensor, nn
 
-from ..forward import evaluating, unfused_attention
+from ..forward import evaluating, first_rows, unfused_attention
+from ..inputs.split import Inputs
 from ..structure.cut import Cut
-from ..structure.units import Reader
-from .least_squares import Residuals
-from .repair import place_of_constant, reason_to_leave
-from .samples import input_rows
-from .visits import KeptPositions, Layer, parts, refittable, take_kept, targets_of, visit
+from .activations import Activation, find_activations
+from .layerwise import Layerwise, Rows, apply_changes, constant_of
+from .samples import input_rows, output_rows
+from .visits import (
+    Layer,
+    LayerInputs,
+    LayerTargets,
+    parts,
+    refittable,
+    targets_of,
+    visit,
+)
+from .wanted import OutputScale, wanted
 
-PENALTY = 3e-3
-"""Pull towards the weights that were there, as a share of the mean variance of an input.
-
-With four rows for each input at worst (`visits.ROWS`), weights along directions that hardly vary
-would follow the noise of the sample. A share of 0.003 holds directions of less variance than that
-near their old weights, and leaves the others free. Every row of `docs/contest.md` that is refitted
-was made with it; other shares were not compared there.
-"""
+PASSES = 4
+"""Solutions of a layer with a ReLU: one for plain targets, three for those that follow the answers.
+Each costs two products of rows and weights; the Gram matrix is summed up once. More than one pays
+little on ResNet-56 (docs/contest.md), more than four were not tried."""
+ROW_BYTES = 256 * 2**20
+"""Rows that are held for several passes. A layer that has more is solved once, for plain targets:
+VGG-16's widest have 453 MB before they are thinned."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +66,12 @@ class RefitImages:
         seed: of the sampled positions.
     """
 
-    fitted: Sequence[Tensor]
-    held_out: Tensor | None = None
+    fitted: Sequence[Inputs]
+    held_out: Inputs | None = None
     seed: int = 0
 
     @property
-    def batches(self) -> list[Tensor]:
+    def batches(self) -> list[Inputs]:
         """All of them, the held-out ones last."""
         return [*self.fitted, *([] if self.held_out is None else [self.held_out])]
 
@@ -70,7 +82,8 @@ class RefitNotes:
 
     Attributes:
         error: layer -> relative squared error of its responses on the sampled positions, before
-            and after: 0 is the original's response, 1 its mean.
+            and after: 0 is the original's response, 1 its mean. Where a ReLU follows directly, of
+            what that lets through.
         left: layer -> why it was left as it was.
         rows: layer -> (rows that it was solved on, inputs of one output).
         raised: layer -> how many times the penalty had to be raised, 1 for not at all.
@@ -99,43 +112,20 @@ def refit(
     fresh = copy.deepcopy(smaller)
     with evaluating(model, fresh), unfused_attention():
         layers, left = refittable(model, fresh, cut.structure, images.fitted)
-        work = _Refit(fresh, model, cut, norm_behind or {}, images)
+        names = [layer.name for layer in layers]
+        ways = find_activations(model, first_rows(images.fitted[0], 2), names, norm_behind or {})
+        work = _Refit(fresh, model, cut, norm_behind or {}, images, ways)
+        streams = {name: way.stream for name, way in ways.items() if way.stream is not None}
         done: dict[str, _Refitted] = {}
         for part in parts(layers, fresh):
-            targets = targets_of(model, part, images.batches, cut.kept, images.seed)
-            done |= visit(fresh, part, images.batches, partial(work.solve, targets=targets))
+            batches = images.batches
+            targets = targets_of(model, part, batches, cut.kept, images.seed, streams)
+            done |= visit(fresh, part, batches, partial(work.solve, targets=targets), streams)
     errors = {name: (layer.before, layer.after) for name, layer in done.items()}
     worse = {name: layer.worse for name, layer in done.items() if layer.worse}
     rows = {name: layer.rows for name, layer in done.items()}
     raised = {name: layer.raised for name, layer in done.items()}
     return fresh, RefitNotes(errors, {**left, **worse}, rows, raised)
-
-
-@dataclass(frozen=True)
-class _Constant:
-    """Where a layer's constant lives: a bias, or (sign -1) the running mean of its batch norm.
-
-    `now_O` is what it adds to the layer's answer beyond what it added in the original.
-    """
-
-    tensor: Tensor | None
-    sign: float
-    now_O: Tensor
-
-
-def _constant(
-    fresh: nn.Module, model: nn.Module, reader: Reader, norm: str | None, kept: KeptPositions
-) -> _Constant:
-    module = fresh.get_submodule(reader.layer)
-    outputs = len(module.get_parameter("weight"))
-    place = place_of_constant(fresh, reader, norm)
-    if place is None:
-        return _Constant(None, 1.0, torch.zeros(outputs))
-    name, sign = place
-    tensor = _tensors(fresh)[name]
-    if sign > 0:
-        return _Constant(tensor, sign, tensor.float().clone())
-    return _Constant(tensor, sign, (take_kept(_tensors(model)[name], name, kept) - tensor).float())
 
 
 @dataclass(frozen=True)
@@ -161,108 +151,58 @@ class _Refit:
     cut: Cut
     norm_behind: Mapping[str, str]
     images: RefitImages
+    ways: Mapping[str, Activation]
 
     def solve(
-        self, layer: Layer, inputs: Iterable[Tensor], targets: Mapping[str, list[Tensor]]
+        self,
+        layer: Layer,
+        inputs: LayerInputs,
+        stream: LayerInputs | None,
+        targets: Mapping[str, LayerTargets],
     ) -> _Refitted:
         """Refit one layer in place, unless held-out images are against it."""
         reader, norm = self.cut.structure.readers[layer.name], self.norm_behind.get(layer.name)
-        constant = _constant(self.fresh, self.model, reader, norm, self.cut.kept)
-        own, num_fitted = targets[layer.name], len(self.images.fitted)
-        problem = _Layerwise.of(self.fresh.get_submodule(layer.name))
-        checked: list[tuple[Tensor, Tensor]] = []
-        for batch, x in enumerate(inputs):
-            rest_RO = own[batch] - constant.now_O.to(x.device)
-            rows = input_rows(problem.module, x, layer.positions(batch, self.images.seed))
-            for x_RF, t_RO in _side_by_side(rows, rest_RO):
-                if batch < num_fitted:
-                    problem.add(x_RF, t_RO)
-                else:
-                    checked.append((x_RF, t_RO))
-        changes, raised = problem.solve(with_constant=constant.tensor is not None)
-        variance = _variance(own[:num_fitted])
-        before, after = problem.energies(changes)
-        worse = _worse(problem, checked, changes, own[num_fitted:])
+        constant = constant_of(self.fresh, self.model, reader, norm, self.cut.kept)
+        answers, num_fitted = targets[layer.name].answers, len(self.images.fitted)
+        problem = Layerwise.of(self.fresh.get_submodule(layer.name), constant)
+        rows: Iterable[Rows] = self._rows(layer, problem, inputs, stream, targets[layer.name])
+        if layer.name in self.ways and problem.row_bytes(answers[:num_fitted]) <= ROW_BYTES:
+            rows, passes = list(rows), PASSES
+        else:
+            rows, passes = ((n, x, want.plain) for n, x, want in rows), 1
+        solved = problem.solve(rows, num_fitted, passes)
+        variance = _variance(answers[:num_fitted])
+        worse = solved.worse(_variance(answers[num_fitted:])) if len(answers) > num_fitted else ""
+        before = solved.fitted[0] / variance
         if worse:
-            return _Refitted(before / variance, before / variance, worse, problem.rows, raised)
-        _apply(problem.module, changes, constant)
-        return _Refitted(before / variance, after / variance, "", problem.rows, raised)
+            return _Refitted(before, before, worse, problem.rows, solved.raised)
+        apply_changes(problem.module, solved.changes, constant)
+        return _Refitted(before, solved.fitted[1] / variance, "", problem.rows, solved.raised)
 
-
-@dataclass(frozen=True)
-class _Layerwise:
-    """The least-squares problems of one layer, one per convolution group."""
-
-    module: nn.Module
-    matrix_GOF: Tensor
-    problems: tuple[Residuals, ...]
-
-    @staticmethod
-    def of(module: nn.Module) -> "_Layerwise":
-        weight, groups = module.get_parameter("weight"), getattr(module, "groups", 1)
-        matrix_GOF = weight.flatten(1).reshape(groups, len(weight) // groups, -1).float()
-        sizes = matrix_GOF.shape[2], matrix_GOF.shape[1]
-        problems = tuple(Residuals.none(*sizes, weight.device) for _ in range(groups))
-        return _Layerwise(module, matrix_GOF, problems)
-
-    def residuals(self, x_RF: Tensor, t_RO: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Inputs of every group, and what its weights miss of the targets."""
-        groups = len(self.problems)
-        for own_OF, x, t in zip(
-            self.matrix_GOF, x_RF.chunk(groups, 1), t_RO.chunk(groups, 1), strict=True
-        ):
-            yield x, t - x @ own_OF.T
-
-    def add(self, x_RF: Tensor, t_RO: Tensor) -> None:
-        for problem, (x, rest) in zip(self.problems, self.residuals(x_RF, t_RO), strict=True):
-            problem.add(x, rest)
-
-    def solve(self, *, with_constant: bool) -> tuple[list[Tensor], float]:
-        """The change of every group, and how many times the penalty had to be raised."""
-        solved = [p.solve(PENALTY, with_constant=with_constant) for p in self.problems]
-        return [change for change, _ in solved], max(raised for _, raised in solved)
-
-    @property
-    def rows(self) -> tuple[int, int]:
-        """Rows that a group is solved on, and its inputs."""
-        return self.problems[0].num_rows, self.matrix_GOF.shape[2]
-
-    def energies(self, changes: Sequence[Tensor]) -> tuple[float, float]:
-        """Squared error of all groups before and after the changes."""
-        after = sum(p.energy_after(c) for p, c in zip(self.problems, changes, strict=True))
-        return sum(problem.energy for problem in self.problems), after
-
-
-def _worse(
-    problem: _Layerwise,
-    checked: Sequence[tuple[Tensor, Tensor]],
-    changes: Sequence[Tensor],
-    targets: Sequence[Tensor],
-) -> str:
-    """Why the changes should not be made, on rows that they were not solved on; empty if fine."""
-    before = after = 0.0
-    for x_RF, t_RO in checked:
-        for change, (x, rest) in zip(changes, problem.residuals(x_RF, t_RO), strict=True):
-            before += float(rest.square().sum(dtype=torch.float64))
-            rest = rest - x @ change[:-1].to(x) - change[-1].to(x)
-            after += float(rest.square().sum(dtype=torch.float64))
-    return reason_to_leave(before, after, _variance(targets)) if checked else ""
-
-
-def _apply(module: nn.Module, changes: Sequence[Tensor], constant: _Constant) -> None:
-    weight = module.get_parameter("weight")
-    change_OF = torch.cat([change[:-1].T for change in changes])
-    weight.add_(change_OF.reshape(weight.shape).to(weight))
-    if constant.tensor is not None:
-        shift_O = torch.cat([change[-1] for change in changes])
-        constant.tensor.add_(constant.sign * shift_O.to(constant.tensor))
-
-
-def _side_by_side(rows: Iterator[Tensor], rest_RO: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    start = 0
-    for rows_RF in rows:
-        yield rows_RF, rest_RO[start : start + len(rows_RF)]
-        start += len(rows_RF)
+    def _rows(
+        self,
+        layer: Layer,
+        problem: "Layerwise",
+        inputs: LayerInputs,
+        stream: LayerInputs | None,
+        targets: LayerTargets,
+    ) -> Iterator[Rows]:
+        """Rows of all batches, the held-out ones last, a part of a batch at a time."""
+        module, way = problem.module, self.ways.get(layer.name)
+        like_O = targets.answers[0][0]
+        scale = None if way is None else OutputScale.of(self.model, way, self.cut.kept, like_O)
+        beside: Iterable[Tensor | None] = repeat(None) if stream is None else stream
+        for batch, (x, s) in enumerate(zip(inputs, beside, strict=False)):
+            positions_S = layer.positions(batch, self.images.seed)
+            streams = None
+            if s is not None and targets.streams:
+                streams = targets.streams[batch], output_rows(module, s, positions_S)
+            want = wanted(scale, targets.answers[batch], streams)
+            parts = input_rows(module, x, positions_S)
+            start = 0
+            for x_RF in parts:
+                yield batch, x_RF, want.part(start, start + len(x_RF))
+                start += len(x_RF)
 
 
 def _variance(targets: Sequence[Tensor]) -> float:
@@ -273,7 +213,3 @@ def _variance(targets: Sequence[Tensor]) -> float:
     )
     around = sum(float((rows_RO - mean_O).square().sum()) for rows_RO in targets)
     return max(around, torch.finfo(torch.float32).tiny)
-
-
-def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    return dict(model.named_parameters()) | dict(model.named_buffers())

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..forward import Arguments, input_of, watching
+from ..forward import Arguments, call, input_of, watching
+from ..inputs.split import Inputs
 
 PATCH_BYTES = 64 * 2**20
 """Patches that are written out at once. Memory only."""
@@ -91,7 +92,7 @@ def output_rows(module: nn.Module, y: Tensor, positions_S: Tensor) -> Tensor:
     return y.reshape(len(y), -1, y.shape[-1])[:, positions_S].flatten(0, 1).float()
 
 
-def inputs_of(model: nn.Module, layer: str, images: Sequence[Tensor]) -> Iterator[Tensor]:
+def inputs_of(model: nn.Module, layer: str, images: Sequence[Inputs]) -> Iterator[Tensor]:
     """Inputs of a layer for each batch; the network runs no further than it."""
     found: list[Tensor] = []
 
@@ -101,7 +102,7 @@ def inputs_of(model: nn.Module, layer: str, images: Sequence[Tensor]) -> Iterato
 
     for batch in images:
         with suppress(_Reached), watching(model, [layer], before=stop):
-            model(batch)
+            call(model, batch)
         yield found[0]
 
 

@@ -12,6 +12,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from ..forward import batch_size_of, call, first_rows
+from ..inputs.split import Inputs
 from ..structure.units import AxisKey, IntArray, Structure
 from .lockstep import in_lockstep
 from .samples import (
@@ -25,6 +27,8 @@ from .samples import (
 
 KeptPositions = Mapping[AxisKey, IntArray]
 Solution = TypeVar("Solution")
+LayerInputs = Iterable[Tensor]
+"""What a layer is given, batch by batch."""
 
 MAX_INPUTS = 6144
 """Layers with more inputs to an output are left alone: the Gram matrix of 6,144 takes 302 MB in
@@ -60,7 +64,7 @@ class Layer:
 
 
 def refittable(
-    model: nn.Module, smaller: nn.Module, structure: Structure, images: Sequence[Tensor]
+    model: nn.Module, smaller: nn.Module, structure: Structure, images: Sequence[Inputs]
 ) -> tuple[list[Layer], dict[str, str]]:
     """Layers that can be refitted, in execution order, and why the others cannot."""
     left: dict[str, str] = {}
@@ -80,9 +84,9 @@ def refittable(
             (count_positions(model.get_submodule(name), y), x.nbytes)
         ),
     ):
-        model(images[0][:1])
+        call(model, first_rows(images[0], 1))
     left |= {name: "it runs more than once" for name in names if len(calls.get(name, [])) != 1}
-    per_image = math.ceil(ROWS / sum(len(batch) for batch in images))
+    per_image = math.ceil(ROWS / sum(batch_size_of(batch) for batch in images))
     layers = [
         Layer(name, positions, min(per_image, positions), size)
         for name in names
@@ -110,49 +114,95 @@ def parts(layers: Sequence[Layer], smaller: nn.Module) -> Iterator[list[Layer]]:
 def visit(
     fresh: nn.Module,
     layers: Sequence[Layer],
-    images: Sequence[Tensor],
-    solve: Callable[[Layer, Iterable[Tensor]], Solution],
+    images: Sequence[Inputs],
+    solve: Callable[[Layer, LayerInputs, LayerInputs | None], Solution],
+    streams: Mapping[str, str],
 ) -> dict[str, Solution]:
-    """Call `solve(layer, inputs of each batch)` in execution order; it changes the layer.
+    """Call `solve(layer, inputs, stream)` in execution order; it changes the layer.
 
     Where what a layer is given fits into memory for all images, the network runs once on all
     batches and halts at every layer until that is solved (`lockstep`); else it runs up to every
     layer again.
 
+    Args:
+        streams: layer -> an earlier one whose inputs are the stream; None is given for the others.
+
     Returns what `solve` returned, by layer.
     """
-    num_images = sum(len(batch) for batch in images)
+    num_images = sum(batch_size_of(batch) for batch in images)
+
+    def again(name: str) -> LayerInputs:
+        return inputs_of(fresh, name, images)
+
     if num_images * max(layer.bytes_per_image for layer in layers) > INPUT_BYTES:
-        return {layer.name: solve(layer, inputs_of(fresh, layer.name, images)) for layer in layers}
+        return {
+            layer.name: solve(
+                layer,
+                again(layer.name),
+                again(streams[layer.name]) if layer.name in streams else None,
+            )
+            for layer in layers
+        }
     by_name = {layer.name: layer for layer in layers}
+    wanted = {name: stream for name, stream in streams.items() if name in by_name}
     done: dict[str, Solution] = {}
+    held: dict[str, list[Tensor]] = {}
 
     def on_layer(name: str, inputs: list[Tensor]) -> None:
-        done[name] = solve(by_name[name], inputs)
+        if name in wanted.values():
+            held[name] = inputs
+        if name in by_name:
+            done[name] = solve(by_name[name], inputs, held.get(wanted.get(name, "")))
+        still = {stream for layer, stream in wanted.items() if layer not in done}
+        for over in held.keys() - still:
+            del held[over]
 
-    in_lockstep(fresh, list(by_name), images, on_layer)
+    in_lockstep(fresh, list({**by_name, **dict.fromkeys(wanted.values())}), images, on_layer)
     return done
+
+
+@dataclass(frozen=True)
+class LayerTargets:
+    """What the original gives at the sampled positions of each batch, (R, kept O).
+
+    Attributes:
+        answers: of a layer.
+        streams: what is added to them after the norm; empty where that is not known.
+    """
+
+    answers: list[Tensor]
+    streams: list[Tensor]
 
 
 def targets_of(
     model: nn.Module,
     layers: Sequence[Layer],
-    images: Sequence[Tensor],
+    images: Sequence[Inputs],
     kept: KeptPositions,
     seed: int,
-) -> dict[str, list[Tensor]]:
-    """Layer -> what the original answers at the sampled positions of each batch, (R, kept O)."""
-    found: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
+    streams: Mapping[str, str],
+) -> dict[str, LayerTargets]:
+    """Layer -> what the original gives there."""
+    found = {layer.name: LayerTargets([], []) for layer in layers}
     by_name = {layer.name: layer for layer in layers}
+    given: dict[str, Tensor] = {}
 
-    def note(name: str, _: Tensor, y: Tensor) -> None:
-        positions_S = by_name[name].positions(len(found[name]), seed)
-        rows_RO = output_rows(model.get_submodule(name), y, positions_S)
-        found[name].append(take_kept(rows_RO.T, f"{name}.weight", kept).T)
+    def note(name: str, x: Tensor, y: Tensor) -> None:
+        given[name] = x
+        if name not in by_name:
+            return
+        module, own = model.get_submodule(name), found[name]
+        positions_S = by_name[name].positions(len(own.answers), seed)
+        maps = {"answers": y} | ({"streams": given[streams[name]]} if name in streams else {})
+        for kind, a_map in maps.items():
+            rows_RO = output_rows(module, a_map, positions_S)
+            getattr(own, kind).append(take_kept(rows_RO.T, f"{name}.weight", kept).T)
 
-    with answering(model, list(by_name), note):
+    watched = {**by_name, **{streams[name]: None for name in by_name if name in streams}}
+    with answering(model, list(watched), note):
         for batch in images:
-            model(batch)
+            call(model, batch)
+            given.clear()
     return found
 
 

@@ -1,11 +1,13 @@
 """How many units each group keeps: least weighted error per multiply-add saved, step by step.
 
 A group costs what all its readers lose: one in a plain network, every layer behind a residual
-stream. A reader's weight is the fourth root of the success rate still to be gained from it on, so
-the layers whose work is done give way first. The relative error e of its response counts as
-e / (1 - e), the noise over the signal that is left: the same while it is small, and no layer is
-worn down to nothing to spare the others. The path of steps does not depend on the budget: plans are
-nested.
+stream. The relative error e of a reader's response counts as e / (1 - e), the noise over the signal
+that is left: the same while it is small, and no layer is worn down to nothing to spare the others.
+It is multiplied with a measured weight of the group ("output": change of the logits per unit of
+noise, `job/sensitivity.py`), a weight of the reader ("sr": fourth root of the success rate still to
+be gained from it on) or nothing ("error").
+
+The path of steps does not depend on the budget: plans are nested.
 
 Shapes: U units of one group, M = U + 1 numbers of units that went.
 """
@@ -24,7 +26,7 @@ from ..structure.plan import LayerPlan, Plan
 from ..structure.units import FloatArray, Group, IntArray, Structure
 from .criteria import Ranking
 
-METHODS = ("sr", "error", "uniform")
+METHODS = ("output", "sr", "error", "uniform")
 BUDGET_TOLERANCE = 0.02
 """How far from a budget a plan may end, as a share of the budget: widths are whole numbers."""
 GAIN_POWER = 0.25
@@ -35,6 +37,9 @@ leads to, and what weights of 1 (`allocate=error`) do."""
 LEAST_GAIN = 1e-4
 """Success rate that counts as still to be gained after the last layers: no weight is zero, so that
 among layers without anything to gain the relative error decides."""
+LEAST_SENSITIVITY = 1e-6
+"""Weight of a group that changes nothing at the outputs, as a share of the largest: no weight is
+zero."""
 LEAST_SIGNAL = 1e-6
 """Share of a response that counts as still there when all of it is lost, so that e / (1 - e) is
 finite."""
@@ -50,12 +55,13 @@ class Layout:
     """How a budget is spread over the groups, and which widths they may have.
 
     Attributes:
-        method: "sr" (needs the spectrum), "error" (all weights 1), or "uniform" (the same share
-            in every group).
+        method: "output" (needs the sensitivity), "sr" (needs the spectrum), "error" (all weights
+            1), or "uniform" (the same share in every group).
         multiple: widths are multiples of this, or the whole width; never below one multiple.
         efficient: group -> the only widths that it may have, the whole one among them; a group
             that is not in it may have any multiple.
         at_least: no group is narrower than this, unless it was before.
+        sensitivity: group -> change of the logits per unit of noise, for "output".
 
     Raises:
         UsageError: an unknown method, or a multiple or least width below 1.
@@ -65,6 +71,7 @@ class Layout:
     multiple: int = 1
     efficient: Mapping[str, Sequence[int]] = field(default_factory=dict)
     at_least: int = 1
+    sensitivity: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -100,7 +107,7 @@ def allocate(
         spectrum: success rates along the depth, for the method "sr".
 
     Raises:
-        UsageError: the method "sr" without a spectrum.
+        UsageError: the method "sr" without a spectrum, or "output" without a sensitivity.
         GateError: the budget cannot be met within 2 %; the message has the closest possible.
     """
     layout = layout or Layout()
@@ -112,9 +119,10 @@ def allocate(
         widths = _uniform(full, layout, aim)
     else:
         weight_of = _weights(layout.method, spectrum)
+        weight_G = _group_weights(layout, structure)
         losses = [
-            _loss(error, weight_of, int(width))
-            for error, width in zip(ranking.error, full, strict=True)
+            weight * _loss(error, weight_of, len(group.units))
+            for error, weight, group in zip(ranking.error, weight_G, structure.groups, strict=True)
         ]
         ladders = [layout.ladder(group) for group in structure.groups]
         saved = cost_model.params if budget.kind == "params" else cost_model.macs
@@ -170,7 +178,7 @@ def plan_of(ranking: Ranking, structure: Structure, widths: Sequence[int] | IntA
 
 def _weights(method: str, spectrum: Spectrum | None) -> Callable[[str], float]:
     """Reader -> its weight. One without a success rate counts like the worst that has one."""
-    if method == "error":
+    if method in ("error", "output"):
         return lambda reader: 1.0
     if spectrum is None:
         raise UsageError(
@@ -182,13 +190,36 @@ def _weights(method: str, spectrum: Spectrum | None) -> Callable[[str], float]:
     return lambda reader: float(max(best - rates.get(reader, first), LEAST_GAIN) ** GAIN_POWER)
 
 
+def _group_weights(layout: Layout, structure: Structure) -> list[float]:
+    """What the loss of each group is multiplied with: its sensitivity, where that was asked for.
+
+    None is zero, so that among groups that change nothing the relative error decides.
+    """
+    if layout.method != "output":
+        return [1.0] * len(structure.groups)
+    known = [layout.sensitivity.get(group.name) for group in structure.groups]
+    if any(weight is None for weight in known):
+        raise UsageError(
+            "`allocate=output` given without the sensitivity of every group, which is measured on "
+            "images; give error or uniform"
+        )
+    weights = [float(weight or 0.0) for weight in known]
+    least = LEAST_SENSITIVITY * max(weights, default=0.0)
+    return [max(weight, least) if least > 0 else 1.0 for weight in weights]
+
+
+def noise_to_signal(error_M: FloatArray) -> FloatArray:
+    """e / (1 - e) of relative errors e."""
+    return np.asarray(error_M / np.maximum(1 - error_M, LEAST_SIGNAL), dtype=np.float64)
+
+
 def _loss(
     error: Mapping[str, FloatArray], weight_of: Callable[[str], float], num_units: int
 ) -> FloatArray:
     """What the readers of a group lose together after the first m units went, (U + 1,); convex."""
     loss_M = np.zeros(num_units + 1)
     for reader, error_M in error.items():
-        loss_M += weight_of(reader) * error_M / np.maximum(1 - error_M, LEAST_SIGNAL)
+        loss_M += weight_of(reader) * noise_to_signal(error_M)
     return lower_hull(loss_M)
 
 

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ..errors import InputError
-from ..forward import call, evaluating
+from ..forward import call, evaluating, on_device
 from ..inputs.split import Batches
-from ..outputs import logits_of
+from ..outputs import class_scores
 from ..structure.units import AxisKey, FloatArray, Group, IntArray, Structure
+from ..tasks import label_loss
 
 
 def filters(model: nn.Module, structure: Structure, group: Group) -> Iterable[tuple[str, Tensor]]:
@@ -135,14 +135,17 @@ def _products(
 def _gradients(
     model: nn.Module, names: list[str], batches: Batches
 ) -> Iterable[Mapping[str, Tensor]]:
-    """Gradient of the mean cross-entropy with respect to the named parameters, batch by batch."""
+    """Gradient of `label_loss` with respect to the named parameters, batch by batch."""
     parameters = {
         name: model.get_parameter(name).detach().clone().requires_grad_() for name in names
     }
     device = parameters[names[0]].device
     for x, labels_N in batches:
         with evaluating(model, gradients=True):
-            logits = logits_of(call(model, x.to(device), parameters))
-            loss = functional.cross_entropy(logits, labels_N.to(device))
-            found = torch.autograd.grad(loss, list(parameters.values()))
+            scores = class_scores(call(model, on_device(x, device), parameters))
+            loss = label_loss(scores, labels_N.to(device))
+            # An auxiliary head has no part in the logits: its gradient is zero.
+            found = torch.autograd.grad(
+                loss, list(parameters.values()), allow_unused=True, materialize_grads=True
+            )
         yield {n: g.double().cpu() for n, g in zip(names, found, strict=True)}

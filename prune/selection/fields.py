@@ -29,8 +29,7 @@ def probe_problem(structure: Structure, group: Group, statistics: Statistics) ->
     if layer is None:
         return None
     unit_C = _positions(structure.readers[group.readers[-1]], group)
-    count = layer.counts_K.sum()
-    mean_D = layer.sums_KD.sum(0) / count
+    count, mean_D = layer.num_samples, layer.mean_D
     cov = centred(layer.gram_DD / count, mean_D)
     penalty = RIDGE * float(cov.trace() / count)
     cov = cov + penalty * torch.eye(len(cov), dtype=cov.dtype)

@@ -13,7 +13,7 @@ from torch import nn
 from ...evaluate.measure.accuracy import EVALUATION_BATCH, Accuracy
 from ..forward import call, evaluating
 from ..inputs.split import Batches, DataSet
-from ..outputs import logits_of
+from ..outputs import class_scores
 from ..structure.units import BoolArray, IntArray
 from .opened import SETTLING_IMAGES
 
@@ -81,7 +81,7 @@ def answers_of(
     with evaluating(model):
         for part in parts:
             for images, labels_N in part:
-                logits_NK = logits_of(call(model, images))
+                logits_NK = class_scores(call(model, images))
                 if logits_NK.shape[1] != num_labels or num_labels < 2 or labels_N.ndim != 1:
                     return None
                 predicted.append(logits_NK.argmax(dim=1).cpu())

@@ -14,9 +14,10 @@ def settle(opened: Opened, asked: DataOptions) -> Opened:
     Args:
         asked: what the user said is taken as it is.
 
-    Without held-out images nothing is settled: what needs them refuses by itself.
+    Without held-out images nothing is settled: what needs them refuses by itself. Nor is anything
+    for several labels of an image: hits decide here, and such data come ready from the user's code.
     """
-    if not opened.data.held_out.num_images:
+    if not opened.data.held_out.num_images or opened.data.multi_label:
         return opened
     opened = hint_channel_order(settle_scale(opened, asked), asked)
     # Last: what is fed wrongly is answered wrongly.

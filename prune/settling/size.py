@@ -117,7 +117,7 @@ def _measured(
     limit = min(SETTLING_IMAGES, max(1, SAMPLE_BYTES // (len(sizes) * 3 * largest)))
     samples = [take_sample(at_size(opened.data, size), limit) for size in sizes]
     trials = [
-        replace(trial, name=words_of(size))
+        replace(trial, name=size_words(size))
         for place, size in enumerate(sizes)
         for trial in scale_trials(opened, asked, place)
     ]
@@ -126,7 +126,7 @@ def _measured(
     return _told(opened, found, sizes, len(samples[0]))
 
 
-def words_of(size: Size) -> str:
+def size_words(size: Size) -> str:
     """Height and width as they are shown."""
     return f"{size[0]} x {size[1]}"
 
@@ -145,7 +145,7 @@ def _told(
     other = runner_up(found, is_other)
     words = f"measured: {answers.percent} of {total} held-out images"
     if other is None:
-        rest = ", ".join(words_of(size) for size in sizes if size != sizes[best.sample])
+        rest = ", ".join(size_words(size) for size in sizes if size != sizes[best.sample])
         return opened, sizes[best.sample], Source(f"{words}, clearly better than {rest}")
     words += f", next best {other[0].name} {other[1].percent}"
     if not is_clear(answers, other[1]):

@@ -14,7 +14,7 @@ from ..forward import call
 from ..inputs.arrays import normalise
 from ..inputs.datasets import READY
 from ..inputs.split import DataSet, generator
-from ..outputs import logits_of
+from ..outputs import class_scores
 from .drift import first_norm, observed
 from .opened import SETTLING_IMAGES
 
@@ -83,7 +83,7 @@ class InputTrial:
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class TrialAnswers:
     """What a network made of images: whether right, and the loss at the best temperature.
 
     Attributes:
@@ -112,8 +112,8 @@ class Answers:
         return float(self.loss_N.mean())
 
 
-Found = tuple[InputTrial, Answers]
-Ask = Callable[[InputTrial, Tensor], Answers]
+Found = tuple[InputTrial, TrialAnswers]
+Ask = Callable[[InputTrial, Tensor], TrialAnswers]
 """(trial, positions in its sample) -> answers."""
 
 
@@ -134,13 +134,13 @@ def asking(model: nn.Module, samples: Sequence[Sample], device: torch.device) ->
 
     norm = first_norm(model)
 
-    def ask(trial: InputTrial, positions: Tensor) -> Answers:
+    def ask(trial: InputTrial, positions: Tensor) -> TrialAnswers:
         if trial.transform_input is not None:
             model.transform_input = trial.transform_input  # type: ignore[assignment]
         sample = samples[trial.sample]
         with observed(model, norm) as moments:
             rows = [
-                logits_of(call(model, batch)).cpu().double()
+                class_scores(call(model, batch)).cpu().double()
                 for batch in _fed(sample.images[positions], trial, device)
             ]
         answers = judge(torch.cat(rows), sample.labels_N[positions])
@@ -158,17 +158,15 @@ def _fed(images: Tensor, trial: InputTrial, device: torch.device) -> Iterator[Te
         yield normalise(sent, trial.mean, trial.std) if sent.dtype == torch.uint8 else sent
 
 
-def judge(logits_NK: Tensor, labels_N: Tensor) -> Answers:
-    """Answers from logits; one column is the second of two labels against the first."""
+def judge(logits_NK: Tensor, labels_N: Tensor) -> TrialAnswers:
+    """TrialAnswers from logits; one column is the second of two labels against the first."""
     finite = torch.nan_to_num(logits_NK, nan=0.0, posinf=LARGEST_LOGIT, neginf=-LARGEST_LOGIT)
-    if finite.shape[1] == 1:
-        finite = torch.cat([torch.zeros_like(finite), finite], 1)
     losses = [
         functional.cross_entropy(finite / temperature, labels_N, reduction="none")
         for temperature in TEMPERATURES
     ]
     best = min(losses, key=lambda loss_N: float(loss_N.mean()))
-    return Answers(finite.argmax(1) == labels_N, best)
+    return TrialAnswers(finite.argmax(1) == labels_N, best)
 
 
 def run_trials(trials: Sequence[InputTrial], ask: Ask, num_images: int) -> list[Found]:
@@ -211,11 +209,11 @@ def ranked(found: Sequence[Found]) -> list[Found]:
     return near + far
 
 
-def _is_worse(answers: Answers, top: Answers, level: float) -> bool:
+def _is_worse(answers: TrialAnswers, top: TrialAnswers, level: float) -> bool:
     return answers.correct < top.correct and paired_test(answers, top) < level
 
 
-def paired_test(one: Answers, other: Answers) -> float:
+def paired_test(one: TrialAnswers, other: TrialAnswers) -> float:
     """Probability that two trials differ by chance in so many images: McNemar's exact test.
 
     Source: McNemar, Psychometrika 12, 153 (1947).
@@ -229,12 +227,12 @@ def paired_test(one: Answers, other: Answers) -> float:
     return float(binomtest(only_one, only_one + only_other).pvalue)
 
 
-def feeds_the_same(one: Answers, other: Answers) -> bool:
+def feeds_the_same(one: TrialAnswers, other: TrialAnswers) -> bool:
     """Whether two trials are one: a network that rescales its inputs makes two scales equal."""
     return float((one.loss_N - other.loss_N).abs().max()) < SAME_FUNCTION
 
 
-def is_clear(best: Answers, other: Answers) -> bool:
+def is_clear(best: TrialAnswers, other: TrialAnswers) -> bool:
     """Whether one trial is surely better: in images that are right, or else in its drift, or where
     there is none, in its losses.
     """
@@ -245,7 +243,7 @@ def is_clear(best: Answers, other: Answers) -> bool:
     return _loses_less(best, other)
 
 
-def _loses_less(best: Answers, other: Answers) -> bool:
+def _loses_less(best: TrialAnswers, other: TrialAnswers) -> bool:
     """Whether a paired test of the losses finds one surely better."""
     gain_N = other.loss_N - best.loss_N
     error = float(gain_N.std()) / len(gain_N) ** 0.5 if len(gain_N) > 1 else float("inf")

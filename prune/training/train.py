@@ -14,12 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import GateError, UsageError
-from ..forward import call, evaluating
-from ..inputs.split import Split, seeded
-from ..outputs import logits_of
+from ..forward import call, channels_last, evaluating
+from ..inputs.split import Inputs, Split, seeded
+from ..outputs import class_scores
 from ..progress import Progress, silent
+from ..scores import Score, Tally
+from ..tasks import imitation_loss, label_loss
 from .device import autocast
-from .loss import distillation_loss, label_loss, mix
+from .loss import mix
 from .recipe import Training
 from .state import Length, TrainingState, load_state, save_state, start_training
 
@@ -58,7 +60,8 @@ class Journal:
     Attributes:
         progress: called with (steps done, steps in all).
         log: called after every epoch with a plain dict (epoch, lr, loss, train_top1,
-            seconds, images_per_second, held_out_top1).
+            seconds, images_per_second, held_out_top1; with several labels for an image
+            train_mean_average_precision and held_out_mean_average_precision).
         resume: a file that is written after every epoch, the last one included. If it is there
             already, the training goes on from it; on a CPU the outcome is that of an uninterrupted
             run, bit for bit. It is never removed here.
@@ -131,33 +134,29 @@ def _one_more_epoch(
     with seeded(state.training.seed * SEED_STRIDE + state.epoch + 1, state.device):
         row = _train_epoch(state, data.train, teacher, journal.progress)
         if data.measured is not None:
-            row["held_out_top1"] = measure_top1(state.result, data.measured, state.device)
-            state.note_held_out(row["held_out_top1"])
+            score = measure_while_training(state.result, data.measured, state.device)
+            row[f"held_out_{score.key}"] = score.value
+            state.note_held_out(score.value)
     state.history.append(row)
     journal.log(row)
     if journal.resume is not None:
         save_state(journal.resume, state)
 
 
-def measure_top1(model: nn.Module, split: Split, device: torch.device) -> float:
-    """Share of a split's images whose label is the largest output; modes are restored."""
-    correct = torch.zeros((), dtype=torch.int64, device=device)
+def measure_while_training(model: nn.Module, split: Split, device: torch.device) -> Score:
+    """Score on a split, in the precision of the training; modes are restored."""
+    tally = Tally()
     with evaluating(model):
         for images, labels_B in split.batches(VALIDATION_BATCH, device=device):
             with autocast(device, model):  # not while images are read: collate is no arithmetic
-                logits_BK = logits_of(call(model, _channels_last(images)))
-            correct += (logits_BK.argmax(1) == labels_B).sum()
-    return int(correct) / max(1, split.num_images)
+                scores_BK = class_scores(call(model, channels_last(images)))
+            tally.add(scores_BK, labels_B)
+    return tally.score()
 
 
 def _place(model: nn.Module, device: torch.device) -> nn.Module:
     """On the device, weights of convolutions with the channels last."""
     return model.to(device).to(memory_format=torch.channels_last)
-
-
-def _channels_last(images: Tensor) -> Tensor:
-    """Images (B, C, H, W) as `_place` lays out the weights; rows of numbers as they are."""
-    return images.contiguous(memory_format=torch.channels_last) if images.ndim == 4 else images
 
 
 def _train_epoch(
@@ -169,8 +168,7 @@ def _train_epoch(
     state.model.train()
     done = state.epoch * length.steps_per_epoch
     loss_sum = torch.zeros((), device=device)
-    correct = torch.zeros((), dtype=torch.int64, device=device)
-    num_images = 0
+    tally = Tally()
     lr = state.schedule.get_last_lr()[0]
     state.epoch += 1
     seed = training.seed * SEED_STRIDE + state.epoch
@@ -181,10 +179,10 @@ def _train_epoch(
             break
         loss, logits_BK = _step(state, teacher, images, labels_B)
         loss_sum += loss * len(labels_B)
-        correct += (logits_BK.argmax(1) == labels_B).sum()
-        num_images += len(labels_B)
+        tally.add(logits_BK, labels_B)
         done += 1
         progress(done, length.steps)
+    score, num_images = tally.score(), tally.total
     mean_loss = float(loss_sum) / num_images
     if not math.isfinite(mean_loss):
         raise GateError(
@@ -196,14 +194,14 @@ def _train_epoch(
         "epoch": state.epoch,
         "lr": lr,
         "loss": mean_loss,
-        "train_top1": int(correct) / num_images,
+        f"train_{score.key}": score.value,
         "seconds": round(seconds, 3),
         "images_per_second": round(num_images / seconds, 1),
     }
 
 
 def _step(
-    state: TrainingState, teacher: nn.Module | None, images: Tensor, labels_B: Tensor
+    state: TrainingState, teacher: nn.Module | None, images: Inputs, labels_B: Tensor
 ) -> tuple[Tensor, Tensor]:
     """One step of SGD; the loss and the logits, detached."""
     loss, logits_BK = _loss(state, teacher, images, labels_B)
@@ -217,22 +215,22 @@ def _step(
 
 
 def _loss(
-    state: TrainingState, teacher: nn.Module | None, images: Tensor, labels_B: Tensor
+    state: TrainingState, teacher: nn.Module | None, images: Inputs, labels_B: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The loss of one batch, and the logits it comes from."""
-    training, device = state.training, images.device
-    images = _channels_last(images)
+    training, device = state.training, labels_B.device
+    images = channels_last(images)
     others_B, share = labels_B, 1.0
     if training.mixup > 0:
         images, others_B, share = mix(images, labels_B, training.mixup, state.randomness)
     with autocast(device, state.model):
-        logits_BK = logits_of(call(state.model, images))
+        logits_BK = class_scores(call(state.model, images))
     loss = share * label_loss(logits_BK, labels_B, training.label_smoothing)
     if share < 1:
         loss = loss + (1 - share) * label_loss(logits_BK, others_B, training.label_smoothing)
     if teacher is not None and training.distill > 0:
         with evaluating(teacher), autocast(device, teacher):
-            answers_BK = logits_of(call(teacher, images))
-        imitation = distillation_loss(logits_BK, answers_BK, training.temperature)
+            answers_BK = class_scores(call(teacher, images))
+        imitation = imitation_loss(logits_BK, answers_BK, labels_B, training.temperature)
         loss = (1 - training.distill) * loss + training.distill * imitation
     return loss, logits_BK

@@ -159,16 +159,15 @@ def test_data_with_another_number_of_labels_are_refused(
     assert not (home / "other").exists()
 
 
-def test_data_with_other_channels_are_refused(
+def test_pictures_with_other_channels_are_fed_as_the_network_takes_them_and_it_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch.save(build("vgg6:width=0.125", 10).state_dict(), tmp_path / "rgb.pt")
-    argv = ["--model", str(tmp_path / "rgb.pt"), "--arch", "vgg6:width=0.125", "--keep", "0.5"]
-    assert cli.run([*argv, "--data", "digits", "--out", str(tmp_path / "run")]) == 3
-    line = capsys.readouterr().err
-    assert "the network has 3 channels" in line
-    assert "digits has 1" in line
-    assert not (tmp_path / "run").exists()
+    argv = ["evaluate", "--model", str(tmp_path / "rgb.pt"), "--arch", "vgg6:width=0.125"]
+    assert cli.run([*argv, "--data", "digits"]) == 0
+    told = capsys.readouterr().err
+    assert "grey pictures are fed in three equal channels" in told
+    assert "prune-dl: input: 3 x 16 x 16" in told
 
 
 def test_a_folder_of_images_that_is_missing_is_named(

@@ -16,6 +16,7 @@ from prune_dl.export.session import open_session
 from prune_dl.export.variants import Variant
 from prune_dl.prune.errors import InputError, UsageError
 from prune_dl.prune.inputs.data import open_data
+from prune_dl.prune.scores import Accuracy
 from torch import nn
 
 
@@ -42,8 +43,8 @@ def metadata_of(path: Path) -> dict[str, str]:
 def test_a_float_file_has_the_accuracy_of_the_network(network: nn.Module, tmp_path: Path) -> None:
     data = open_data("digits")
     result = export_checked(network, data, tmp_path / "a.onnx", Variant(), metadata={})
-    assert (result.correct, result.total) == hits(network)
-    assert result.top1 > 0.8
+    assert result.score == Accuracy(*hits(network))
+    assert result.score.value > 0.8
     assert result.parity.num_images == min(256, data.held_out.num_images)
     assert result.parity.top1_agreement == 1.0
     assert result.quantised is None
@@ -69,7 +70,7 @@ def test_a_file_says_what_a_program_needs_to_know(
     assert (found["plan"], found["source"], found["data"]) == ("abc", "0" * 64, "digits")
     assert found["tool"] == f"prune-dl {version('prune-dl')}"
     measured = json.loads(found["accuracy"])["held_out"]
-    assert measured == {"correct": result.correct, "total": result.total, "top1": result.top1}
+    assert {name: result.score.plain[name] for name in ("correct", "total", "top1")} == measured
     assert found["precision"].startswith("int8 (" if int8 else "float32")
     assert result.size_bytes == path.stat().st_size
 
@@ -78,7 +79,7 @@ def test_metadata_is_added_without_touching_the_graph(network: nn.Module, tmp_pa
     data, path = open_data("digits"), tmp_path / "a.onnx"
     export_checked(network, data, path, Variant(), metadata={"labels": "x"})
     before = onnx.load(path).graph.SerializeToString()
-    add_metadata(path, {"note": "y"} | accuracy_entry({"test": (9, 10)}))
+    add_metadata(path, {"note": "y"} | accuracy_entry({"test": Accuracy(9, 10)}))
     assert read_metadata(path) == metadata_of(path)
     assert (metadata_of(path)["labels"], metadata_of(path)["note"]) == ("x", "y")
     assert json.loads(metadata_of(path)["accuracy"]) == {
@@ -95,13 +96,13 @@ def test_an_int8_file_from_raw_pixels(network: nn.Module, tmp_path: Path) -> Non
     )
     assert result.quantised is not None
     assert result.quantised.num_layers == 3
-    assert result.total == data.held_out.num_images - int(0.2 * data.held_out.num_images)
-    assert result.top1 == result.quantised.int8_top1 >= result.quantised.float_top1 - 0.03
+    assert result.score.total == data.held_out.num_images - int(0.2 * data.held_out.num_images)
+    assert result.score.value == result.quantised.int8_top1 >= result.quantised.float_top1 - 0.03
     assert [p.name for p in tmp_path.iterdir()] == ["a.onnx"]
     (entry,) = open_session(path).get_inputs()
     assert (entry.type, entry.shape[1:]) == ("tensor(uint8)", [16, 16, 1])
     float_hits, total = hits(network)
-    assert result.total == total
+    assert result.score.total == total
     assert result.quantised.float_top1 == pytest.approx(float_hits / total, abs=2 / total)
     assert 1e-4 < result.parity.max_abs_difference < np.inf  # its own, not the float file's
 
@@ -130,7 +131,7 @@ def test_int8_needs_images_to_calibrate_on_and_a_float_file_does_not(
     data = open_data("digits")
     few = replace(data, held_out=Few(data.held_out, 6))
     result = export_checked(network, few, tmp_path / "a.onnx", Variant(), metadata={})
-    assert (result.total, result.parity.num_images) == (5, 6)
+    assert (result.score.total, result.parity.num_images) == (5, 6)
     with pytest.raises(
         InputError, match=r"6 held-out images of digits given; expected 10 .* `held_out`"
     ):

@@ -9,9 +9,11 @@ import pytest
 import torch
 from prune_dl.export import graph
 from prune_dl.export.graph import export_onnx, opset_of, write_checked
-from prune_dl.export.parity import Parity, check_parity, compare_outputs
-from prune_dl.export.session import count_correct, fixed_batch, open_session, run_session
+from prune_dl.export.parity import AnswerRule, Parity, check_parity, compare_outputs
+from prune_dl.export.scoring import score_file
+from prune_dl.export.session import fixed_batch, open_session, run_session
 from prune_dl.prune.errors import GateError, InputError, UsageError
+from prune_dl.prune.scores import Accuracy
 from torch import nn
 
 INPUT_SIZE = (3, 8, 8)
@@ -120,7 +122,7 @@ def test_outputs_that_are_not_finite_never_pass(value: float) -> None:
 
 
 def test_an_operator_set_that_cannot_be_written_is_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"`opset=99` given; .* operator set"):
+    with pytest.raises(UsageError, match=r"`opset=99` given; expected at most"):
         export_onnx(small_network(), INPUT_SIZE, tmp_path / "a.onnx", metadata={}, opset=99)
     assert list(tmp_path.iterdir()) == []
 
@@ -174,7 +176,7 @@ def test_accuracy_of_the_file_itself(exported: Path) -> None:
     labels = network(images).argmax(1).numpy()
     labels[:5] = (labels[:5] + 1) % 5
     halves = [(images[:9].numpy(), labels[:9]), (images[9:].numpy(), labels[9:])]
-    assert count_correct(open_session(exported), halves) == (15, 20)
+    assert score_file(open_session(exported), halves) == Accuracy(15, 20)
 
 
 def test_files_and_providers_that_cannot_be_used(tmp_path: Path, exported: Path) -> None:
@@ -199,3 +201,15 @@ def test_a_provider_that_is_not_really_used_is_an_error(
     with pytest.raises(UsageError, match="`provider=cuda` given"):
         open_session(exported, "cuda")
     assert capfd.readouterr() == ("", "")
+
+
+def test_one_output_agrees_where_its_sign_does_and_several_labels_each_by_itself() -> None:
+    network, file = (
+        np.array([[-1.0], [1.0], [2.0], [-2.0]]),
+        np.array([[-1.0], [-1.0], [2.0], [2.0]]),
+    )
+    assert compare_outputs(network, file).top1_agreement == 0.5
+    rows, other = network.reshape(2, 2), file.reshape(2, 2)
+    assert compare_outputs(rows, other, rule=AnswerRule(each_label=True)).top1_agreement == 0.5
+    rule = AnswerRule(each_label=True, threshold=1.5)
+    assert compare_outputs(rows, other, rule=rule).top1_agreement == 0.75

@@ -62,7 +62,8 @@ def test_embedded_preprocessing_takes_pixels_and_gives_probabilities(tmp_path: P
     assert proto.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
     assert proto.graph.output[0].name == "probabilities"
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
-    assert metadata == {"a": "b", "input_layout": "NHWC uint8 0..255", "precision": "float32"}
+    stated = {"input_layout": "NHWC uint8 0..255", "precision": "float32"}
+    assert metadata == {"a": "b", **stated, "answer": "the label of the highest output"}
 
 
 @pytest.mark.parametrize("embed", [False, pytest.param(True, marks=pytest.mark.slow)])

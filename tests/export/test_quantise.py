@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from prune_dl.export.graph import export_onnx
 from prune_dl.export.qdq import QuantRecipe, Workbench, layer_names
 from prune_dl.export.quantise import Quantisation, layer_damage, quantise_file
-from prune_dl.export.session import count_correct, open_session
+from prune_dl.export.scoring import score_file
+from prune_dl.export.session import open_session
 from prune_dl.prune.errors import GateError
 from sklearn.datasets import load_digits
 from torch import nn
@@ -86,8 +87,8 @@ def test_int8_file_keeps_the_accuracy_and_says_what_was_tried(
     assert result.num_layers == 3
     assert len(result.tried) == 5
     assert result.int8_top1 == max(result.tried.values()) == result.tried[result.recipe]
-    correct, total = count_correct(open_session(tmp_path / "int8.onnx"), HELD_OUT)
-    assert correct / total == result.int8_top1
+    score = score_file(open_session(tmp_path / "int8.onnx"), HELD_OUT)
+    assert score.value == result.int8_top1
     assert result.size_bytes == (tmp_path / "int8.onnx").stat().st_size < source.stat().st_size
     assert [p.name for p in tmp_path.iterdir()] == ["int8.onnx"]
     assert capfd.readouterr() == ("", "")

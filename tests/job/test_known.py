@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 from prune_dl.prune import compress
-from prune_dl.prune.api import JobOptions
 from prune_dl.prune.job import known
+from prune_dl.prune.job_options import JobOptions
 from prune_dl.prune.options import BenchOptions, RetrainOptions, SelectOptions
 from torch import nn
 from torch.utils.data import DataLoader
@@ -17,13 +17,13 @@ def test_the_original_is_measured_once_on_held_out_images(
     """In two steps, with a budget that is searched, early stopping and a retraining to judge."""
     model, loader = trained
     measured: list[nn.Module] = []
-    measure = known.measure_accuracy
+    measure = known.measure_score
 
     def count(network: nn.Module, *args: Any, **options: Any) -> Any:
         measured.append(network)
         return measure(network, *args, **options)
 
-    monkeypatch.setattr(known, "measure_accuracy", count)
+    monkeypatch.setattr(known, "measure_score", count)
     compress(model, loader, 10, max_drop=5.0, epochs=1, patience=1, multiple=16)
     compress(model, loader, 10, keep=0.5, steps=2, epochs=1)
     assert measured.count(model) == 2

@@ -127,14 +127,6 @@ def test_a_random_forward_that_shows_late_is_no_bug_to_report(
     assert str(refused.value) == RANDOM_FORWARD
 
 
-def test_one_logit_for_two_labels_is_refused() -> None:
-    model = Network(lambda logits: logits[:, :1])
-    loader = DataLoader(TensorDataset(IMAGES, LABELS % 2), 20)
-    for options in (NEVER, ONCE):
-        with pytest.raises(InputError, match="a network of one output given, for 2 labels"):
-            compress(model, loader, 2, **options)
-
-
 class TwoNames(nn.Module):
     """All layers under two names, one under three."""
 
@@ -197,6 +189,10 @@ class Items(Dataset[Any]):
         lambda i: {"pixel_values": IMAGES[i], "labels": LABELS[i]},
         lambda i: (IMAGES[i], int(LABELS[i]), "an index"),
         lambda i: (IMAGES[i].double(), int(LABELS[i])),
+        lambda i: (IMAGES[i], float(LABELS[i])),
+        lambda i: (IMAGES[i], LABELS[i][None]),
+        lambda i: (IMAGES[i], torch.eye(4)[LABELS[i]]),
+        lambda i: (IMAGES[i], [int(LABELS[i] == label) for label in range(4)]),
     ],
 )
 def test_items_of_usual_kinds_are_read(item: Any) -> None:
@@ -208,13 +204,22 @@ def test_items_of_usual_kinds_are_read(item: Any) -> None:
 @pytest.mark.parametrize(
     ("item", "said"),
     [
-        (lambda i: (IMAGES[i], torch.eye(4)[LABELS[i]]), "a label that is Tensor of 4 given"),
+        (
+            lambda i: (IMAGES[i], 0.7 * torch.eye(4)[LABELS[i]] + 0.075),
+            "targets such as [0.775, 0.075, 0.075, 0.075] given, which are no whole numbers",
+        ),
+        (lambda i: (IMAGES[i], torch.eye(5)[LABELS[i]]), "targets of 5 numbers for each image"),
+        (lambda i: (IMAGES[i], 2 * torch.eye(4)[LABELS[i]]), "a target of [2, 0, 0, 0] given;"),
+        (lambda i: (IMAGES[i], torch.zeros(2, 2)), "labels of 1 x 2 x 2 given; expected one whole"),
+        (lambda i: (IMAGES[i], -1), "a label of -1 given; expected 0 to K - 1"),
         (lambda i: (IMAGES[i], "cat"), "a label that is 'cat' given; expected one whole number"),
         (lambda i: (IMAGES[i], 0.5), "a label of 0.5 given; expected a whole number"),
-        (lambda i: (IMAGES[i], float(LABELS[i])), "batches whose labels are a Tensor of 1 axes"),
         (lambda i: IMAGES[i], "a data set whose items are a Tensor given; expected (input, label)"),
         (lambda i: {"a": IMAGES[i]}, "a data set whose items are a dictionary (a) given"),
-        (lambda i: ((IMAGES[i],) * 2, int(LABELS[i])), "batches whose inputs are a list given"),
+        (
+            lambda i: ((IMAGES[i],) * 2, int(LABELS[i])),
+            "inputs of 3 x 12 x 12 given, on which Network ",
+        ),
     ],
 )
 def test_items_of_other_kinds_are_one_line(item: Any, said: str) -> None:

@@ -87,12 +87,12 @@ def test_the_stated_errors_are_those_of_the_network(bias: bool) -> None:
     model = plain(bias)
     _, _, fresh, notes = refitted(model, (0, 5))
     with torch.no_grad():
-        # What the norm behind subtracts belongs to the answer where the layer has no bias.
-        shift = 0 if bias else model[4].running_mean - fresh[4].running_mean
-        expected, found = model[:4](IMAGES), fresh[:4](IMAGES)
-        found = found + (0 if bias else shift[:, None, None])
-        variance = (expected - expected.mean((0, 2, 3), keepdim=True)).square().sum()
-        error = float((expected - found).square().sum() / variance)
+        # What the ReLU lets through, in units of the layer's answer.
+        scale = (model[4].weight / (model[4].running_var + model[4].eps).sqrt())[:, None, None]
+        expected, found = model[:6](IMAGES), fresh[:6](IMAGES)
+        answer = model[:4](IMAGES)
+        variance = (answer - answer.mean((0, 2, 3), keepdim=True)).square().sum()
+        error = float(((expected - found) / scale).square().sum() / variance)
     assert notes.error["3"][1] == pytest.approx(error, rel=1e-3)
 
 

@@ -16,8 +16,8 @@ from prune_dl.prune.inputs.origin import Origin
 from prune_dl.prune.inputs.preprocessing import Preprocessing
 from prune_dl.prune.inputs.split import DataSet
 from prune_dl.prune.options import DataOptions
+from prune_dl.prune.settling.channel_order import hint_channel_order
 from prune_dl.prune.settling.opened import Opened
-from prune_dl.prune.settling.settle import settle
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
@@ -54,7 +54,7 @@ def opened_with(data: DataSet) -> Opened:
 
 
 def test_a_network_that_was_trained_on_blue_first_is_noticed() -> None:
-    (note,) = settle(opened_with(colours(None)), DataOptions()).checkpoint.notes
+    (note,) = hint_channel_order(opened_with(colours(None)), DataOptions()).checkpoint.notes
     assert note.startswith(
         "with its channels in the order bgr the network has 100.0 % of 100 held-out images right, "
         "0.0 % in the order rgb that it is fed now"
@@ -64,7 +64,7 @@ def test_a_network_that_was_trained_on_blue_first_is_noticed() -> None:
 
 def test_the_order_that_was_asked_for_is_fed_and_nothing_is_said() -> None:
     opened = opened_with(colours("bgr"))
-    assert settle(opened, DataOptions(channel_order="bgr")) is opened
+    assert hint_channel_order(opened, DataOptions(channel_order="bgr")) is opened
     images, labels = next(opened.data.test.batches(50, device="cpu"))
     assert torch.equal(opened.checkpoint.model(images).argmax(1), labels)
 

@@ -53,6 +53,7 @@ def test_a_plain_network_is_left_as_it_is() -> None:
     assert shrink(model, images).notes == ()
 
 
+@pytest.mark.filterwarnings("ignore:the network gets .* no more than chance:UserWarning")
 def test_a_mechanism_is_measured_on_the_network_inside() -> None:
     model, images = zoo.residual()
     batches = [(images, torch.tensor([0, 1]))] * 4

@@ -11,6 +11,7 @@ from prune_dl.prune.errors import InputError
 from prune_dl.prune.outputs import (
     NOT_FINITE,
     RANDOM_FORWARD,
+    class_scores,
     largest_difference,
     logits_of,
     require_classifier,
@@ -98,17 +99,16 @@ def test_no_classifier_of_the_data_is_one_line(model: nn.Module, said: str) -> N
     assert "\n" not in str(refused.value)
 
 
-def test_one_logit_for_two_labels_is_told_how_to_have_two() -> None:
-    model = Network(num_outputs=1)
-    with pytest.raises(InputError, match="a network of one output given, for 2 labels"):
-        require_classifier(model, IMAGES, 2)
-    two = copy.deepcopy(model)
-    two.head = nn.Linear(8, 2)
-    with torch.no_grad():  # as the message says
-        two.head.weight.copy_(torch.cat([torch.zeros(1, 8), model.head.weight]))
-        two.head.bias.copy_(torch.cat([torch.zeros(1), model.head.bias]))
-        require_classifier(two, IMAGES, 2)
-        assert torch.equal(two(IMAGES).argmax(1), (model(IMAGES)[:, 0] > 0).long())
+@pytest.mark.parametrize("after", [None, lambda x: x[:, 0], lambda x: (x.squeeze(1), None)])
+def test_one_logit_for_two_labels_is_two_class_scores(after: Any) -> None:
+    model = Network(after, num_outputs=1)
+    require_classifier(model, IMAGES, 2)
+    with torch.no_grad():
+        z_N = model.head(model.features(IMAGES).mean((2, 3)))[:, 0]
+        scores_NK = class_scores(model(IMAGES))
+    assert torch.equal(scores_NK, torch.stack([torch.zeros_like(z_N), z_N], 1))
+    with pytest.raises(InputError, match=r"a network of one output given, for 1 label; expected 2"):
+        require_classifier(model, IMAGES, 1)
 
 
 def test_a_classifier_is_left_as_it_was() -> None:

@@ -9,12 +9,18 @@ import pytest
 import torch
 from prune_dl.prune.errors import GateError, InputError, UsageError
 from prune_dl.prune.inputs.arrays import ArraySplit, Images
+from prune_dl.prune.tasks import distillation_loss
 from prune_dl.prune.training import device as devices
 from prune_dl.prune.training.average import averaged_model
 from prune_dl.prune.training.device import autocast, pick_device
-from prune_dl.prune.training.loss import distillation_loss, mix
+from prune_dl.prune.training.loss import mix
 from prune_dl.prune.training.recipe import Training, retraining
-from prune_dl.prune.training.train import Journal, TrainingData, measure_top1, train_network
+from prune_dl.prune.training.train import (
+    Journal,
+    TrainingData,
+    measure_while_training,
+    train_network,
+)
 from torch import nn
 
 CPU = torch.device("cpu")
@@ -55,7 +61,7 @@ def test_it_learns_and_logs() -> None:
         device=CPU,
         journal=Journal(lambda done, total: steps.append((done, total)), rows.append),
     )
-    assert measure_top1(trained, split, CPU) == rows[-1]["held_out_top1"] == 1.0
+    assert measure_while_training(trained, split, CPU).value == rows[-1]["held_out_top1"] == 1.0
     assert not trained.training
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5, 6]
     assert rows[-1]["loss"] < rows[0]["loss"]
@@ -67,10 +73,10 @@ def test_measuring_gives_every_module_its_own_mode_back() -> None:
     network[1].eval()  # type: ignore[index]
     modes = [module.training for module in network.modules()]
     before = copy.deepcopy(network)
-    first = measure_top1(network, EASY.train, CPU)
+    first = measure_while_training(network, EASY.train, CPU).value
     assert [module.training for module in network.modules()] == modes
     assert same_weights(network, before)
-    assert measure_top1(network.eval(), EASY.train, CPU) == first
+    assert measure_while_training(network.eval(), EASY.train, CPU).value == first
 
 
 def test_no_epochs_change_nothing() -> None:

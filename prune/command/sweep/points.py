@@ -15,16 +15,17 @@ from pathlib import Path
 
 from torch import nn
 
-from ....evaluate.measure.accuracy import Accuracy
 from ....evaluate.report.tradeoff import Tradeoff, TradeoffPoint
 from ....evaluate.report.tradeoff_page import write_tradeoff
 from ....export.checked import Exported, export_checked
+from ....export.graph import GraphFormat, check_exportable
 from ....export.metadata import describe
+from ....export.opset import require_opset
 from ....export.quantise import Quantisation
 from ....export.session import require_provider
 from ....export.variants import Variant
 from ...budget import Budget
-from ...errors import PruneError
+from ...errors import InputError, PruneError
 from ...files import write_text
 from ...folder import bind_to, has_state, refuse_full_disk
 from ...inputs.checkpoint import Checkpoint
@@ -36,6 +37,7 @@ from ...job.plan import CONTEST_BUDGET, choose_ranking, measure_network
 from ...job.stages import Outcome, carry_out
 from ...lock import only_writer
 from ...progress import RunLog
+from ...scores import Accuracy
 from ...structure.choice import Choice
 from ...structure.plan import keep_everything
 from ..delivery import save_result
@@ -68,6 +70,7 @@ def run_sweep(options: Sweep, command: str) -> Tradeoff:
     require_provider(options.bench.provider)
     if options.hardware_widths:
         require_provider(options.hardware_widths, "hardware_widths")
+    require_opset(options.opset, int8=options.int8)
     stem = default_out(options.network.model)
     out = options.run.out or stem.with_name(f"{stem.name}-sweep")
     with only_writer(out):
@@ -120,6 +123,14 @@ class _Opened:
 def _work(options: Sweep, pending: list[Budget], out: Path, log: RunLog) -> None:
     """Measure once, then make the files of the original and of every missing budget."""
     opened = _Opened(*open_case(options.network, options.data, options.run, log))
+    if opened.case.data.multi_label:
+        raise InputError(
+            "a sweep of data with several labels for an image given; expected one label for each, "
+            "whose top-1 its table and charts compare; prune once for every budget"
+        )
+    if options.opset is not None:
+        data = opened.case.data
+        check_exportable(opened.case.model, data.input_size, GraphFormat(options.opset))
     bind_to(out, job_facts(opened.checkpoint, opened.case, settings_of(options)))
     planned = _measure(options, pending, replace(opened.case, kept=Kept(out)))
     sent = _Sent(options, planned, out.absolute(), Path.cwd())
@@ -239,7 +250,7 @@ def _deliver(
                     network,
                     data,
                     path,
-                    Variant(half=precision == "float16"),
+                    Variant(opset=sent.options.opset, half=precision == "float16"),
                     metadata=metadata,
                     quantisation=(
                         Quantisation(sent.options.max_drop / 100) if precision == "int8" else None
@@ -252,10 +263,15 @@ def _deliver(
             continue
         yield replace(
             point,
-            accuracy=Accuracy(exported.correct, exported.total),
+            accuracy=_counted(exported),
             size_bytes=exported.size_bytes,
             notes=_notes(exported),
         )
+
+
+def _counted(exported: Exported) -> Accuracy:
+    assert isinstance(exported.score, Accuracy), "`_work` refuses several labels for an image"
+    return exported.score
 
 
 def _notes(exported: Exported) -> str:
