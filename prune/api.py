@@ -35,10 +35,10 @@ from .settling.labels import label_notes, notes_of
 from .settling.opened import SETTLING_IMAGES
 from .structure.certificate import Certificate, certify
 from .structure.choice import Choice
-from .structure.compiled import uncompiled
 from .structure.cost import CostModel
 from .structure.cut import Cut
 from .structure.finite import check_finite_weights
+from .structure.plain import as_plain
 from .structure.plan import Plan
 from .structure.precision import as_float32
 from .structure.surgery import remove
@@ -130,7 +130,7 @@ def shrink(
             f"`criterion={criterion}` given; expected one of {known}, which need no data; "
             "others need some: use compress"
         )
-    plain = uncompiled(model)
+    plain = as_plain(model)
     model = plain.model
     check_finite_weights(model)
     chosen = Choice(as_layers(whole), as_layers(only))
@@ -172,7 +172,7 @@ def rank(
             fits it better.
     """
     place = pick_device(device)
-    model = uncompiled(model).model
+    model = as_plain(model).model
     check_finite_weights(model)
     model = as_float32(model).model.to(place)
     live = read_live(batches, held_out, ItemReader.of(model), num_labels, place)
@@ -274,7 +274,7 @@ def compress(
         {"batch_size": train.batch_size or RetrainOptions.batch_size, **options}
     )
     place = pick_device(device)
-    plain = uncompiled(model)
+    plain = as_plain(model)
     data = read_loaders(train, held_out, num_labels, seed, ItemReader.of(plain.model))
     single = as_float32(plain.model)
     case = Case(single.model.to(place), data, place, seed, RunLog(show=progress))

@@ -30,10 +30,11 @@ def layer_shapes(model: nn.Module, structure: Structure, example: Tensor) -> dic
     convolutions) is left out: its width is not the width of one layer.
     """
     shapes: dict[str, LayerShape] = {}
+    modules = dict(model.named_modules())
     group_of = {
         group.writers[0]: group.name
         for group in structure.groups
-        if _stands_alone(model.get_submodule(group.writers[0]), len(group.units))
+        if _stands_alone(modules.get(group.writers[0]), len(group.units))
     }
 
     def note(name: str, arguments: Arguments, named: dict[str, Any]) -> None:
@@ -48,7 +49,7 @@ def layer_shapes(model: nn.Module, structure: Structure, example: Tensor) -> dic
     return shapes
 
 
-def _stands_alone(layer: nn.Module, num_units: int) -> bool:
+def _stands_alone(layer: nn.Module | None, num_units: int) -> bool:
     return isinstance(layer, nn.Conv2d) and layer.groups == 1 and layer.out_channels == num_units
 
 

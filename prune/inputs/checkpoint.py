@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError, UsageError
 from ..files import write_torch
+from ..structure.permanent import permanent
 from ..structure.precision import precision_note
 from ..structure.units import AxisKey, IntArray
 from . import pretrained, pruned_file, zoo
@@ -97,22 +98,30 @@ def load_checkpoint(
         UsageError: an argument that does not fit.
         InputError: the file or the network cannot be used, or names code that it may not name.
     """
+    typed = None if arch is None else Trusted(arch)
+    asked = _Asked(typed, weights, trust_pickle, trust_file)
+    checkpoint = _load(spec, num_labels, asked)
+    made = permanent(checkpoint.model)
+    return replace(checkpoint, model=made.model).noting(*made.notes)
+
+
+def _load(spec: str, num_labels: int | None, asked: _Asked) -> Checkpoint:
+    """The network as it is in the file, or as its code builds it."""
     path = Path(spec)
     if (path / RESULT).is_file():
         path = path / RESULT
     if path.exists():
-        typed = None if arch is None else Trusted(arch)
-        checkpoint = _from_file(path, _Asked(typed, weights, trust_pickle, trust_file))
+        checkpoint = _from_file(path, asked)
         if num_labels not in (None, checkpoint.origin.num_labels):
             raise UsageError(
                 f"`num_labels={num_labels}` given; {spec} has {checkpoint.origin.num_labels} "
                 "outputs; leave it out"
             )
         return checkpoint
-    if weights is not None:
+    if asked.weights is not None:
         raise UsageError(
-            f"`weights={weights}` given; expected a file with several sets of weights as `model`; "
-            "leave it out"
+            f"`weights={asked.weights}` given; expected a file with several sets of weights as "
+            "`model`; leave it out"
         )
     if spec.startswith(("torchvision:", "timm:")):
         return _from_library(spec, num_labels)

@@ -11,8 +11,9 @@ Format, version 1: a safetensors file (no pickle; any safetensors reader opens i
                 kept:AXIS:NAME    int64, ascending: positions of axis AXIS of tensor NAME of the
                                   architecture that are left; an axis that is not here is whole
 
-To rebuild: build the architecture `arch` with `num_labels` outputs, let the modules `passed` of a
-cut pass their input on and give its classifier `num_features` inputs, keep the kept positions of
+To rebuild: build the architecture `arch` with `num_labels` outputs, put plain weights in place of
+those that it computes from others (weight norm, spectral norm, masks), let the modules `passed` of
+a cut pass their input on and give its classifier `num_features` inputs, keep the kept positions of
 each tensor, state the new sizes in the modules (out_channels, ...), load the weights. A weight that
 the architecture has no place for is a bias that a layer without one was given by repair.
 A reader refuses a version that it does not know. Positions refer to the architecture also when a
@@ -31,6 +32,7 @@ from torch import Tensor, nn
 from ..errors import InputError
 from ..files import read_safetensors, read_safetensors_metadata, write_safetensors
 from ..structure.depth import cut_off
+from ..structure.permanent import permanent
 from ..structure.surgery import keep_positions
 from ..structure.units import AxisKey, IntArray
 from ..typed import from_json
@@ -115,7 +117,7 @@ def load_pruned(
     Args:
         path: a file that `save_pruned` wrote.
         model: the whole architecture, for a file without an architecture's name. It is cut and
-            filled in place.
+            filled in place; a copy is where it computes weights from others.
         trust_file: let the file name code: build its architecture as if the user had typed it.
 
     Raises:
@@ -128,6 +130,7 @@ def load_pruned(
             raise InputError(f"{path} names no architecture; give its `arch`, or the whole network")
         arch = Trusted(saved.origin.arch) if trust_file else saved.origin.arch
         model = zoo.build(arch, saved.origin.num_labels)
+    model = permanent(model).model
     if saved.origin.cut is not None:
         cut_off(model, saved.origin.cut)
     keep_positions(model, saved.kept)

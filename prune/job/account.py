@@ -196,14 +196,15 @@ class LayerCost:
 
 
 def layer_costs(model: nn.Module, cut: Cut) -> dict[str, LayerCost]:
-    """Cost of every module that has parameters or multiplies, by module path."""
+    """Cost of every module that has parameters or multiplies, and of parameters that are layers."""
     params: dict[str, list[Change[int]]] = {}
     for name, tensor in model.named_parameters():
         new = prod(
             len(cut.kept[name, axis]) if (name, axis) in cut.kept else size
             for axis, size in enumerate(tensor.shape)
         )
-        params.setdefault(name.rpartition(".")[0], []).append(Change(tensor.numel(), new))
+        layer = name if name in cut.structure.num_filters else name.rpartition(".")[0]
+        params.setdefault(layer, []).append(Change(tensor.numel(), new))
     all_U = np.ones_like(cut.stays_U)
     macs: dict[str, list[Change[float]]] = {}
     for product in cut.structure.products:

@@ -203,12 +203,11 @@ def filter_norms(model: nn.Module, structure: Structure) -> tuple[FloatArray, ..
 def _norms(model: nn.Module, structure: Structure, group: Group) -> FloatArray:
     squares = np.zeros(int(group.units.max()) + 1)
     for name in group.writers:
-        module = model.get_submodule(name)
-        axis = 1 if type(module).__name__.startswith("ConvTranspose") else 0
-        unit_F = structure.axes.get((f"{name}.weight", axis))
+        parameter, axis = structure.filter_axis(group, name)
+        unit_F = structure.axes.get((parameter, axis))
         if unit_F is None:
             continue
-        weight = model.get_parameter(f"{name}.weight").detach().double().cpu()
+        weight = model.get_parameter(parameter).detach().double().cpu()
         square_F = weight.movedim(axis, 0).flatten(1).square().sum(1).numpy()
         own_F = np.isin(unit_F, group.units)
         np.add.at(squares, unit_F[own_F], square_F[own_F])

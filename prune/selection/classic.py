@@ -33,10 +33,8 @@ def filters(model: nn.Module, structure: Structure, group: Group) -> Iterable[tu
 
 
 def writer_axis(structure: Structure, group: Group, writer: str) -> AxisKey:
-    """The axis of a writer's weight that its filters lie on (1 in a transposed convolution)."""
-    name = f"{writer}.weight"
-    first = structure.axes.get((name, 0))
-    return (name, 0) if first is not None and np.isin(first, group.units).any() else (name, 1)
+    """The axis of a writer's weight that its filters lie on."""
+    return structure.filter_axis(group, writer)
 
 
 def _rows(weight: Tensor, units: IntArray, group: Group) -> Tensor:

@@ -53,6 +53,8 @@ class Choice:
             UsageError: one has none; the message has the nearest names.
         """
         layers = [n for n, x in model.named_modules() if isinstance(x, _ConvNd | nn.Linear)]
+        own = {f"{layer}.weight".lstrip(".") for layer in layers}
+        layers += [n for n, x in model.named_parameters() if x.ndim > 1 and n not in own]
         for option, patterns in (("whole", self.whole), ("only", self.only)):
             for pattern in patterns:
                 if not any(_named(layer, (pattern,)) for layer in layers):

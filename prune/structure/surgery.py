@@ -145,6 +145,8 @@ def _replace(module: nn.Module, cut_of: Mapping[int, Tensor]) -> bool:
 def state_sizes(module: nn.Module) -> None:
     """Set the integer sizes of a module to what its tensors now are."""
     weight = getattr(module, "weight", None)
+    if isinstance(module, _ConvNd | nn.Linear) and weight is None:
+        return  # a hook computes it at the next run
     if isinstance(module, _ConvNd):
         _state_convolution(module)
     elif isinstance(module, nn.Linear):

@@ -110,6 +110,13 @@ class Structure:
     caches: tuple[Cache, ...] = ()
     mixing: tuple[str, ...] = ()
 
+    def filter_axis(self, group: Group, writer: str) -> AxisKey:
+        """The parameter and axis that a writer's filters lie on (1 in a transposed convolution)."""
+        is_parameter = any((writer, axis) in self.axes for axis in (0, 1))
+        name = writer if is_parameter else f"{writer}.weight".lstrip(".")
+        first = self.axes.get((name, 0))
+        return (name, 0) if first is not None and np.isin(first, group.units).any() else (name, 1)
+
     @property
     def num_units(self) -> int:
         """How many units can be removed, over the whole network."""

@@ -1,12 +1,10 @@
-"""One classifier in a process of its own: trace, remove 40 %, prove, train, save, reload, export.
+"""One network in a process of its own: trace, shrink to 0.6 of its filters, prove, count, train.
 
-    python tests/benchmarks/structure_case.py ours resnet18 --size 96
-    python tests/benchmarks/structure_case.py peer resnet18 --size 96
+    python tests/benchmarks/structure_case.py ours timm:resnet18 --size 96
+    python tests/benchmarks/structure_case.py peer torchvision:resnet18 --size 96
 
-prints one JSON object; `structure_table.py` makes a table of them. Weights are random and batch
-norms have random statistics, so that an error cannot hide. There are two images of `--size` pixels
-where the network's code allows that. Torch-Pruning (a development dependency), the peer, prunes the
-same network by L1 norm with the output layer named by hand, since it does not find it itself.
+prints one JSON object; `structure_table.py` makes a table of them. What stands in a row is in
+`docs/structure.md`. Processor time and memory are limited from when everything is imported.
 
 Times are the processor's, on one thread, so that what else the machine does is not in them.
 Memory is the most that the process grew by (resident set, from Linux): once for a forward pass,
@@ -17,6 +15,8 @@ import argparse
 import ctypes
 import gc
 import json
+import os
+import resource
 import tempfile
 import time
 import warnings
@@ -24,45 +24,38 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-SHARE = 0.4
+KEEP = 0.6
+GIB = 2**30
 Row = dict[str, Any]
 
 
 def main() -> None:
     """Print the row of one network."""
-    import torch
-
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("who", choices=("ours", "peer"))
-    parser.add_argument("name", help="a torchvision classifier")
-    parser.add_argument("--size", type=int, default=224, help="pixels of the images, if allowed")
-    parser.add_argument("--no-onnx", action="store_true", help="leave out the ONNX export")
+    parser.add_argument("spec", help="torchvision:NAME or timm:NAME")
+    parser.add_argument("--size", type=int, default=96, help="pixels of the images, if allowed")
+    parser.add_argument("--seconds", type=int, default=300, help="of the processor")
+    parser.add_argument("--gib", type=float, default=16.0, help="address space")
+    parser.add_argument("--onnx", action="store_true", help="export and compare")
     options = parser.parse_args()
+    if options.who == "peer":
+        os.environ["TIMM_FUSED_ATTN"] = "0"  # as in its example
+    import torch
+
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     case = _ours if options.who == "ours" else _peer
-    print(json.dumps(case(options.name, options)))
+    print(json.dumps(case(options)))
 
 
-def _network(name: str, size: int) -> tuple[Any, Any]:
-    """The network in evaluation mode, with norms that do something, and two images."""
-    import torch
-    from torch import nn
-    from torchvision import models
-
-    torch.manual_seed(0)
-    options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-    fixed = name.startswith(("vit", "maxvit"))  # their code fixes the size of the image
-    size = 224 if fixed else 299 if name == "inception_v3" else size  # 299: its auxiliary head
-    model = models.get_model(name, weights=None, **options)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.running_mean, -0.1, 0.1)
-            nn.init.uniform_(module.running_var, 0.5, 1.5)
-            nn.init.uniform_(module.bias, -0.1, 0.1)
-        if isinstance(module, nn.Linear) and not module.weight.any():
-            nn.init.trunc_normal_(module.weight, std=0.02)  # the head of a ViT begins at zero
-    return model.eval(), torch.randn(2, 3, size, size)
+def _limit(options: argparse.Namespace) -> None:
+    """From here on so much processor time, and so much memory in all."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    seconds = int(used.ru_utime + used.ru_stime) + options.seconds
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+    size = int(options.gib * GIB)
+    resource.setrlimit(resource.RLIMIT_AS, (size, size))
 
 
 def _timed(function: Callable[[], Any]) -> tuple[Any, float]:
@@ -72,71 +65,98 @@ def _timed(function: Callable[[], Any]) -> tuple[Any, float]:
     return result, time.process_time() - start
 
 
-def _ours(name: str, options: argparse.Namespace) -> Row:
+def _ours(options: argparse.Namespace) -> Row:
     import torch
-    from prune_dl.prune.structure.cut import Cut
-    from prune_dl.prune.structure.surgery import remove
+    from prune_dl.prune import shrink
     from prune_dl.prune.structure.tracing.trace import trace
+    from structure_networks import network_of
 
-    model, images = _network(name, options.size)
+    model, images = network_of(options.spec, options.size)
+    _limit(options)
     with torch.no_grad():
         forward_s = min(_timed(lambda: model(images))[1] for _ in range(3))
     structure, trace_s = _timed(lambda: trace(model, images))
-    plan = _plan(structure)
-    smaller, remove_s = _timed(lambda: remove(model, Cut(structure, plan)))
-    row = {
-        "outcome": "ok",
+    row: Row = {
+        "pixels": images.shape[-1],
         "trace_s": trace_s,
         "forward_s": forward_s,
-        "remove_s": remove_s,
         "budget": trace_s / (2 * forward_s + 1),
         "layers": len(structure.groups),
-        "units": structure.num_units,
         "whole": len(structure.kept_whole),
         "kept_whole": dict(structure.kept_whole),
-        "mixing": list(structure.mixing),
-        **_checked(model, smaller, structure, plan, images),
-        **_memory(model, images),
+        "unexplained": _unexplained(model, structure),
     }
-    _reload(name, smaller, Cut(structure, plan).kept, images)
-    if not options.no_onnx:
-        row["onnx_error"] = _onnx_error(smaller, images)
-    _train_step(smaller, images)
-    return row
+    shrunk, row["shrink_s"] = _timed(lambda: shrink(model, images, keep=KEEP))
+    stages: dict[str, Callable[[], Row]] = {
+        "check": lambda: _checked(model, shrunk),
+        "counted": lambda: _counted(model, shrunk, images),
+        "memory": lambda: _memory(model, images),
+        "reload": lambda: _reload(options.spec, shrunk, images),
+        **({"onnx": lambda: _onnx_error(shrunk.model, images)} if options.onnx else {}),
+        "train": lambda: _train_step(shrunk.model, images),
+    }
+    failed = {}
+    for stage, run in stages.items():
+        try:
+            row |= run()
+        except Exception as error:
+            failed[stage] = f"{stage}: {type(error).__name__}: {error}".splitlines()[0][:300]
+    outcome = {"outcome": "failed", "message": "; ".join(failed.values())} if failed else {}
+    return {"outcome": "ok", **row, **outcome}
 
 
-def _plan(structure: Any) -> Any:
-    """Keep 60 % of every layer, at random."""
-    import numpy as np
-    from prune_dl.prune.structure.plan import LayerPlan, Plan
+def _unexplained(model: Any, structure: Any) -> list[str]:
+    """Convolutions and linear layers that are neither in the plan nor kept for a reason."""
+    from torch import nn
 
-    rng = np.random.default_rng(0)
-    layers = []
-    for group in structure.groups:
-        stay = max(1, round(len(group.units) * (1 - SHARE)))
-        kept = np.sort(rng.permutation(len(group.units))[:stay])
-        layers.append(LayerPlan(group.name, len(group.units), tuple(kept.tolist())))
-    return Plan(tuple(layers))
+    kinds = (nn.modules.conv._ConvNd, nn.Linear)
+    told = {writer for group in structure.groups for writer in group.writers}
+    told |= set(structure.kept_whole)
+    return [n for n, x in model.named_modules() if isinstance(x, kinds) and n not in told]
 
 
-def _checked(model: Any, smaller: Any, structure: Any, plan: Any, images: Any) -> Row:
-    """The certificate, and the costs that were counted against the network that was made."""
-    import numpy as np
-    from prune_dl.prune.structure.certificate import certify
-    from prune_dl.prune.structure.cost import CostModel
-    from prune_dl.prune.structure.cut import Cut
-
-    certificate = certify(model, smaller, Cut(structure, plan), images)
+def _checked(model: Any, shrunk: Any) -> Row:
+    """The certificate, and the share of the parameters that is left."""
+    params, left = (sum(p.numel() for p in x.parameters()) for x in (model, shrunk.model))
+    certificate = shrunk.certificate
     assert certificate.ok, certificate.reason
-    cost = CostModel.of(model, structure)
-    whole = np.array([layer.num_filters for layer in plan.layers], dtype=np.int64)
-    left = np.array([len(layer.kept) for layer in plan.layers], dtype=np.int64)
-    assert cost.params(left) == sum(p.numel() for p in smaller.parameters())
     return {
-        "macs_left": cost.macs(left) / cost.macs(whole),
+        "params_left": left / params,
         "error": certificate.max_relative_error,
         "check": "exact" if certificate.applies else "mixing",
     }
+
+
+def _counted(model: Any, shrunk: Any, images: Any) -> Row:
+    """Multiply-adds before and after against half of what PyTorch's own counter counts."""
+    import numpy as np
+    from prune_dl.prune.structure.cost import CostModel
+
+    cost = CostModel.of(model, shrunk.structure)
+    widths = [[layer.num_filters for layer in shrunk.plan.layers]]
+    widths += [[len(layer.kept) for layer in shrunk.plan.layers]]
+    before, after = (cost.macs(np.array(x, dtype=np.int64)) for x in widths)
+    expected = [_count(x, images) for x in (model, shrunk.model)]
+    right = [before, after] == expected
+    ratios = [found / max(right, 1) for found, right in zip((before, after), expected, strict=True)]
+    return {"macs_left": after / before, "counted_right": right, "count_ratios": ratios}
+
+
+def _count(model: Any, images: Any) -> int:
+    import torch
+    from prune_dl.prune.forward import unfused_attention
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    counter = FlopCounterMode(display=False)
+    learns = [x for x in model.parameters() if x.requires_grad]
+    for parameter in learns:  # the counter hooks gradients, and fails where there are none
+        parameter.requires_grad_(False)
+    with torch.no_grad(), unfused_attention(), sdpa_kernel(SDPBackend.MATH), counter:
+        model(images)
+    for parameter in learns:
+        parameter.requires_grad_(True)
+    return int(counter.get_total_flops()) // 2 // len(images)
 
 
 def _memory(model: Any, images: Any) -> Row:
@@ -166,23 +186,26 @@ def _status_mib(key: str) -> float:
     return next(float(line.split()[1]) / 1024 for line in lines if line.startswith(key))
 
 
-def _reload(name: str, smaller: Any, kept: Any, images: Any) -> None:
+def _reload(spec: str, shrunk: Any, images: Any) -> Row:
     """Save, build again from the name alone, and compare bit for bit."""
     import torch
     from prune_dl.prune.inputs import pruned_file
     from prune_dl.prune.inputs.origin import Origin
 
     # The file names the architecture with the auxiliary heads, as it was pruned.
-    heads = ":aux_logits=true" if name in ("googlenet", "inception_v3") else ""
+    heads = spec in ("torchvision:googlenet", "torchvision:inception_v3")
+    arch = spec + ":aux_logits=true" * heads
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.safetensors"
-        pruned_file.save_pruned(path, smaller, Origin(f"torchvision:{name}{heads}", 1000), kept, {})
+        pruned_file.save_pruned(path, shrunk.model, Origin(arch, 1000), shrunk.cut.kept, {})
         again = pruned_file.load_pruned(path)
     with torch.no_grad():
-        assert torch.equal(again(images), smaller.eval()(images)), "the reloaded network differs"
+        same = torch.equal(again(images), shrunk.model.eval()(images))
+    assert same, "the reloaded network differs"
+    return {"reloaded": True}
 
 
-def _onnx_error(smaller: Any, images: Any) -> float:
+def _onnx_error(smaller: Any, images: Any) -> Row:
     """Largest relative difference between torch and ONNX Runtime."""
     import onnxruntime
     import torch
@@ -197,47 +220,34 @@ def _onnx_error(smaller: Any, images: Any) -> float:
         expected = smaller(images)
     error = (expected - torch.from_numpy(found)).abs().max() / expected.abs().max()
     assert error < 1e-3, f"ONNX differs by {float(error):.1e}"
-    return float(error)
+    return {"onnx_error": float(error)}
 
 
-def _train_step(model: Any, images: Any) -> None:
+def _train_step(model: Any, images: Any) -> Row:
     """One step of SGD in training mode moves the weights."""
     import torch
 
     model.train()
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
     outputs = model(images)
-    logits = outputs if isinstance(outputs, torch.Tensor) else outputs.logits
+    outputs = getattr(outputs, "logits", outputs)
+    logits = outputs[0] if isinstance(outputs, tuple | list) else outputs  # a distilled network
     torch.nn.functional.cross_entropy(logits, torch.tensor([1, 2])).backward()
     optimizer.step()
     assert all(p.grad is None or p.grad.shape == p.shape for p in model.parameters())
+    return {"trained": True}
 
 
-def _peer(name: str, options: argparse.Namespace) -> dict[str, Any]:
+def _peer(options: argparse.Namespace) -> Row:
+    import structure_peer
     import torch
-    import torch_pruning as tp
-    from torch import nn
+    from structure_networks import network_of
 
-    model, images = _network(name, options.size)
-    outputs = [
-        layer
-        for layer in model.modules()
-        if (isinstance(layer, nn.Linear) and layer.out_features == 1000)
-        or (isinstance(layer, nn.Conv2d) and layer.out_channels == 1000)
-    ]
-
-    def prune() -> None:
-        pruner = tp.pruner.MagnitudePruner(
-            model,
-            images,
-            importance=tp.importance.MagnitudeImportance(p=1),
-            pruning_ratio=SHARE,
-            ignored_layers=outputs,
-        )
-        pruner.step()
-
+    model, images = network_of(options.spec, options.size, batch=1)
     before = sum(p.numel() for p in model.parameters())
-    _, seconds = _timed(prune)
+    __import__("torch_pruning")
+    _limit(options)
+    _, seconds = _timed(lambda: structure_peer.prune(model, images, 1 - KEEP))
     with torch.no_grad():
         model.eval()(images)
     after = sum(p.numel() for p in model.parameters())

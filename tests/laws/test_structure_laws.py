@@ -185,12 +185,17 @@ def test_removed_equals_silenced_and_counts_hold(plan: list[Step], seed: int) ->
 def test_every_unit_is_in_one_group_and_every_layer_is_explained(
     plan: list[Step], seed: int
 ) -> None:
-    structure = trace(Generated(plan, seed), torch.randn(2, 3, 8, 8))
+    model = Generated(plan, seed)
+    structure = trace(model, torch.randn(2, 3, 8, 8))
     units = [group.units for group in structure.groups]
     together = np.concatenate([*units, np.empty(0, dtype=np.int64)])
     np.testing.assert_array_equal(np.sort(together), np.arange(structure.num_units))
     written = {name for group in structure.groups for name in group.writers}
     assert set(structure.num_filters) == written | set(structure.kept_whole)
+    made = {
+        n for n, x in model.named_modules() if isinstance(x, nn.modules.conv._ConvNd | nn.Linear)
+    }
+    assert made == written | set(structure.kept_whole)
     for reader in structure.readers.values():
         assert reader.unit_C.max() < structure.num_units
         assert reader.channel_of_feature_F.max() == len(reader.unit_C) - 1

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -10,25 +9,10 @@ from scipy.sparse import csr_array
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from ..choice import ASKED, Choice
 from ..units import AxisKey, Group, IntArray, Product, Reader, Structure
+from .layers import TracedLayer, kept_whole, layers_of, other_reasons, widths_of
 from .recording import Recording
 from .tags import Components, axes_of
-
-NO_REASON = "nothing in the network lets its filters go"
-TOGETHER = "its filters go together with those of "
-ALONE = "its filters can only go all together, and a layer is never emptied"
-
-
-@dataclass(frozen=True)
-class _Layer:
-    """A convolution or linear module that ran, with the axes of its weight."""
-
-    name: str
-    module: nn.Module
-    weight: str
-    out_axis: int
-    in_axis: int
 
 
 def structure_of(
@@ -36,19 +20,21 @@ def structure_of(
 ) -> Structure:
     """What can be removed, in execution order; pure given the recording."""
     component_of = _component_axes(recording, components)
-    layers = _layers(model, recording)
+    layers = layers_of(model, recording)
     unit_of = _number(component_of, components, layers)
     axes = _unit_axes(component_of, unit_of)
     groups, renumbered = _groups(axes, layers, recording)
     axes = {key: renumbered[units] for key, units in axes.items()}
     axes = {key: units for key, units in axes.items() if (units >= 0).any()}
-    num_filters = {x.name: int(_channels(x)) for x in layers}
     return Structure(
         axes=axes,
         groups=groups,
         readers=_readers(axes, layers, recording),
-        kept_whole=_kept_whole(axes, component_of, components, layers),
-        num_filters=num_filters,
+        kept_whole={
+            **kept_whole(axes, component_of, components, layers),
+            **other_reasons(model, recording, components, axes, layers),
+        },
+        num_filters=widths_of(model, layers),
         products=_products(recording, components, renumbered[unit_of], num_images),
         mixing=_mixing(recording, components, axes),
     )
@@ -64,42 +50,8 @@ def _component_axes(recording: Recording, components: Components) -> dict[AxisKe
     }
 
 
-def keep_chosen(model: nn.Module, recording: Recording, choice: Choice) -> None:
-    """Pin the filters of the layers that are to stay whole, and what goes together with them."""
-    for layer in _layers(model, recording):
-        if choice.stays(layer.name):
-            for field in recording.tensors[layer.weight]:
-                if layer.out_axis in axes_of(field):
-                    recording.tags.pin(field, f"{TOGETHER}{layer.name}, {ASKED}")
-
-
-def _layers(model: nn.Module, recording: Recording) -> list[_Layer]:
-    """Convolution and linear modules whose weight took part, in execution order."""
-    canonical = {id(p): name for name, p in model.named_parameters()}
-    order = {name: index for index, name in enumerate(recording.modules)}
-    last = len(order)  # of layers whose weight is used but which never run themselves
-    found = []
-    for name, module in model.named_modules():
-        weight = module._parameters.get("weight")
-        if weight is None or canonical[id(weight)] not in recording.tensors:
-            continue
-        if isinstance(module, _ConvNd | nn.Linear):
-            out = 1 if isinstance(module, _ConvNd) and module.transposed else 0
-            found.append(_Layer(name, module, canonical[id(weight)], out, 1 - out))
-    first_use = {name: index for index, name in enumerate(recording.tensors)}
-    return sorted(found, key=lambda x: (order.get(x.name, last), first_use[x.weight]))
-
-
-def _channels(layer: _Layer) -> int:
-    module = layer.module
-    if isinstance(module, _ConvNd):
-        return module.out_channels
-    assert isinstance(module, nn.Linear)
-    return module.out_features
-
-
 def _number(
-    component_of: Mapping[AxisKey, IntArray], components: Components, layers: list[_Layer]
+    component_of: Mapping[AxisKey, IntArray], components: Components, layers: list[TracedLayer]
 ) -> IntArray:
     """Provisional unit of each component, -1 for those that stay; by first writer, then filter."""
     count = int(components.component_T.max(initial=-1)) + 1
@@ -125,7 +77,7 @@ def _unit_axes(
 
 
 def _groups(
-    axes: Mapping[AxisKey, IntArray], layers: list[_Layer], recording: Recording
+    axes: Mapping[AxisKey, IntArray], layers: list[TracedLayer], recording: Recording
 ) -> tuple[tuple[Group, ...], IntArray]:
     """Units that appear equally often in the same axes, and the final number of each unit."""
     num_units = 1 + max((int(units.max()) for units in axes.values()), default=-1)
@@ -179,7 +131,7 @@ def _appearances(axes: Mapping[AxisKey, IntArray], num_units: int) -> csr_array:
 
 
 def _around(
-    holds: set[AxisKey], layers: list[_Layer], recording: Recording
+    holds: set[AxisKey], layers: list[TracedLayer], recording: Recording
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Writers and readers of units that are in these axes."""
     writers = tuple(x.name for x in layers if (x.weight, x.out_axis) in holds)
@@ -190,7 +142,7 @@ def _around(
 
 
 def _readers(
-    axes: Mapping[AxisKey, IntArray], layers: list[_Layer], recording: Recording
+    axes: Mapping[AxisKey, IntArray], layers: list[TracedLayer], recording: Recording
 ) -> dict[str, Reader]:
     """Modules that sum over removable channels and whose forward ran."""
     found: dict[str, Reader] = {}
@@ -202,7 +154,7 @@ def _readers(
     return found
 
 
-def _reader(layer: _Layer, units: IntArray, features: Tensor | None) -> Reader:
+def _reader(layer: TracedLayer, units: IntArray, features: Tensor | None) -> Reader:
     module = layer.module
     if isinstance(module, _ConvNd):
         times = 1 if module.transposed else module.groups
@@ -265,25 +217,3 @@ def _mixing(
                     live[components.of(tags)[axes[name, axis] >= 0]] = True
     places = (p for p, tags in recording.mixing if live[components.of(tags)].any())
     return tuple(dict.fromkeys(places))
-
-
-def _kept_whole(
-    axes: Mapping[AxisKey, IntArray],
-    component_of: Mapping[AxisKey, IntArray],
-    components: Components,
-    layers: list[_Layer],
-) -> dict[str, str]:
-    """Why some or all filters of a layer stay."""
-    reasons: dict[str, str] = {}
-    for layer in layers:
-        key = (layer.weight, layer.out_axis)
-        own = component_of.get(key, np.empty(0, dtype=np.int64))
-        units = axes.get(key, np.full(len(own), -1, dtype=np.int64))
-        stay = own[units < 0]
-        if len(own) == 0:
-            reasons[layer.name] = "it has a single filter"
-        elif len(stay):
-            reason = components.reason(int(stay[0])) or ALONE
-            share = "" if len(stay) == len(own) else f"{len(stay)} of {len(own)} filters: "
-            reasons[layer.name] = share + reason
-    return reasons

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from . import compute, meta, movement, views  # noqa: F401 (movement registers its rules)
+from .kernels import kernels_of
 from .op import RULES, Op, Rule, tensors_in
 from .recording import Outputs, Record, Recording
 from .stack import ModuleStack, Place
@@ -30,6 +31,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, model: nn.Module, stack: ModuleStack) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         named = [*model.named_parameters(), *model.named_buffers()]
+        kinds = (nn.modules.conv._ConvNd, nn.Linear)
+        self._layers = {name for name, x in model.named_modules() if isinstance(x, kinds)}
         self._choices: dict[int, int] = {}
         self._kept: dict[int, str] = {}
         self.stack, self.recording = stack, Recording(modules=stack.ran)
@@ -112,7 +115,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         inputs = self._incoming(op)
         outputs = _as_before(_outputs(op, self._apply(op, inputs)), before)
         features, mixing = self._features(op), tuple(op.mixing)
-        counted = self._layer(op), tuple(op.products)
+        counted = self._layer(op), tuple(op.products), kernels_of(op, self._origin_of)
         record = Record(
             place, op, numbers, inputs, outputs, features, op.num_choices, mixing, *counted
         )
@@ -179,7 +182,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """The module whose weight an operation takes, or else the one that runs it."""
         named = (self._origin_of(weight) for weight, *_ in op.contracted)
         weight = next((name for name in named if name is not None), None)
-        return op.path if weight is None else weight.rpartition(".")[0]
+        if weight is None:
+            return op.path
+        owner, _, attribute = weight.rpartition(".")
+        return owner if attribute == "weight" and owner in self._layers else weight
 
     def _features(self, op: Op) -> tuple[str, Tensor] | None:
         """What a linear module reads."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from .kernels import Kernel
 from .op import Op, Sizes
 from .stack import Place
 from .tags import Fields, Tags
@@ -27,6 +28,7 @@ class Record:
         mixing: places where a removed channel changes the others, and the tags of its channels.
         layer: the module whose weight it takes, or else the one that runs it.
         products: sizes whose products count its multiply-adds.
+        kernels: parameters that it multiplies.
     """
 
     place: Place
@@ -39,6 +41,7 @@ class Record:
     mixing: tuple[tuple[str, Tensor], ...]
     layer: str
     products: tuple[Sizes, ...]
+    kernels: tuple[Kernel, ...]
 
 
 @dataclass
@@ -71,6 +74,11 @@ class Recording:
             if record.features is not None:
                 found.setdefault(*record.features)
         return found
+
+    @property
+    def kernels(self) -> list[Kernel]:
+        """Parameters that are multiplied, in execution order."""
+        return [kernel for record in self.records for kernel in record.kernels]
 
     @property
     def mixing(self) -> list[tuple[str, Tensor]]:

@@ -22,7 +22,8 @@ from ..cut import Cut
 from ..surgery import copied, keep_positions
 from ..units import Structure
 from .caches import attributes_of, brought_along, filled_since
-from .groups import keep_chosen, structure_of
+from .groups import structure_of
+from .layers import keep_chosen
 from .paths import check_path
 from .recorder import Recorder
 from .recording import Record
