@@ -82,10 +82,13 @@ def _raw_layers(model: nn.Module, recording: Recording, taken: set[str]) -> list
     found: dict[str, TracedLayer] = {}
     computed = _in_computed_kernels(recording)
     for kernel in recording.kernels:
-        name, axis = kernel.parameter, _written_axis(recording, kernel)
-        if axis is not None and np.isin(flat(_of(kernel)), computed).any():
+        name = kernel.parameter
+        if kernel.written is None or name in taken or name in found or name not in shapes:
+            continue
+        if np.isin(flat(kernel.written)[:1], computed).any():
             continue  # a table of kernels (of experts), whose columns are no filters
-        if name in taken or name in found or name not in shapes or axis not in (0, 1):
+        axis = _written_axis(recording, kernel)
+        if axis not in (0, 1):
             continue
         if len(shapes[name]) == MATRIX or kernel.where.partition(" ")[0].endswith("convolution"):
             found[name] = TracedLayer(name, None, name, axis, 1 - axis, shapes[name][axis])
@@ -107,9 +110,8 @@ def _written_axis(recording: Recording, kernel: Kernel) -> int | None:
     """The axis of the parameter that the tags of the result are on."""
     if kernel.written is None:
         return None
-    written = np.unique(flat(kernel.written))
     for field in recording.tensors.get(kernel.parameter, ()):
-        if len(axes_of(field)) == 1 and np.isin(written, flat(field)).all():
+        if len(axes_of(field)) == 1 and np.isin(flat(kernel.written), flat(field)).all():
             return next(iter(axes_of(field)))
     return None
 
