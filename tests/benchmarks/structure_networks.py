@@ -37,7 +37,7 @@ def network_of(spec: str, size: int, batch: int = 2) -> tuple[Any, Any]:
 def _timm(name: str) -> tuple[Any, tuple[int, ...]]:
     import timm
 
-    model = timm.create_model(name, pretrained=False)
+    model = timm.create_model(name, pretrained=False, num_classes=1000)  # some have none
     return model, tuple(model.pretrained_cfg["input_size"])
 
 

@@ -16,6 +16,10 @@ MATRIX = 2
 network's own (queries, positions), whose rows are no filters."""
 
 
+COMPUTED_KERNEL = ""
+"""In place of a parameter's name: the convolution's weight is computed from others."""
+
+
 @dataclass(frozen=True)
 class Kernel:
     """A parameter that an operation multiplies.
@@ -37,8 +41,10 @@ def kernels_of(op: Op, origin_of: Callable[[Tensor], str | None]) -> tuple[Kerne
     if op.name.endswith("convolution"):
         weight = op.contracted[0][0] if op.contracted else None
         name = None if weight is None else origin_of(weight)
-        if weight is None or name is None:
+        if weight is None:
             return ()
+        if name is None:
+            return tuple(Kernel(COMPUTED_KERNEL, x, where) for x in op.get(weight))
         out = 1 if op.arg(6, "transposed", False) else 0
         return (Kernel(name, find(op.get(weight), out), where),)
     found: list[Kernel] = []

@@ -9,7 +9,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from ..choice import ASKED, Choice
 from ..units import AxisKey, IntArray
-from .kernels import MATRIX, Kernel
+from .kernels import COMPUTED_KERNEL, MATRIX, Kernel
 from .recording import Recording
 from .tags import Components, axes_of, flat
 
@@ -80,22 +80,38 @@ def _raw_layers(model: nn.Module, recording: Recording, taken: set[str]) -> list
     """Parameters that are weights but of no convolution or linear module."""
     shapes = {name: tuple(x.shape) for name, x in model.named_parameters()}
     found: dict[str, TracedLayer] = {}
+    computed = _in_computed_kernels(recording)
     for kernel in recording.kernels:
-        name, axis = kernel.parameter, _written_axis(recording, kernel)
-        if name in taken or name in found or name not in shapes or axis not in (0, 1):
+        name = kernel.parameter
+        if kernel.written is None or name in taken or name in found or name not in shapes:
+            continue
+        if np.isin(flat(kernel.written)[:1], computed).any():
+            continue  # a table of kernels (of experts), whose columns are no filters
+        axis = _written_axis(recording, kernel)
+        if axis not in (0, 1):
             continue
         if len(shapes[name]) == MATRIX or kernel.where.partition(" ")[0].endswith("convolution"):
             found[name] = TracedLayer(name, None, name, axis, 1 - axis, shapes[name][axis])
     return list(found.values())
 
 
+def _in_computed_kernels(recording: Recording) -> IntArray:
+    """Tags of weights of convolutions that are computed, by mixtures of experts for one."""
+    found = (_of(x) for x in recording.kernels if x.parameter == COMPUTED_KERNEL)
+    return np.concatenate([np.empty(0, dtype=np.int64), *map(flat, found)])
+
+
+def _of(kernel: Kernel) -> Tensor:
+    assert kernel.written is not None
+    return kernel.written
+
+
 def _written_axis(recording: Recording, kernel: Kernel) -> int | None:
     """The axis of the parameter that the tags of the result are on."""
     if kernel.written is None:
         return None
-    written = np.unique(flat(kernel.written))
     for field in recording.tensors.get(kernel.parameter, ()):
-        if len(axes_of(field)) == 1 and np.isin(written, flat(field)).all():
+        if len(axes_of(field)) == 1 and np.isin(flat(kernel.written), flat(field)).all():
             return next(iter(axes_of(field)))
     return None
 
