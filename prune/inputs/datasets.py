@@ -50,24 +50,15 @@ def wrap_datasets(
     num_labels = targets.columns or int(torch.cat([train_labels, test_labels]).max()) + 1
     first = as_pixels(train[0][0])
     channels, height, width = first.shape
-    is_ready = first.is_floating_point()
-    if is_ready and wanted.channel_order == "bgr":
-        raise UsageError(
-            f"`channel_order=bgr` given, but the items of {name} are float tensors, which are fed "
-            "as they are; turn their channels round there, or give uint8 tensors"
-        )
-    mean = (0.0,) * channels if is_ready else wanted.mean or (0.5,) * channels
-    std = (1.0,) * channels if is_ready else wanted.std or (0.5,) * channels
-    assumed = Source("assumed: nothing is known of the data", is_guess=True)
-    scale = READY if is_ready else wanted.scale_source(assumed)
+    scale = _scale_of(first, wanted, name)
 
     def part(dataset: Any, labels_N: Tensor, positions: Tensor) -> StreamSplit:
         split = StreamSplit(
             ItemDecoder(dataset, name),
             positions,
             labels_N[positions],
-            mean,
-            std,
+            scale.mean,
+            scale.std,
             is_bgr=wanted.is_bgr,
         )
         return replace(split, num_workers=0) if len(dataset) <= IN_PROCESS else split
@@ -78,13 +69,13 @@ def wrap_datasets(
         name,
         labels,
         (channels, height, width),
-        mean,
-        std,
+        scale.mean,
+        scale.std,
         part(train, train_labels, kept),
         part(train, train_labels, held),
         part(test, test_labels, torch.arange(len(test_labels))),
         channel_order=wanted.channel_order or "rgb",
-        sources=Sources(scale=scale, channel_order=wanted.order_source),
+        sources=Sources(scale=scale.source, channel_order=wanted.order_source),
         multi_label=targets.multi_label,
         notes=targets.notes,
     )
@@ -101,6 +92,34 @@ def _read_both(train: Any, test: Any, name: str) -> tuple[Targets, tuple[Tensor,
         )
     targets = Targets.of(torch.cat(rows))
     return targets, (targets.read(rows[0]), targets.read(rows[1]))
+
+
+@dataclass(frozen=True)
+class _ItemScale:
+    """Mean and std that items are normalised with, and where these come from."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    source: Source
+
+
+def _scale_of(first: Tensor, wanted: Preprocessing, name: str) -> _ItemScale:
+    """As the first item (C, H, W) tells: floats are ready, all else is scaled as is wanted.
+
+    Raises UsageError where floats are to be fed in another order of the channels.
+    """
+    channels = len(first)
+    if not first.is_floating_point():
+        assumed = Source("assumed: nothing is known of the data", is_guess=True)
+        half = (0.5,) * channels
+        source = wanted.scale_source(assumed)
+        return _ItemScale(wanted.mean or half, wanted.std or half, source)
+    if wanted.channel_order == "bgr":
+        raise UsageError(
+            f"`channel_order=bgr` given, but the items of {name} are float tensors, which are fed "
+            "as they are; turn their channels round there, or give uint8 tensors"
+        )
+    return _ItemScale((0.0,) * channels, (1.0,) * channels, READY)
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,5 +26,4 @@ class Opened:
 
     def noting(self, *notes: str) -> "Opened":
         """The same with more to be said of it in the report."""
-        checkpoint = replace(self.checkpoint, notes=(*self.checkpoint.notes, *notes))
-        return replace(self, checkpoint=checkpoint)
+        return replace(self, checkpoint=self.checkpoint.noting(*notes))

@@ -4,10 +4,9 @@ A compiled network compiles again for every size that it meets, a minute each, a
 after the wrapper.
 """
 
-from dataclasses import dataclass
-
 from torch import nn
 
+from .converted import Converted
 from .surgery import copied
 
 INSIDE = "_orig_mod"
@@ -20,15 +19,7 @@ COMPILED_NOTE = (
 )
 
 
-@dataclass(frozen=True)
-class Uncompiled:
-    """A network without compiled parts, and what has to be said of how it became that."""
-
-    model: nn.Module
-    notes: tuple[str, ...] = ()
-
-
-def uncompiled(model: nn.Module) -> Uncompiled:
+def uncompiled(model: nn.Module) -> Converted:
     """The network itself if nothing of it is compiled, else the network inside, or a copy of it.
 
     Raises:
@@ -42,8 +33,8 @@ def uncompiled(model: nn.Module) -> Uncompiled:
         for module in inside.modules():
             vars(module).update({IN_PLACE: None})
             _unwrap_children(module)
-        return Uncompiled(inside, (COMPILED_NOTE,))
-    return Uncompiled(inside, () if inside is model else (COMPILED_NOTE,))
+        return Converted(inside, (COMPILED_NOTE,))
+    return Converted(inside, () if inside is model else (COMPILED_NOTE,))
 
 
 def _is_compiled(module: nn.Module) -> bool:

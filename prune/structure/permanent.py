@@ -8,7 +8,6 @@ removing would not be silencing. The layers compute the same as before, and are 
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -19,6 +18,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from ..forward import evaluating
+from .converted import Converted
 from .surgery import copied
 
 MASK = "a mask of torch.nn.utils.prune"
@@ -32,29 +32,21 @@ PARAMETRIZED = "parametrizations"
 """Where `torch.nn.utils.parametrize` keeps what computes the tensors of a module."""
 
 
-@dataclass(frozen=True)
-class Permanent:
-    """A network whose weights are computed from no others, and what has to be said of that."""
-
-    model: nn.Module
-    notes: tuple[str, ...] = ()
-
-
-def permanent(model: nn.Module) -> Permanent:
+def permanent(model: nn.Module) -> Converted:
     """The network itself if no weight is computed, else a copy with the weights as they are now.
 
     Raises:
         InputError: it has such weights and cannot be copied.
     """
     if not any(map(_kinds, model.modules())):
-        return Permanent(model)
+        return Converted(model)
     plain = copied(model)
     kinds = Counter(kind for module in plain.modules() for kind in _kinds(module))
     with evaluating(plain):  # spectral norm moves its estimates in training
         for module in list(plain.modules()):
             _keep_hooked(module)
             _keep_parametrized(module)
-    return Permanent(plain, tuple(_note(kind, count) for kind, count in kinds.items()))
+    return Converted(plain, tuple(_note(kind, count) for kind, count in kinds.items()))
 
 
 def _note(kind: str, num_tensors: int) -> str:

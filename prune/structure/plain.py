@@ -1,22 +1,13 @@
 """A network as plain layers: neither compiled nor with weights that are computed from others."""
 
-from dataclasses import dataclass
-
 from torch import nn
 
 from .compiled import uncompiled
+from .converted import Converted
 from .permanent import permanent
 
 
-@dataclass(frozen=True)
-class Plain:
-    """A network that surgery can work on, and what has to be said of how it became that."""
-
-    model: nn.Module
-    notes: tuple[str, ...] = ()
-
-
-def as_plain(model: nn.Module) -> Plain:
+def as_plain(model: nn.Module) -> Converted:
     """The network itself if it is plain, else a part or a copy of it that is.
 
     Raises:
@@ -24,4 +15,4 @@ def as_plain(model: nn.Module) -> Plain:
     """
     inside = uncompiled(model)
     made = permanent(inside.model)
-    return Plain(made.model, (*inside.notes, *made.notes))
+    return Converted(made.model, (*inside.notes, *made.notes))

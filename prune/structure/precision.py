@@ -1,23 +1,15 @@
 """The one precision that networks are worked on in: float32."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from .converted import Converted
 from .surgery import copied
 
 
-@dataclass(frozen=True)
-class Single:
-    """A network of float32, and what has to be said of how it became that."""
-
-    model: nn.Module
-    notes: tuple[str, ...] = ()
-
-
-def as_float32(model: nn.Module) -> Single:
+def as_float32(model: nn.Module) -> Converted:
     """The network itself if it is of float32 throughout, else a copy that is, and a note of that.
 
     Raises:
@@ -26,8 +18,8 @@ def as_float32(model: nn.Module) -> Single:
     tensors = [*model.parameters(), *model.buffers()]
     others = {x.dtype for x in tensors if x.is_floating_point()} - {torch.float32}
     if not others:
-        return Single(model)
-    return Single(copied(model).float(), (precision_note(others),))
+        return Converted(model)
+    return Converted(copied(model).float(), (precision_note(others),))
 
 
 def precision_note(dtypes: Collection[torch.dtype]) -> str:
