@@ -52,6 +52,10 @@ MAGIC: Sequence[tuple[int, bytes, str, str]] = (
     (0, b"7767517\n", "an ncnn network", "give the torch network that it was made from"),
 )
 """Where a mark stands, the mark, what such a file is, what to do."""
+PRINTED = frozenset(bytes(range(32, 127)) + b"\t\n\r")
+"""Bytes of ASCII text; weights hold others from the first ones on."""
+LEAST_TEXT = 16
+"""Bytes; fewer may be printable by chance."""
 TABLE_END = b"\x57\xfb\x80\x8b\x24\x75\x47\xdb"
 """Last bytes of a LevelDB table: the .index of a TensorFlow checkpoint."""
 PICKLE_LIBRARIES = {
@@ -137,6 +141,8 @@ def _by_text(head: bytes) -> Named | None:
         return "XML text, such as a server's error message", AGAIN
     if re.match(rb"[{\[]\s*[\"{\[}\]]", text):
         return "JSON text", "give the file of the weights, or the folder that holds both"
+    if len(text) >= LEAST_TEXT and all(byte in PRINTED for byte in head):
+        return "plain text", "give the file of the trained network"
     return None
 
 

@@ -122,7 +122,7 @@ def check_file(path: Path) -> None:
 def no_such_file(path: Path) -> InputError:
     """The error of a model that is neither a file nor a name."""
     return InputError(
-        f"`model={path}`: no such file; expected .pt, .pth, .th or .safetensors, "
+        f"`model={path}`: no such file; expected .pt, .pth, .th, .ckpt or .safetensors, a folder, "
         "torchvision:NAME, timm:NAME or package.module:callable"
     )
 

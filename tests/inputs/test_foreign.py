@@ -158,3 +158,8 @@ def test_one_process_s_part_of_the_weights_is_told(tmp_path: Path) -> None:
     torch.save({"a": torch.zeros(1)}, tmp_path / "model-00001-of-00002.bin")
     with pytest.raises(InputError, match="is one of 2 files that hold a network together"):
         load_checkpoint(str(tmp_path / "model-00001-of-00002.bin"))
+
+
+def test_plain_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "notes.pt").write_text("the weights are on the other disk\n")
+    assert (name_foreign(tmp_path / "notes.pt") or "").startswith("is plain text; expected weights")
