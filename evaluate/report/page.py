@@ -9,7 +9,7 @@ from .html import Figure, render
 from .matrix_chart import label_matrix
 
 if TYPE_CHECKING:
-    from .report import Change, Report
+    from .report import Change, ModelLine, Report
 
 STAGE_MEANING = {
     "original": "the network as given",
@@ -17,6 +17,7 @@ STAGE_MEANING = {
     "repaired": "repaired in closed form, no gradient step",
     "final": "what was exported",
 }
+CUT_MEANING = ", its classifier cut to the kept labels"
 
 
 def render_page(report: "Report") -> str:
@@ -83,7 +84,9 @@ def stage_rows(report: "Report") -> list[dict[str, str]]:
         test, held_out = getattr(report.accuracy, stage), getattr(report.held_out, stage)
         if test is None and held_out is None:
             continue
-        row = {"stage": stage, "meaning": STAGE_MEANING[stage], "interval": "–", "images": "–"}
+        cut = CUT_MEANING if stage == "original" and report.model.all_labels is not None else ""
+        meaning = STAGE_MEANING[stage] + cut
+        row = {"stage": stage, "meaning": meaning, "interval": "–", "images": "–"}
         if test is not None:
             row["interval"] = f"{words.percent(test.low)} to {words.percent(test.high)}"
             row["images"] = f"{test.total:,}"
@@ -180,7 +183,8 @@ def _network_facts(report: "Report") -> dict[str, object]:
         "model": model.name,
         "architecture": model.arch,
         "data": model.data,
-        "labels": model.num_labels,
+        "labels": model.num_labels if model.all_labels is None else "",
+        "labels kept": _labels_kept(model),
         "input size": _with_source(size, sources.get("size")),
         "mean": _with_source(_numbers(model.mean), sources.get("scale")),
         "std": _with_source(_numbers(model.std), sources.get("scale")),
@@ -191,6 +195,11 @@ def _network_facts(report: "Report") -> dict[str, object]:
         "plan": report.plan_digest,
     }
     return {name: value for name, value in rows.items() if value}
+
+
+def _labels_kept(model: "ModelLine") -> str:
+    """Their names, and of how many they are; nothing where all were kept."""
+    return "" if model.all_labels is None else f"{', '.join(model.labels)} of {model.all_labels}"
 
 
 def _with_source(value: str, source: str | None) -> str:

@@ -32,8 +32,9 @@
     seconds         {stage: seconds}
     peak_memory_bytes  highest resident memory of the process
     model           {name, sha256, arch, num_labels, data, labels, input_size, mean, std,
-                    channel_order, input_sources}; input_sources: where size, scale (mean and std)
-                    and channel_order come from, in words
+                    channel_order, input_sources, all_labels}; input_sources: where size, scale
+                    (mean and std) and channel_order come from, in words; all_labels: how many
+                    labels it was made for, where its classifier was cut to the kept ones
     plan_digest, command, created, environment, warnings, schema_version
 
 Every number is finite; a number that could not be measured is null, never a guess.
@@ -160,7 +161,11 @@ class DepthLine:
 
 @dataclass(frozen=True)
 class ModelLine:
-    """The original network: how it was named, its file's hash, and its `Origin`'s fields."""
+    """The original network: how it was named, its file's hash, and its `Origin`'s fields.
+
+    Attributes:
+        all_labels: how many labels it had as it was given, where only some were kept.
+    """
 
     name: str
     num_labels: int
@@ -173,6 +178,7 @@ class ModelLine:
     std: tuple[float, ...] = ()
     channel_order: str = "rgb"
     input_sources: Mapping[str, str] = field(default_factory=dict)
+    all_labels: int | None = None
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,8 @@ def _dry_run(options: Job) -> None:
     from ..structure.choice import Choice
     from .opening import open_case
 
-    _, case = open_case(options.network, options.data, options.run, RunLog(show=True))
+    where = (options.network, options.data, options.run)
+    _, case = open_case(*where, RunLog(show=True), options.labels_kept)
     Choice.of(options.select).check(case.model)
     planned = make_plan(case, options.select.budget, options.settings)
     lines = layer_lines(case.model, planned)

@@ -23,9 +23,10 @@ def job_facts(checkpoint: Checkpoint, case: Case, settings: Settings) -> dict[st
 
 def case_facts(checkpoint: Checkpoint, case: Case) -> dict[str, Any]:
     """Facts of network and data, by their names in the words of errors."""
-    output = checkpoint.origin.output
+    output, kept = checkpoint.origin.output, checkpoint.origin.labels_kept
     return {
         **({} if output is None else {"`output`": output}),
+        **({"`labels_kept`": ", ".join(case.data.labels)} if kept else {}),
         "`model`": case.digest,
         "`arch`": checkpoint.origin.arch,
         **data_facts(case.data),

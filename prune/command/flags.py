@@ -76,7 +76,8 @@ def expected(stated: Any) -> str:
     if get_origin(stated) is Literal:
         return f"one of {', '.join(get_args(stated))}"
     if get_origin(stated) is tuple:
-        return "numbers, separated by spaces"
+        named = get_args(stated)[0] is str
+        return f"{'names' if named else 'numbers'}, separated by spaces"
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "a name"}
     return words.get(stated, "a path")
 

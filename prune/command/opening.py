@@ -1,6 +1,7 @@
 """What a command starts with: the network, its data and the device, opened and held together."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from ..forward import tensors_of
 from ..inputs.callables import Name, Trusted
 from ..inputs.checkpoint import Checkpoint, load_checkpoint
 from ..inputs.data import open_data
+from ..inputs.few_labels import choose_labels, of_labels
 from ..inputs.label_order import listed, number_labels
 from ..inputs.origin import Origin
 from ..inputs.split import GIVEN, DataSet, Inputs, Source
@@ -20,6 +22,7 @@ from ..job.known import EXAMPLES, Case
 from ..options import DataOptions, NetworkOptions, RunOptions
 from ..outputs import require_classifier
 from ..progress import RunLog
+from ..settling.few_labels import keep_labels
 from ..settling.opened import SETTLING_IMAGES, Opened
 from ..settling.settle import settle
 from ..settling.size import settle_size
@@ -31,12 +34,20 @@ from .said import tell, tell_folder, tell_inputs
 
 
 def open_case(
-    network: NetworkOptions, images: DataOptions, run: RunOptions, log: RunLog
+    network: NetworkOptions,
+    images: DataOptions,
+    run: RunOptions,
+    log: RunLog,
+    labels_kept: Sequence[str] = (),
 ) -> tuple[Checkpoint, Case]:
     """The network, and the case that it is in. A folder that only a file names is told on stderr.
 
+    Args:
+        labels_kept: labels that the case is confined to, with a classifier of them alone.
+
     Raises:
-        UsageError: no data given and the file names none, or the device is missing.
+        UsageError: no data given and the file names none, the device is missing, or labels to keep
+            that the data do not have.
         InputError: a file cannot be used, network and data disagree on the labels, or the network
             is no classifier of these images.
     """
@@ -56,6 +67,7 @@ def open_case(
         check_fit(looked, checkpoint)
         opened = with_output(Opened(checkpoint, looked, device), network.output)
         opened = at_fitting_size(opened, spec, images, run.seed)
+        labels = choose_labels(labels_kept, opened.data) if labels_kept else ()
     checkpoint, data = opened.checkpoint, opened.data
     if images.data is None and Path(data.name).is_absolute():
         print(f"prune-dl: data: {data.name}, which the model file names", file=sys.stderr)
@@ -63,6 +75,8 @@ def open_case(
     notes = check_runs(checkpoint.model, data, first_images(data, device))
     with log.stage("settle the inputs"):
         opened = settle(opened.noting(*notes), images)
+        if labels:
+            opened = keep_labels(opened, labels, first_images(opened.data, device))
     tell_inputs(opened.data)
     tell(opened.checkpoint.notes)
     return opened.checkpoint, Case(opened.checkpoint.model, opened.data, device, run.seed, log)
@@ -128,8 +142,19 @@ def open_data_of(
         num_labels=origin.num_labels,
         in_memory=in_memory,
     )
-    data = number_labels(data, images, origin.labels)
+    data = of_kept_labels(number_labels(data, images, origin.labels), origin)
     return data.sourced(**_of_model_file(images, data)) if known else data
+
+
+def of_kept_labels(data: DataSet, origin: Origin) -> DataSet:
+    """The same; for a network that was cut to some of the labels, the images of those alone."""
+    labels = origin.labels
+    if not origin.labels_kept or not set(labels) < set(data.labels):
+        return data
+    whole = len(data.labels)
+    note = f"the network tells {listed(labels)} apart, of {whole} labels; only their images count"
+    few = of_labels(data, labels)
+    return replace(few, notes=(*few.notes, note))
 
 
 MODEL_FILE = Source("the model file")
@@ -174,7 +199,7 @@ def check_label_count(data: DataSet, origin: Origin) -> None:
     Raises:
         InputError: there are more or fewer.
     """
-    expected, given = origin.num_labels, len(data.labels)
+    expected, given = origin.num_outputs, len(data.labels)
     has_one_output = (expected, given) == (1, 2) and not data.multi_label
     if expected == given or has_one_output:
         return

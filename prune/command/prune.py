@@ -57,7 +57,8 @@ def _fill(options: Job, command: str, folder: Path) -> tuple[Report, Outcome]:
     """Everything that the output folder holds."""
     metrics = folder / "metrics.jsonl"
     log = RunLog(show=True, file=metrics)
-    checkpoint, case = open_case(options.network, options.data, options.run, log)
+    where = (options.network, options.data, options.run)
+    checkpoint, case = open_case(*where, log, options.labels_kept)
     if options.opset is not None:
         check_exportable(case.model, case.data.input_size, GraphFormat(options.opset))
     bind_to(folder, job_facts(checkpoint, case, options.settings))

@@ -49,7 +49,8 @@ def run_rank(options: Rank, command: str) -> Spectrum:
 def _fill(options: Rank, command: str, folder: Path) -> Spectrum:
     """Everything that the output folder holds."""
     log = RunLog(show=True)
-    checkpoint, case = open_case(options.network, options.data, options.run, log)
+    where = (options.network, options.data, options.run)
+    checkpoint, case = open_case(*where, log, options.labels_kept)
     bind_to(folder, case_facts(checkpoint, case) | options_facts(options))
     case = replace(case, kept=Kept(folder))
     with log.stage("trace"):

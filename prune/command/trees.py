@@ -26,6 +26,9 @@ class Job:
     retrain: RetrainOptions = field(default_factory=RetrainOptions)
     bench: BenchOptions = field(default_factory=BenchOptions)
     run: RunOptions = field(default_factory=RunOptions)
+    labels_kept: tuple[str, ...] = ()
+    """Keep these labels alone: the classifier is cut to them, and all that follows is done, and
+    measured, on their images. Names with spaces or commas between, or a file with a name a line."""
     hub_folder: Path | None = None
     """Also write a folder for the Hugging Face Hub: weights, ONNX, configuration, card."""
     opset: int | None = None
@@ -75,6 +78,8 @@ class Rank:
     """Or: share of the multiply-adds."""
     params: float | None = None
     """Or: share of the parameters."""
+    labels_kept: tuple[str, ...] = ()
+    """Keep these labels alone; see prune-dl --help."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +158,8 @@ class Sweep:
     """Filters that every layer keeps at the least."""
     images: int = 6000
     """Training images that the statistics are taken from, once for all budgets."""
+    labels_kept: tuple[str, ...] = ()
+    """Keep these labels alone; see prune-dl --help."""
     opset: int | None = None
     """Version of the ONNX operators, 11 or later, where a runtime needs a certain one; default: the
     exporter's own, which needs no conversion."""

@@ -112,9 +112,9 @@ def _load(spec: str, num_labels: int | None, asked: _Asked) -> Checkpoint:
         path = path / RESULT
     if path.exists():
         checkpoint = _from_file(path, asked)
-        if num_labels not in (None, checkpoint.origin.num_labels):
+        if num_labels not in (None, checkpoint.origin.num_outputs):
             raise UsageError(
-                f"`num_labels={num_labels}` given; {spec} has {checkpoint.origin.num_labels} "
+                f"`num_labels={num_labels}` given; {spec} has {checkpoint.origin.num_outputs} "
                 "outputs; leave it out"
             )
         return checkpoint

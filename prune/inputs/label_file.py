@@ -27,52 +27,55 @@ KEYS = ("id2label", "class_to_idx", "label2id", "classes", "labels", "label_name
 """Where configurations of other tools keep names."""
 
 
-def read_label_names(path: Path) -> tuple[str, ...]:
+def read_label_names(path: Path, option: str = "labels") -> tuple[str, ...]:
     """The names in the order of the outputs.
+
+    Args:
+        option: that names the file, for messages.
 
     Raises:
         InputError: the file cannot be read, is none of the forms, or its names are not one each.
     """
-    text = _read(path)
-    names = _from_json(text, path) if text.lstrip()[:1] in ("[", "{") else _from_lines(text)
+    text = _read(path, option)
+    names = _from_json(text, path, option) if text.lstrip()[:1] in ("[", "{") else _from_lines(text)
     wrong = _wrong(names)
     if wrong:
         raise InputError(
-            f"`labels={path}` holds {wrong}; expected each name once, in the order of the "
+            f"`{option}={path}` holds {wrong}; expected each name once, in the order of the "
             "network's outputs; mend the file"
         )
     return tuple(names)
 
 
-def _read(path: Path) -> str:
+def _read(path: Path, option: str) -> str:
     try:
         require_regular(path)
     except InputError as error:
-        raise InputError(f"`labels`: {error}") from None
+        raise InputError(f"`{option}`: {error}") from None
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"`labels={path}` is too large to be names of labels; give another")
+            raise InputError(f"`{option}={path}` is too large to be names of labels; give another")
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise InputError(
-            f"`labels={path}` cannot be read ({error.strerror}); expected a file with a name a line"
+            f"`{option}={path}` cannot be read ({error.strerror}); expected a file with a name a line"
         ) from error
     except UnicodeDecodeError as error:
-        raise InputError(f"`labels={path}` is no text in UTF-8; save it as such") from error
+        raise InputError(f"`{option}={path}` is no text in UTF-8; save it as such") from error
 
 
 def _from_lines(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def _from_json(text: str, path: Path) -> list[str]:
+def _from_json(text: str, path: Path, option: str) -> list[str]:
     try:
         names = _names_in(msgspec.json.decode(text))
     except (msgspec.DecodeError, RecursionError):
         names = None
     if names is None:
         raise InputError(
-            f"`labels={path}` is not as expected: a JSON list of names, or an object of names and "
+            f"`{option}={path}` is not as expected: a JSON list of names, or an object of names and "
             "their numbers from 0 on without a gap; or a text with a name a line"
         )
     return names

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from typing import Any
 
 from ..errors import InputError
@@ -41,7 +42,7 @@ class Origin:
     Attributes:
         arch: what `zoo.build` takes: a zoo name ("vgg16"), "torchvision:NAME", "timm:NAME" or
             "package.module:callable". None for a live network that came with no name.
-        num_labels: width of the output layer; 1 also where its sign tells two labels apart.
+        num_labels: width of the architecture's output layer; 1 also where its sign tells two labels apart.
         data: the `data` value it was trained or pruned with, None if unknown.
         labels: label names in the order of the outputs; empty if unknown.
         input_size: channels, height, width of one input.
@@ -49,6 +50,8 @@ class Origin:
         cut: how the architecture was cut off in depth, None where it is whole.
         channel_order: of the inputs; mean and std are in this order.
         output: which of its outputs holds the logits, None where that needs no name.
+        labels_kept: which of the architecture's labels its output layer still tells apart,
+            ascending; empty for all. `labels` names those.
     """
 
     arch: str | None
@@ -61,10 +64,16 @@ class Origin:
     cut: DepthCut | None = None
     channel_order: ChannelOrder = "rgb"
     output: str | None = None
+    labels_kept: tuple[int, ...] = ()
+
+    @property
+    def num_outputs(self) -> int:
+        """Width of the output layer as it is now."""
+        return len(self.labels_kept) or self.num_labels
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values only, as they are written to files; what is as usual is left out."""
-        usual = {"cut": None, "channel_order": "rgb", "output": None}
+        usual = {"cut": None, "channel_order": "rgb", "output": None, "labels_kept": ()}
         values = asdict(self)
         return {k: v for k, v in values.items() if k not in usual or v != usual[k]}
 
@@ -93,9 +102,12 @@ class Origin:
         channels = self.input_size[0]
         if not 1 <= self.num_labels <= MAX_LABELS:
             yield f"{self.num_labels} labels"
+        kept = self.labels_kept
+        if kept and not all(a < b for a, b in pairwise((-1, *kept, self.num_labels))):
+            yield f"labels {', '.join(map(str, kept[:5]))} of {self.num_labels}"
         one_output = (len(self.labels), self.num_labels) == (2, 1)
-        if self.labels and len(self.labels) != self.num_labels and not one_output:
-            yield f"{len(self.labels)} names for {self.num_labels} labels"
+        if self.labels and len(self.labels) != self.num_outputs and not one_output:
+            yield f"{len(self.labels)} names for {self.num_outputs} labels"
         if min(self.input_size) < 1 or max(self.input_size) > MAX_SIDE:
             yield f"inputs of {' x '.join(map(str, self.input_size))}"
         if {len(self.mean), len(self.std)} != {channels}:

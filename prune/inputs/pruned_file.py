@@ -3,8 +3,9 @@
 Format, version 1: a safetensors file (no pickle; any safetensors reader opens it).
 
     metadata    format = "prune-dl", version = "1"
-                origin = JSON object: arch, num_labels, data, labels, input_size, mean, std, and
-                         cut (passed, classifier, num_features) where it has less depth
+                origin = JSON object: arch, num_labels, data, labels, input_size, mean, std,
+                         cut (passed, classifier, num_features) where it has less depth, and
+                         labels_kept where its classifier was cut to some of num_labels labels
                 notes  = JSON object of strings, free
     tensors     NAME              weights and buffers under their names in the state dict; a tensor
                                   that has several names is stored under the first

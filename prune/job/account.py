@@ -241,6 +241,7 @@ def model_line(name: str, checkpoint: Checkpoint, data: DataSet) -> ModelLine:
         std=data.std,
         channel_order=data.channel_order,
         input_sources=data.sources.words,
+        all_labels=checkpoint.origin.num_labels if checkpoint.origin.labels_kept else None,
     )
 
 

@@ -120,9 +120,14 @@ class _Opened:
     case: Case
 
 
+def _open(options: Sweep, log: RunLog) -> _Opened:
+    where = (options.network, options.data, options.run)
+    return _Opened(*open_case(*where, log, options.labels_kept))
+
+
 def _work(options: Sweep, pending: list[Budget], out: Path, log: RunLog) -> None:
     """Measure once, then make the files of the original and of every missing budget."""
-    opened = _Opened(*open_case(options.network, options.data, options.run, log))
+    opened = _open(options, log)
     if opened.case.data.multi_label:
         raise InputError(
             "a sweep of data with several labels for an image given; expected one label for each, "
@@ -179,7 +184,7 @@ def _keep(out: Path, budget: Budget, made: list[TradeoffPoint] | Exception) -> N
 def _make_remotely(sent: _Sent, budget: Budget) -> list[TradeoffPoint]:
     os.chdir(sent.working_folder)
     options = sent.options
-    opened = _Opened(*open_case(options.network, options.data, options.run, RunLog()))
+    opened = _open(options, RunLog())
     return _make(sent, budget, opened)
 
 

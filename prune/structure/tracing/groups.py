@@ -40,6 +40,22 @@ def structure_of(
     )
 
 
+def columns_of(
+    tags: Tensor | None, recording: Recording, components: Components, structure: Structure
+) -> tuple[IntArray, str]:
+    """Unit of each position that carries these tags, -1 where it stays; and why some stay."""
+    if tags is None:
+        return np.empty(0, dtype=np.int64), "no layer writes them"
+    unit_C = np.full(len(components.pin_C), -1, dtype=np.int64)
+    for (name, axis), own in _component_axes(recording, components).items():
+        if (name, axis) in structure.axes:
+            unit_C[own] = structure.axes[name, axis]
+    component_K = components.of(tags)
+    unit_K = unit_C[component_K]
+    reasons = (components.reason(int(c)) for c in component_K[unit_K < 0][:1])
+    return unit_K, next(reasons, None) or ""
+
+
 def _component_axes(recording: Recording, components: Components) -> dict[AxisKey, IntArray]:
     """Component of each position of each tagged axis of parameters and buffers."""
     return {

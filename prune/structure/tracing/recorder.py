@@ -40,6 +40,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._fields: dict[int, Fields] = {}
         self._origin: dict[int, str] = {}
         self._outputs: list[Tensor] = []
+        self._logits: Tensor | None = None
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation, then its tag rule."""
@@ -57,10 +58,17 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.recording.records.append(record)
         return out
 
-    def mark_outputs(self, tensors: list[Tensor]) -> None:
-        """These are outputs of the network: they keep their size."""
-        self._outputs += [stand_in(x) for x in tensors]
+    def mark_outputs(self, tensors: list[Tensor], free: Tensor | None = None) -> None:
+        """These are outputs of the network: they keep their size, but for the columns of `free`."""
+        self._outputs += [stand_in(x) for x in tensors if x is not free]
+        if free is not None and self._logits is None:
+            self._logits = stand_in(free)
         self._pin_outputs()
+
+    @property
+    def label_tags(self) -> Tensor | None:
+        """Tags of the columns that may go; None where all outputs keep their size."""
+        return None if self._logits is None else find(self.fields(self._logits), 1)
 
     def choice(self, index: int) -> int:
         """Which reading of an operation was taken."""
@@ -152,8 +160,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _pin_outputs(self) -> None:
         self.recording.tags.restart(OUTPUTS)
-        for tensor in self._outputs:
-            self._pin(self.fields(tensor), "it is the output of the network")
+        stay = [x for tensor in self._outputs for x in self.fields(tensor)]
+        if self._logits is not None:
+            stay += [x for x in self.fields(self._logits) if axes_of(x) != {1}]
+        self._pin(tuple(stay), "it is the output of the network")
 
     def _tie(self, path: str, attribute: str, tags: Tensor) -> None:
         """An integer attribute of a module follows these tags, like a tensor's axis."""

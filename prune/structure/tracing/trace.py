@@ -6,7 +6,7 @@ again; where the code fixes a size the trial shows it, what it touched is read d
 whole, and the trial is repeated until it passes.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,14 +15,14 @@ from torch.utils._pytree import tree_iter
 
 from ...errors import InputError, first_line
 from ...forward import call, evaluating, map_tensors, tensors_of, unfused_attention
-from ...outputs import explain_types
+from ...outputs import explain_types, found_logits
 from ..caches import Cache, drop_caches, restored
 from ..choice import ASKED, Choice
 from ..cut import Cut
 from ..surgery import copied, keep_positions
-from ..units import Structure
+from ..units import IntArray, Structure
 from .caches import attributes_of, brought_along, filled_since
-from .groups import structure_of
+from .groups import columns_of, structure_of
 from .layers import keep_chosen
 from .paths import check_path
 from .recorder import Recorder
@@ -46,6 +46,21 @@ CHOSEN = -2
 """In place of an operation's number: pins that the user asked for come from none."""
 
 
+@dataclass(frozen=True)
+class FreeLogits:
+    """A network whose logits may lose columns.
+
+    Attributes:
+        structure: as `trace` gives it, with the columns of the logits among its units.
+        unit_K: unit of each column, -1 for those that have to stay.
+        reason: why they have to.
+    """
+
+    structure: Structure
+    unit_K: IntArray
+    reason: str = ""
+
+
 def trace(model: nn.Module, example_inputs: Any, choice: Choice = EVERY_LAYER) -> Structure:
     """Find out which filters can be removed, and what goes with them.
 
@@ -59,15 +74,32 @@ def trace(model: nn.Module, example_inputs: Any, choice: Choice = EVERY_LAYER) -
         InputError: the network does not run on these inputs, hides its layers (TorchScript) or
             fixes too many sizes in its code.
     """
+    return _trace(model, example_inputs, choice).structure
+
+
+def trace_logits(model: nn.Module, example_inputs: Any) -> FreeLogits:
+    """The same with the columns of the logits free to go, each with all that computes it alone.
+
+    Raises:
+        InputError: as `trace`.
+    """
+    return _trace(model, example_inputs, EVERY_LAYER, frees_logits=True)
+
+
+def _trace(
+    model: nn.Module, example_inputs: Any, choice: Choice, *, frees_logits: bool = False
+) -> FreeLogits:
     _check_layers_show(model)
     with evaluating(model), unfused_attention(), uncollected():
         caches = brought_along(model, example_inputs)
         try:
-            return _traced(shadow(model), shadow_inputs(example_inputs), caches, choice)
+            tracer = _Tracer(shadow(model), shadow_inputs(example_inputs), caches, frees_logits)
+            return tracer.traced(choice)
         except Exception:  # its code needs numbers: run it for real
             pass
         try:
-            return _traced(*_copies(model, example_inputs), caches, choice, reads_numbers=True)
+            tracer = _Tracer(*_copies(model, example_inputs), caches, frees_logits)
+            return tracer.traced(choice, reads_numbers=True)
         except Exception:
             _check_runs(model, example_inputs)
             raise
@@ -85,32 +117,6 @@ def _check_layers_show(model: nn.Module) -> None:
         f"a {type(model).__name__} given{what}, which hides its layers; "
         "expected a network that runs them one by one; give the one that it was made from"
     )
-
-
-def _traced(
-    model: nn.Module,
-    inputs: Any,
-    caches: tuple[Cache, ...],
-    choice: Choice,
-    *,
-    reads_numbers: bool = False,
-) -> Structure:
-    """The structure; what was recorded on the way is let go at once."""
-    drop_caches(model, caches)
-    tracer = _Tracer(model, inputs)
-    try:
-        if reads_numbers:
-            check_path(model, inputs, tracer.recording)
-        tracer.recording.tags.restart(CHOSEN)
-        keep_chosen(model, tracer.recording, choice)
-        found = tracer.run()
-        told = {
-            layer: ASKED if reason.endswith(ASKED) and choice.stays(layer) else reason
-            for layer, reason in found.kept_whole.items()
-        }
-        return replace(found, caches=(*caches, *tracer.caches), kept_whole=told)
-    finally:
-        tracer.recording.records.clear()
 
 
 def _check_runs(model: nn.Module, inputs: Any) -> None:
@@ -136,14 +142,35 @@ def _copies(model: nn.Module, inputs: Any) -> tuple[nn.Module, Any]:
 class _Tracer:
     """Records, tries, and reads differently or pins what the trial showed, until it passes."""
 
-    def __init__(self, model: nn.Module, inputs: Any) -> None:
-        self.model, self.inputs = model, inputs
+    def __init__(
+        self, model: nn.Module, inputs: Any, caches: tuple[Cache, ...], frees_logits: bool
+    ) -> None:
+        drop_caches(model, caches)
+        self.model, self.inputs, self.frees_logits = model, inputs, frees_logits
         with restored(model):
             before = attributes_of(model)
             self.recorder = Recorder(model, ModuleStack(model))
             self.auxiliary = self._record()
-            self.caches = filled_since(before, model)
+            self.caches = (*caches, *filled_since(before, model))
         self.recording = self.recorder.recording
+
+    def traced(self, choice: Choice, *, reads_numbers: bool = False) -> FreeLogits:
+        """The structure; what was recorded on the way is let go at once."""
+        try:
+            if reads_numbers:
+                check_path(self.model, self.inputs, self.recording)
+            self.recording.tags.restart(CHOSEN)
+            keep_chosen(self.model, self.recording, choice)
+            found = self.run()
+            told = {
+                layer: ASKED if reason.endswith(ASKED) and choice.stays(layer) else reason
+                for layer, reason in found.kept_whole.items()
+            }
+            found = replace(found, caches=self.caches, kept_whole=told)
+            tags, components = self.recorder.label_tags, self.recording.tags.solve()
+            return FreeLogits(found, *columns_of(tags, self.recording, components, found))
+        finally:
+            self.recording.records.clear()
 
     def run(self) -> Structure:
         """The structure that passes its trial."""
@@ -189,7 +216,8 @@ class _Tracer:
         """Run once; the outputs of the network keep their size."""
         with self.recorder.stack.following(), self.recorder:
             outputs = call(self.model, self.inputs)
-        self.recorder.mark_outputs(tensors_of(outputs))
+        logits = found_logits(outputs) if self.frees_logits else None
+        self.recorder.mark_outputs(tensors_of(outputs), logits)
 
     def _training_runs(self) -> bool:
         """Whether the network runs with its containers in training mode."""
