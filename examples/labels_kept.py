@@ -3,11 +3,11 @@
     python examples/labels_kept.py --model resnet56_cifar10.th --data cifar10/ \\
         --labels cat,dog airplane,ship,truck --macs 0.5 0.25 0.1 --out few/
 
-Arms: "kept" cuts the classifier to the labels, then measures, ranks, spreads the budget, repairs and
-retrains on their images alone (`prune-dl --labels-kept`). "blind" does all of that with all labels
-and all images, and its classifier is cut afterwards: of the same network, only answers among the
-labels count. Both have the same share of the multiply-adds, the same criterion and the same number
-of images for the statistics. Accuracies are those of the test images of the labels.
+Arms: "kept" cuts the classifier to the labels, then measures, ranks, spreads the budget, repairs
+and retrains on their images alone (`prune-dl --labels-kept`). "blind" does all of that with all
+labels and all images, and its classifier is cut afterwards: only its answers among the labels
+count. Both have the same share of the multiply-adds, the same criterion and the same number of
+images for the statistics. Accuracies are those of the test images of the labels.
 
 Rows are written to OUT/rows.jsonl as soon as they are measured; a second call goes on where the
 first stopped. OUT/table.md has them side by side.

@@ -1,8 +1,8 @@
 """The Python API: the job on live networks and the user's own data loaders."""
 
 import warnings
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -13,10 +13,12 @@ from .budget import Budget
 from .chosen_output import choose_output, output_hooked, without_choice
 from .errors import UsageError
 from .forward import first_rows
+from .inputs.checkpoint import Checkpoint
+from .inputs.few_labels import choose_labels
 from .inputs.items import ItemReader
 from .inputs.live import read_live, read_loaders
 from .inputs.origin import Origin
-from .inputs.pruned_file import load_pruned, save_pruned
+from .inputs.pruned_file import compose, load_pruned, save_pruned
 from .inputs.split import Batches
 from .job.known import EXAMPLES, Case, Planned
 from .job.stages import Outcome
@@ -31,8 +33,9 @@ from .selection.allocate import Layout, allocate
 from .selection.criteria import WEIGHT_CRITERIA, rank_units
 from .selection.evidence import Evidence
 from .settling.answers import answers_of
+from .settling.few_labels import keep_labels
 from .settling.labels import label_notes, notes_of
-from .settling.opened import SETTLING_IMAGES
+from .settling.opened import SETTLING_IMAGES, Opened
 from .structure.certificate import Certificate, certify
 from .structure.choice import Choice
 from .structure.cost import CostModel
@@ -43,12 +46,10 @@ from .structure.plan import Plan
 from .structure.precision import as_float32
 from .structure.surgery import remove
 from .structure.tracing.trace import trace
-from .structure.units import Structure
+from .structure.units import AxisKey, IntArray, Structure
 from .tasks import Task, settle_outputs
 from .training.device import pick_device
 from .training.optimizer import remap_optimizer as remap_optimizer
-
-"""Of the training images, where no held-out loader is given: as the command's `held_out`."""
 
 
 @dataclass(frozen=True)
@@ -216,12 +217,16 @@ class Compressed:
         model: the final network. outcome: the networks of every stage, the certificate and
             held-out accuracies. planned: structure, statistics, ranking and plan.
         warnings: every compromise in a line.
+        origin: what `save` writes of the network besides its weights.
+        outputs_kept: positions that a classifier cut to some labels has left.
     """
 
     model: nn.Module
     outcome: Outcome = field(repr=False)
     planned: Planned = field(repr=False)
     warnings: tuple[str, ...] = ()
+    origin: Origin = field(kw_only=True, repr=False)
+    outputs_kept: Mapping[AxisKey, IntArray] = field(default_factory=dict, repr=False)
 
     @property
     def cut(self) -> Cut:
@@ -230,10 +235,9 @@ class Compressed:
 
     def save(self, path: str | Path) -> None:
         """Write weights and kept filters; `load(path, model=fresh_network)` rebuilds it."""
-        num_labels = self.planned.measured.spectrum.num_labels
-        origin = Origin(arch=None, num_labels=num_labels, cut=self.planned.depth)
         notes = {"plan": self.planned.plan.digest}
-        save_pruned(Path(path), self.model, origin, self.cut.kept, notes)
+        kept = compose(self.outputs_kept, self.cut.kept)
+        save_pruned(Path(path), self.model, self.origin, kept, notes)
 
 
 def compress(
@@ -246,6 +250,7 @@ def compress(
     device: str = "auto",
     progress: bool = False,
     output: str | None = None,
+    labels_kept: Sequence[int | str] = (),
     **options: Unpack[JobOptions],
 ) -> Compressed:
     """The whole job on your own network and data loaders, without files.
@@ -260,6 +265,8 @@ def compress(
         output: which of several outputs holds the logits: a key, an attribute, an index ("1"), or
             several joined by dots ("head.logits"). Default: the tensor itself; "logits" or "out";
             the first of a tuple; the only one of K columns.
+        labels_kept: keep these labels alone, by number: the classifier is cut to them, in
+            ascending order, and all that follows is done on their items. Default: all.
         **options: any flag of `prune-dl` that chooses filters, retrains or measures latency, by
             its name: a budget (`keep=0.6`, `macs=0.4`, `params=0.3`, `latency_ms=5.0`,
             `max_drop=1.0`), `rank="l1"`, `allocate="error"`, `epochs=0`, `lr=0.01`, ...
@@ -287,7 +294,20 @@ def compress(
         task = Task(data.labels, data.multi_label)
         notes += settle_outputs(case.model, case.example, task, case.held_out())
         notes += label_notes(case.model, data, place)
+        opened = Opened(Checkpoint(case.model, Origin(None, num_labels), notes=notes), data, place)
+        if labels_kept:
+            labels = choose_labels([str(label) for label in labels_kept], data)
+            opened = keep_labels(opened, labels, case.example)
+            case = replace(case, model=opened.checkpoint.model, data=opened.data)
         planned, outcome = plan_and_carry_out(case, settings)
     for network in (outcome.removed, outcome.repaired, outcome.final, planned.model):
         without_choice(network)
-    return Compressed(outcome.final, outcome, planned, notes + outcome.notes)
+    found = opened.checkpoint
+    return Compressed(
+        outcome.final,
+        outcome,
+        planned,
+        found.notes + outcome.notes,
+        origin=replace(found.origin, labels=(), cut=planned.depth),
+        outputs_kept=found.kept,
+    )

@@ -18,6 +18,7 @@ STAGE_MEANING = {
     "final": "what was exported",
 }
 CUT_MEANING = ", its classifier cut to the kept labels"
+"""Of the original, where some labels were kept."""
 
 
 def render_page(report: "Report") -> str:

@@ -19,6 +19,11 @@ def check_job(options: Job) -> None:
         raise UsageError("`held_out=0` given; held-out images make every choice, so give a share")
     if options.select.cut_depth and options.dry_run:
         raise UsageError("`dry_run` given with `cut_depth`, which a plan alone cannot decide")
+    if options.select.cut_depth and options.labels_kept:
+        raise UsageError(
+            "`labels_kept` given with `cut_depth`, which solves the classifier again; expected one "
+            "of them; leave one out"
+        )
     steps = options.select.steps
     if steps > 1 and options.dry_run:
         raise UsageError(

@@ -111,9 +111,7 @@ def _of_some(part: Split, number_K: Tensor) -> Split:
     if isinstance(part, ArraySplit | StreamSplit):
         number_N = number_K[part.labels_N]
         stays_N = number_N >= 0
-        return replace(
-            part, positions_N=part.positions_N[stays_N], labels_N=number_N[stays_N]
-        )
+        return replace(part, positions_N=part.positions_N[stays_N], labels_N=number_N[stays_N])
     if isinstance(part, LoaderSplit):
         places = (number_K[part.labels_N] >= 0).nonzero().flatten().tolist()
         return Renumbered(replace(part, items=Subset(part.items, places)), number_K)

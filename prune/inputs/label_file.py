@@ -58,7 +58,8 @@ def _read(path: Path, option: str) -> str:
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise InputError(
-            f"`{option}={path}` cannot be read ({error.strerror}); expected a file with a name a line"
+            f"`{option}={path}` cannot be read ({error.strerror}); expected a file with a name a "
+            "line"
         ) from error
     except UnicodeDecodeError as error:
         raise InputError(f"`{option}={path}` is no text in UTF-8; save it as such") from error
@@ -75,8 +76,8 @@ def _from_json(text: str, path: Path, option: str) -> list[str]:
         names = None
     if names is None:
         raise InputError(
-            f"`{option}={path}` is not as expected: a JSON list of names, or an object of names and "
-            "their numbers from 0 on without a gap; or a text with a name a line"
+            f"`{option}={path}` is not as expected: a JSON list of names, or an object of names "
+            "and their numbers from 0 on without a gap; or a text with a name a line"
         )
     return names
 

@@ -42,7 +42,8 @@ class Origin:
     Attributes:
         arch: what `zoo.build` takes: a zoo name ("vgg16"), "torchvision:NAME", "timm:NAME" or
             "package.module:callable". None for a live network that came with no name.
-        num_labels: width of the architecture's output layer; 1 also where its sign tells two labels apart.
+        num_labels: width of the architecture's output layer; 1 also where its sign tells two labels
+            apart.
         data: the `data` value it was trained or pruned with, None if unknown.
         labels: label names in the order of the outputs; empty if unknown.
         input_size: channels, height, width of one input.

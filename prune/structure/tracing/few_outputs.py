@@ -1,7 +1,7 @@
 """A classifier that tells fewer labels apart: the rest of its logits' columns are cut out.
 
-What writes a column is found as filters are, by tags that ride along, whatever lies between the last
-layer and the outputs (pooling, sums, a scale, a permutation). A column takes with it all that
+What writes a column is found as filters are, by tags that ride along, whatever lies between the
+last layer and the outputs (pooling, sums, a scale, a permutation). A column takes with it all that
 computes it alone: a row of the classifier, its bias, the second head of an ensemble.
 
 Shapes: N images, K labels of the network, L kept ones.
@@ -51,7 +51,7 @@ class _Without:
 def keep_outputs(model: nn.Module, example_inputs: Any, outputs: Sequence[int]) -> FewOutputs:
     """A copy of a classifier that has these columns of its logits alone, in ascending order.
 
-    The columns are the same numbers as before, which is checked on the inputs. Behind a softmax or
+    The columns are the same numbers as before, which is checked on the inputs. After a softmax or
     log-softmax they are those of the kept labels alone.
 
     Args:
