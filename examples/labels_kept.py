@@ -10,11 +10,13 @@ count. Both have the same share of the multiply-adds, the same criterion and the
 images for the statistics. Accuracies are those of the test images of the labels.
 
 Rows are written to OUT/rows.jsonl as soon as they are measured; a second call goes on where the
-first stopped. OUT/table.md has them side by side.
+first stopped, with the statistics and repaired networks that it had. OUT/table.md has the rows side
+by side.
 """
 
 import argparse
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -24,6 +26,7 @@ from prune_dl.prune.budget import Budget
 from prune_dl.prune.command.opening import open_case
 from prune_dl.prune.inputs.few_labels import choose_labels, of_labels
 from prune_dl.prune.job.budget import plan_within
+from prune_dl.prune.job.kept import Kept
 from prune_dl.prune.job.known import Case, Measured, Planned
 from prune_dl.prune.job.plan import choose_ranking, measure_network
 from prune_dl.prune.job.stages import carry_out, retrain
@@ -73,13 +76,18 @@ class Row:
     macs_share: float
 
 
-def measure_cells(cells: Sequence[Cell]) -> Iterator[Row]:
-    """Rows of cells that share a case: one pass of statistics, one plan and repair a budget."""
+def measure_cells(cells: Sequence[Cell], kept_in: Path) -> Iterator[Row]:
+    """Rows of cells that share a case: one pass of statistics, one plan and repair a budget.
+
+    Args:
+        kept_in: folder for what long stages gave, until all cells are measured.
+    """
     first = cells[0]
     where = (NetworkOptions(first.model), DataOptions(data=first.data))
     run = RunOptions(seed=first.seed, device=first.device)
     kept = tuple(first.labels.split(",")) if first.arm == "kept" else ()
     _, case = open_case(*where, run, RunLog(show=False), kept)
+    case = replace(case, kept=Kept(kept_in))
     yield from (_row(case, cell, case.model, WHOLE) for cell in cells if cell.macs == WHOLE)
     pruned = [cell for cell in cells if cell.macs != WHOLE]
     if not pruned:
@@ -90,6 +98,7 @@ def measure_cells(cells: Sequence[Cell]) -> Iterator[Row]:
     for macs in dict.fromkeys(cell.macs for cell in pruned):
         chosen = [cell for cell in pruned if cell.macs == macs]
         yield from _measure_budget(case, chosen, measured, ranking, settings)
+    shutil.rmtree(kept_in, ignore_errors=True)
 
 
 def _measure_budget(
@@ -104,8 +113,10 @@ def _measure_budget(
     for epochs in sorted({cell.epochs for cell in cells}):
         model = repaired.model
         if epochs:
-            trained = retrain(case, repaired, RetrainOptions(epochs=epochs), Journal())
-            model = trained.delivered.model
+            place = case.kept.folder
+            assert place is not None, "`measure_cells` gives one"
+            journal = Journal(resume=place / f"{fitted.plan.digest}-{epochs}.pt")
+            model = retrain(case, repaired, RetrainOptions(epochs=epochs), journal).delivered.model
         yield from (_row(case, cell, model, share) for cell in cells if cell.epochs == epochs)
 
 
@@ -132,8 +143,8 @@ def run(cells: Sequence[Cell], out: Path) -> list[Row]:
     lines = file.read_text().splitlines() if file.exists() else []
     rows = [Row(**{**line, "cell": Cell(**line["cell"])}) for line in map(json.loads, lines)]
     done = {row.cell for row in rows}
-    for together in _by_case([cell for cell in cells if cell not in done]):
-        for row in measure_cells(together):
+    for key, together in _by_case([cell for cell in cells if cell not in done]).items():
+        for row in measure_cells(together, out / key):
             rows.append(row)
             with file.open("a") as stream:
                 print(json.dumps(asdict(row)), file=stream)
@@ -144,14 +155,14 @@ def run(cells: Sequence[Cell], out: Path) -> list[Row]:
     return chosen
 
 
-def _by_case(cells: Sequence[Cell]) -> list[list[Cell]]:
-    """Cells that can share what is measured: all label sets of a blind network, or one set."""
-    groups: dict[object, list[Cell]] = {}
+def _by_case(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
+    """Cells that can share what is measured, by name: all label sets of a blind network, or one."""
+    groups: dict[str, list[Cell]] = {}
     for cell in cells:
-        labels = cell.labels if cell.arm == "kept" else ""
-        key = (cell.arm, labels, cell.rank, cell.images, cell.seed)
+        labels = cell.labels if cell.arm == "kept" else "all"
+        key = f"{cell.arm}-{labels}-{cell.rank}-{cell.images}-{cell.seed}"
         groups.setdefault(key, []).append(cell)
-    return list(groups.values())
+    return groups
 
 
 def table(rows: Sequence[Row]) -> str:
