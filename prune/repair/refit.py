@@ -8,9 +8,9 @@ smaller network, all earlier layers being refitted already, and the responses T 
 
 with W the weights after repair. Closed form, no gradient, no labels; each layer corrects the errors
 of the earlier ones, as far as its inputs allow. The last layer of a residual block also makes up
-for what the stream beside it has lost, and where a ReLU follows, errors that it swallows do not
-count (`wanted`): the targets then follow the answers, in PASSES solutions. A layer whose error on
-held-out images would be larger than before keeps its weights.
+for what the stream beside it has lost, and where a clamp follows (ReLU, ReLU6, hardtanh), errors
+that it swallows do not count (`wanted`): the targets then follow the answers, in PASSES solutions.
+A layer whose error on held-out images would be larger than before keeps its weights.
 
 Sources: the asymmetric and nonlinear reconstruction of Zhang, Zou, He and Sun, arXiv 1505.06798, in
 the form that He, Zhang and Sun use after removing channels, and their correction of residual
@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from ..forward import evaluating, first_rows, unfused_attention
 from ..inputs.split import Inputs
 from ..structure.cut import Cut
-from .activations import Activation, find_activations
+from .activations import ANYTHING, Activation, find_activations
 from .layerwise import Layerwise, Rows, apply_changes, constant_of
 from .samples import input_rows, output_rows
 from .visits import (
@@ -47,9 +47,9 @@ from .visits import (
 from .wanted import OutputScale, wanted
 
 PASSES = 4
-"""Solutions of a layer with a ReLU: one for plain targets, three for those that follow the answers.
-Each costs two products of rows and weights; the Gram matrix is summed up once. More than one pays
-little on ResNet-56 (docs/contest.md), more than four were not tried."""
+"""Solutions of a layer with a clamp: one for plain targets, three for those that follow the
+answers. Each costs two products of rows and weights; the Gram matrix is summed up once. More than
+one pays little on ResNet-56 (docs/contest.md), more than four were not tried."""
 ROW_BYTES = 256 * 2**20
 """Rows that are held for several passes. A layer that has more is solved once, for plain targets:
 VGG-16's widest have 453 MB before they are thinned."""
@@ -82,7 +82,7 @@ class RefitNotes:
 
     Attributes:
         error: layer -> relative squared error of its responses on the sampled positions, before
-            and after: 0 is the original's response, 1 its mean. Where a ReLU follows directly, of
+            and after: 0 is the original's response, 1 its mean. Where a clamp follows directly, of
             what that lets through.
         left: layer -> why it was left as it was.
         rows: layer -> (rows that it was solved on, inputs of one output).
@@ -166,7 +166,8 @@ class _Refit:
         answers, num_fitted = targets[layer.name].answers, len(self.images.fitted)
         problem = Layerwise.of(self.fresh.get_submodule(layer.name), constant)
         rows: Iterable[Rows] = self._rows(layer, problem, inputs, stream, targets[layer.name])
-        if layer.name in self.ways and problem.row_bytes(answers[:num_fitted]) <= ROW_BYTES:
+        way = self.ways.get(layer.name, Activation())
+        if way.clamps and problem.row_bytes(answers[:num_fitted]) <= ROW_BYTES:
             rows, passes = list(rows), PASSES
         else:
             rows, passes = ((n, x, want.plain) for n, x, want in rows), 1
@@ -189,7 +190,7 @@ class _Refit:
     ) -> Iterator[Rows]:
         """Rows of all batches, the held-out ones last, a part of a batch at a time."""
         module, way = problem.module, self.ways.get(layer.name)
-        like_O = targets.answers[0][0]
+        like_O, bounds = targets.answers[0][0], ANYTHING if way is None else way.bounds
         scale = None if way is None else OutputScale.of(self.model, way, self.cut.kept, like_O)
         beside: Iterable[Tensor | None] = repeat(None) if stream is None else stream
         for batch, (x, s) in enumerate(zip(inputs, beside, strict=False)):
@@ -197,7 +198,7 @@ class _Refit:
             streams = None
             if s is not None and targets.streams:
                 streams = targets.streams[batch], output_rows(module, s, positions_S)
-            want = wanted(scale, targets.answers[batch], streams)
+            want = wanted(scale, bounds, targets.answers[batch], streams)
             parts = input_rows(module, x, positions_S)
             start = 0
             for x_RF in parts:

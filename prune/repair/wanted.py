@@ -1,20 +1,22 @@
-"""What a layer should answer at rows, as far as it matters after its ReLU.
+"""What a layer should answer at rows, as far as it matters after its clamp (ReLU, ReLU6, hardtanh).
 
-An answer z becomes max(0, k (z - mean) + beta + s): k = weight / sqrt(var + eps), mean and beta of
-the batch norm, s the stream that is added (1, 0, 0 and 0 for what is not there). In the smaller
-network the stream is another one already. With t the original's answer there and s_o its stream:
+An answer z becomes y = k (z - mean) + beta + s, held between the clamp's bounds: k = weight /
+sqrt(var + eps), mean and beta of the batch norm, s the stream that is added (1, 0, 0 and 0 for what
+is not there). In the smaller network the stream is another one already. With t the original's
+answer there and s_o its stream:
 
 - the answer that makes up for the stream too is t' = t + (s_o - s) / k;
-- ReLU gives nothing below the threshold mean - (beta + s) / k (above it where k is negative). Where
-  the original gives nothing, any answer on that side is right, and the nearest one is wanted.
+- y reaches a bound b at the answer mean + (b - beta - s) / k. Where the original is at a bound, any
+  answer beyond it is right, and the nearest one is wanted.
 
 Least squares to the second kind of target are those of Zhang, Zou, He and Sun, arXiv 1505.06798,
 section 3.1, without their relaxation: the targets follow the answers, pass by pass, and the error
-after ReLU is bounded by what is minimised.
+after the clamp is bounded by what is minimised.
 
 Shapes: R rows, O outputs.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -22,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from ..structure.units import AxisKey, IntArray
-from .activations import Activation
+from .activations import ANYTHING, Activation, Bounds
 
 LEAST_SCALE = 0.01
 """Outputs whose k is below this share of the layer's mean are left to their plain targets: what is
@@ -65,59 +67,70 @@ class Wanted:
 
     Attributes:
         answer_RO: t', or t where nothing is known of what comes after the layer.
-        threshold_RO: where ReLU begins to give something; None for no ReLU.
-        sign_O: 1 where it gives something above the threshold, -1 below, 0 for a plain target.
+        low_RO, high_RO: answers between which the clamp gives what it is given, -inf and inf where
+            it always does; None for no clamp.
     """
 
     answer_RO: Tensor
-    threshold_RO: Tensor | None = None
-    sign_O: Tensor | None = None
+    low_RO: Tensor | None = None
+    high_RO: Tensor | None = None
 
     @property
     def plain(self) -> "Wanted":
-        """The same without ReLU."""
-        return replace(self, threshold_RO=None, sign_O=None)
+        """The same without a clamp."""
+        return replace(self, low_RO=None, high_RO=None)
 
     def missing(self, now_RO: Tensor) -> Tensor:
         """What has to be added to the answers as they are: zero where they are as good already.
 
-        >>> wanted = Wanted(torch.tensor([[-3.0, 2.0]]), torch.zeros(1, 2), torch.ones(2))
-        >>> wanted.missing(torch.tensor([[-1.0, 1.5]])), wanted.missing(torch.tensor([[1.0, -1.0]]))
-        (tensor([[0.0000, 0.5000]]), tensor([[-1.,  3.]]))
+        >>> wanted = Wanted(torch.tensor([[-3.0, 2.0, 9.0]]), torch.zeros(3), torch.full((3,), 6.0))
+        >>> wanted.missing(torch.tensor([[-1.0, 1.5, 7.0]]))
+        tensor([[0.0000, 0.5000, 0.0000]])
+        >>> wanted.missing(torch.tensor([[1.0, -1.0, 5.0]]))
+        tensor([[-1.,  3.,  1.]])
         """
         rest_RO = self.answer_RO - now_RO
-        if self.threshold_RO is None or self.sign_O is None:
+        if self.low_RO is None or self.high_RO is None:
             return rest_RO
-        gives_nothing = self.sign_O * (self.answer_RO - self.threshold_RO) < 0
-        down_RO = self.sign_O * torch.clamp(self.sign_O * (self.threshold_RO - now_RO), max=0.0)
-        return torch.where(gives_nothing, down_RO, rest_RO)
+        down_RO, up_RO = (self.low_RO - now_RO).clamp(max=0), (self.high_RO - now_RO).clamp(min=0)
+        rest_RO = torch.where(self.answer_RO < self.low_RO, down_RO, rest_RO)
+        return torch.where(self.answer_RO > self.high_RO, up_RO, rest_RO)
 
     def error(self, now_RO: Tensor) -> Tensor:
-        """What answers as they are lack after ReLU, in units of an answer; at most `missing`.
+        """What answers as they are lack after the clamp, in units of an answer.
 
-        >>> wanted = Wanted(torch.tensor([[-3.0, 2.0]]), torch.zeros(1, 2), torch.ones(2))
+        At most `missing`.
+
+        >>> wanted = Wanted(torch.tensor([[-3.0, 2.0]]), torch.zeros(2), torch.full((2,), 6.0))
         >>> wanted.error(torch.tensor([[-1.0, -1.0]]))
         tensor([[0., 2.]])
         """
-        if self.threshold_RO is None or self.sign_O is None:
+        if self.low_RO is None or self.high_RO is None:
             return self.answer_RO - now_RO
-        over_RO, now_RO = (x - self.threshold_RO for x in (self.answer_RO, now_RO))
-        through_RO = self.sign_O * ((self.sign_O * over_RO).relu() - (self.sign_O * now_RO).relu())
-        return torch.where(self.sign_O == 0, over_RO - now_RO, through_RO)
+        wanted_RO, given_RO = (
+            torch.clamp(x_RO, self.low_RO, self.high_RO) for x_RO in (self.answer_RO, now_RO)
+        )
+        return wanted_RO - given_RO
 
     def part(self, start: int, stop: int) -> "Wanted":
         """Of some of the rows."""
-        limit = None if self.threshold_RO is None else self.threshold_RO[start:stop]
-        return Wanted(self.answer_RO[start:stop], limit, self.sign_O)
+        low_RO, high_RO = (
+            None if x_RO is None else x_RO[start:stop] for x_RO in (self.low_RO, self.high_RO)
+        )
+        return Wanted(self.answer_RO[start:stop], low_RO, high_RO)
 
 
 def wanted(
-    scale: OutputScale | None, answer_RO: Tensor, streams: tuple[Tensor, Tensor] | None
+    scale: OutputScale | None,
+    bounds: Bounds,
+    answer_RO: Tensor,
+    streams: tuple[Tensor, Tensor] | None,
 ) -> Wanted:
     """Targets of rows of a layer.
 
     Args:
         scale: None where nothing is known of what comes after the layer.
+        bounds: of the clamp.
         answer_RO: the original's answers.
         streams: what is added in the original and in the smaller network, (R, O) each.
     """
@@ -125,10 +138,15 @@ def wanted(
         return Wanted(answer_RO)
     counts_O = scale.k_O.abs() >= LEAST_SCALE * scale.k_O.abs().mean()
     safe_O = torch.where(counts_O, scale.k_O, torch.ones_like(scale.k_O))
-    threshold_RO = (scale.mean_O - scale.beta_O / safe_O).expand_as(answer_RO)
+    zero_RO = (scale.mean_O - scale.beta_O / safe_O).expand_as(answer_RO)
     if streams is not None:
         old_RO, new_RO = streams
         answer_RO = answer_RO + torch.where(counts_O, (old_RO - new_RO) / safe_O, 0.0)
-        threshold_RO = threshold_RO - new_RO / safe_O
-    sign_O = torch.where(counts_O, scale.k_O.sign(), 0.0)
-    return Wanted(answer_RO, threshold_RO, sign_O)
+        zero_RO = zero_RO - new_RO / safe_O
+    if bounds == ANYTHING:
+        return Wanted(answer_RO)
+    first_O, second_O = (torch.full_like(safe_O, bound) / safe_O for bound in bounds)
+    never_O = torch.full_like(safe_O, math.inf)
+    low_O = torch.where(counts_O, torch.minimum(first_O, second_O), -never_O)
+    high_O = torch.where(counts_O, torch.maximum(first_O, second_O), never_O)
+    return Wanted(answer_RO, zero_RO + low_O, zero_RO + high_O)
