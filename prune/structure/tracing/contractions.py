@@ -103,9 +103,15 @@ def _transposed(
 def _depthwise(
     op: Op, channels: Tensor | None, pair: Tensor | None, out: Tensor | None
 ) -> Tensor | None:
-    """One filter for each channel: the input's tags are handed on."""
+    """One filter for each channel: the input's tags are handed on.
+
+    Those themselves, not the filters', which are united with them: where a block of channels is one
+    tag (a head), a view that parts the channels still sees so.
+    """
     if channels is not None and pair is not None:
         op.tags.unite(channels.reshape(-1, 1), pair)
+        if out is not None and out.numel() == channels.numel():
+            return channels.reshape(-1)
     elif channels is not None or pair is not None:
         side = channels if channels is not None else pair
         assert side is not None
