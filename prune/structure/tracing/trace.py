@@ -34,13 +34,16 @@ from .shadow import (
     uncollected,
 )
 from .stack import ModuleStack, common_owner
-from .tags import Components, Fields, axes_of
+from .stuck import num_removable, stuck_lines
+from .tags import Components, axes_of
 from .trial import Forecast, Thinned, first_difference
 
 MAX_SMALLER_RUNS = 200
 """When to give up on a network that fixes sizes in its code. Each run settles at least one line; no
 classifier of torchvision needs more than three."""
 
+MAX_OTHER_READINGS = 16
+"""How many other readings are tried where layers stay whole that may not have to."""
 EVERY_LAYER = Choice()
 CHOSEN = -2
 """In place of an operation's number: pins that the user asked for come from none."""
@@ -146,7 +149,42 @@ class _Tracer:
         self.recording = self.recorder.recording
 
     def run(self) -> Structure:
-        """The structure that passes its trial."""
+        """A structure that passes its trial, and of those the one that leaves least whole."""
+        best = self._passing()
+        num_tried = 0
+        lines = self._stuck_lines(best)
+        while lines and num_tried < MAX_OTHER_READINGS:
+            line = lines.pop(0)
+            before, last = self.recorder.readings, self.recording.records[line[0]].num_choices
+            for choice in range(self.recorder.choice(line[0]) + 1, last):
+                num_tried += 1
+                self.recorder.read_again(line, choice, "")
+                found = self._better(best)
+                if found is not None:
+                    best, lines = found, self._stuck_lines(found)
+                    break
+                self.recorder.take(before)
+        return best
+
+    def _stuck_lines(self, structure: Structure) -> list[list[int]]:
+        components = self.recording.tags.solve()
+        return stuck_lines(self.model, self.recording, components, structure)
+
+    def _better(self, best: Structure) -> Structure | None:
+        """The structure as operations are read now, if it passes and more can go than before."""
+        before, found = num_removable(best, self.recording), self._structure()
+        if num_removable(found, self.recording) <= before:
+            return None
+        found = self._passing()
+        return found if num_removable(found, self.recording) > before else None
+
+    def _structure(self) -> Structure:
+        """What can be removed as operations are read now."""
+        components = self.recording.tags.solve()
+        return structure_of(self.model, self.recording, components, self._num_images())
+
+    def _passing(self) -> Structure:
+        """The structure that passes its trial; operations are read again until one does."""
         for _ in range(MAX_SMALLER_RUNS):
             components = self.recording.tags.solve()
             structure = structure_of(self.model, self.recording, components, self._num_images())
@@ -234,7 +272,7 @@ class _Tracer:
         records = self.recording.records
         last = records[min(culprit, len(records) - 1)].place
         for index in (*range(culprit, -1, -1), *range(culprit + 1, len(records))):
-            if index < len(records) and any(forecast.is_live(x) for x in _touched(records[index])):
+            if index < len(records) and any(forecast.is_live(x) for x in records[index].touched):
                 height, owner = common_owner(records[index].place, last)
                 alike = self._alike(forecast, index, height)
                 name, choice = records[index].op.name, self.recorder.choice(index) + 1
@@ -258,11 +296,7 @@ class _Tracer:
         return [i for i in same if _can_go(records[i], forecast) == can_go]
 
 
-def _touched(record: Record) -> Fields:
-    return (*record.inputs, *(x for _, fields in record.outputs for x in fields))
-
-
 def _can_go(record: Record, forecast: Forecast) -> tuple[object, ...]:
     """The axes along which something can go, and in how many ways the operation may be read."""
-    live = (x for x in _touched(record) if forecast.is_live(x))
+    live = (x for x in record.touched if forecast.is_live(x))
     return record.num_choices, frozenset((axes_of(x), x.ndim) for x in live)
