@@ -185,10 +185,10 @@ def _state_convolution(module: _ConvNd) -> None:
 
 def _state_recurrent(module: nn.RNNBase) -> None:
     """Sizes of a recurrent layer, which its code checks, and the list of weights that it runs."""
-    rows, columns = module.weight_ih_l0.shape
-    module.input_size, module.hidden_size = int(columns), int(rows) // GATES.get(module.mode, 1)
+    rows, columns = module.get_parameter("weight_ih_l0").shape
+    module.input_size, module.hidden_size = columns, rows // GATES.get(module.mode, 1)
     if module.proj_size:
-        module.proj_size = int(module.weight_hr_l0.shape[0])
+        module.proj_size = module.get_parameter("weight_hr_l0").shape[0]
     module._flat_weights = [getattr(module, name) for name in module._flat_weights_names]
 
 

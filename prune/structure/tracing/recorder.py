@@ -69,7 +69,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Which reading of an operation was taken."""
         return self._choices.get(index, 0)
 
-    def read_again(self, indices: Sequence[int], choice: int, reason: str) -> None:
+    def read_again(self, indices: Sequence[int], choice: int, reason: str = "") -> None:
         """Take another reading of operations; what follows from them is read anew.
 
         Where an operation has no such reading, what it touches is pinned for the reason.
