@@ -16,6 +16,9 @@ from .caches import drop_caches
 from .cut import Cut
 from .units import AxisKey, IntArray
 
+GATES = {"LSTM": 4, "GRU": 3}
+"""Blocks of rows of a recurrent layer's weights, each of its hidden size; a plain one has one."""
+
 
 def remove(model: nn.Module, cut: Cut) -> nn.Module:
     """A deep copy of the network without the filters that the cut removes.
@@ -159,6 +162,8 @@ def state_sizes(module: nn.Module) -> None:
         module.num_groups = module.num_channels if per_channel else module.num_groups
     elif isinstance(module, nn.LayerNorm | nn.RMSNorm) and isinstance(weight, Tensor):
         module.normalized_shape = tuple(weight.shape)
+    elif isinstance(module, nn.RNNBase):
+        _state_recurrent(module)
     elif isinstance(module, nn.PReLU):
         module.num_parameters = int(module.weight.numel())
     elif isinstance(module, nn.Embedding):
@@ -176,6 +181,15 @@ def _state_convolution(module: _ConvNd) -> None:
     if depthwise:
         module.groups = rows // (module.out_channels // module.in_channels)
     module.in_channels, module.out_channels = columns * module.groups, rows
+
+
+def _state_recurrent(module: nn.RNNBase) -> None:
+    """Sizes of a recurrent layer, which its code checks, and the list of weights that it runs."""
+    rows, columns = module.get_parameter("weight_ih_l0").shape
+    module.input_size, module.hidden_size = columns, rows // GATES.get(module.mode, 1)
+    if module.proj_size:
+        module.proj_size = module.get_parameter("weight_hr_l0").shape[0]
+    module._flat_weights = [getattr(module, name) for name in module._flat_weights_names]
 
 
 def _first_size(module: nn.Module) -> int:

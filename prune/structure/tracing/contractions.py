@@ -75,11 +75,27 @@ def _grouped(
     if groups == in_channels and groups > 1:
         pair = None if rows is None else rows.reshape(groups, -1)
         return _depthwise(op, channels, pair, rows)
+    if groups > 1 and channels is not None and rows is not None and "groups" in op.stated(groups):
+        op.num_choices, op.couples = 2, True
+        if op.choice:
+            return _whole_groups(op, channels, rows, columns, groups)
     if channels is not None and groups > 1:
         channels = op.tags.couple(channels.reshape(groups, -1), 0)
     if rows is not None and groups > 1:
         op.tags.couple(rows.reshape(groups, -1), 0)
     _contract(op, channels, columns)
+    return rows
+
+
+def _whole_groups(
+    op: Op, channels: Tensor, rows: Tensor, columns: Tensor | None, groups: int
+) -> Tensor:
+    """A group goes with all of its input and output channels; those that stay are as they were."""
+    own = op.tags.couple(channels.reshape(groups, -1), 1)
+    op.tags.unite(own, rows.reshape(groups, -1))
+    op.tie("groups", own)
+    if columns is not None:
+        op.pin(columns, "it is the width of a group")
     return rows
 
 
@@ -103,9 +119,15 @@ def _transposed(
 def _depthwise(
     op: Op, channels: Tensor | None, pair: Tensor | None, out: Tensor | None
 ) -> Tensor | None:
-    """One filter for each channel: the input's tags are handed on."""
+    """One filter for each channel: the input's tags are handed on.
+
+    Those themselves, not the filters', which are united with them: where a block of channels is one
+    tag (a head), a view that parts the channels still sees so.
+    """
     if channels is not None and pair is not None:
         op.tags.unite(channels.reshape(-1, 1), pair)
+        if out is not None and out.numel() == channels.numel():
+            return channels.reshape(-1)
     elif channels is not None or pair is not None:
         side = channels if channels is not None else pair
         assert side is not None

@@ -15,6 +15,7 @@ from .tags import Components, axes_of, flat
 
 TOGETHER = "its filters go together with those of "
 ALONE = "its filters can only go all together, and a layer is never emptied"
+OUTPUT = "it is the output of the network"
 SINGLE = "it has a single filter"
 NOT_RUN = "it does not run on these inputs"
 COMPUTED = "its weight is computed from other tensors before every run"

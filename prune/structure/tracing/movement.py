@@ -77,6 +77,7 @@ def split(op: Op) -> list[Fields]:
         return [others] * len(sizes)
     parts = list(torch.split(along, sizes, axis))
     listed = isinstance(op.args[1], list | tuple)
+    op.couples = listed and len(set(sizes)) == 1
     if len(set(sizes)) == 1 and len(sizes) > 1 and not (listed and op.choice):
         for part in parts[1:]:
             op.tags.unite(parts[0], part)
@@ -111,6 +112,7 @@ def take_slice(op: Op) -> Fields:
     if step > 1 and width % step == 0:
         op.tags.couple(tags.reshape(*tags.shape[:-1], -1, step), tags.ndim)
     elif step == 1 and width % part == 0 and not op.choice:
+        op.couples = True
         op.tags.couple(tags.reshape(*tags.shape[:-1], -1, part), tags.ndim - 1)
     if step == 1 and axes_of(along) == {axis}:
         _follow_ends(op, tags.reshape(-1))

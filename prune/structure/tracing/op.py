@@ -33,6 +33,7 @@ class Op:
             unit of its value.
         choice: which of the `num_choices` readings of the operation a rule should take (a split
             axis can shrink in one factor or in another).
+        couples: set where other readings couple other positions, so that more may go.
         mixing: filled when a removed channel changes the channels that stay.
         contracted: filled with every tensor that may be a weight, and what it is multiplied with.
         products: filled with the sizes whose product counts its multiply-adds.
@@ -51,13 +52,14 @@ class Op:
     ties: Callable[[str, str, Tensor], None]
     choice: int = 0
     num_choices: int = 1
+    couples: bool = False
     mixing: list[tuple[str, Tensor]] = field(default_factory=list)
     contracted: list[tuple[Tensor, Tensor, Fields]] = field(default_factory=list)
     products: list["Sizes"] = field(default_factory=list)
 
     def begin(self, choice: int) -> None:
         """Forget what was read before; the rule is to take this reading."""
-        self.choice, self.num_choices = choice, 1
+        self.choice, self.num_choices, self.couples = choice, 1, False
         self.mixing, self.contracted, self.products = [], [], []
 
     def arg(self, index: int, name: str, default: Any = None) -> Any:

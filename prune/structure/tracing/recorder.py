@@ -6,7 +6,7 @@ where a trial asked for another reading of a line of code, only that line and wh
 is. Parameters and buffers start with one fresh field per axis.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import torch
@@ -15,11 +15,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from . import compute, meta, movement, views  # noqa: F401 (movement registers its rules)
 from .kernels import kernels_of
+from .layers import OUTPUT
 from .op import RULES, Op, Rule, tensors_in
 from .recording import Outputs, Record, Recording
 from .stack import ModuleStack, Place
 from .tags import Fields, axes_of, find, on_axis, same_fields
 
+Readings = tuple[dict[int, int], dict[int, str]]
+"""By operation: which reading was taken, where not the first; why all that it touches stays."""
 STAND_IN = "_prune_dl_stand_in"
 OUTPUTS = -1
 """In place of an operation's number: pins of the network's outputs come from no operation."""
@@ -74,14 +77,32 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Which reading of an operation was taken."""
         return self._choices.get(index, 0)
 
-    def read_again(self, indices: Sequence[int], choice: int, reason: str) -> None:
+    def read_again(self, indices: Sequence[int], choice: int, reason: str = "") -> None:
         """Take another reading of operations; what follows from them is read anew.
 
         Where an operation has no such reading, what it touches is pinned for the reason.
         """
-        records, again = self.recording.records, set(indices)
+        records = self.recording.records
         self._choices.update(dict.fromkeys(indices, choice))
         self._kept.update({i: reason for i in indices if choice >= records[i].num_choices})
+        self._read_from(set(indices))
+
+    @property
+    def readings(self) -> Readings:
+        """How every operation is read now; `take` comes back to it."""
+        return dict(self._choices), dict(self._kept)
+
+    def take(self, readings: Readings) -> None:
+        """Read every operation as it was read then."""
+        choices, kept = readings
+        differ = {i for i in {*choices, *self._choices} if choices.get(i, 0) != self.choice(i)}
+        differ |= {i for i in {*kept, *self._kept} if kept.get(i) != self._kept.get(i)}
+        self._choices, self._kept = dict(choices), dict(kept)
+        self._read_from(differ)
+
+    def _read_from(self, again: Container[int]) -> None:
+        """Read these operations again, and what follows from them."""
+        records = self.recording.records
         self._fields.clear()
         for index, old in enumerate(records):
             if index in again or not same_fields(self._incoming(old.op), old.inputs):
@@ -163,7 +184,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         stay = [x for tensor in self._outputs for x in self.fields(tensor)]
         if self._logits is not None:
             stay += [x for x in self.fields(self._logits) if axes_of(x) != {1}]
-        self._pin(tuple(stay), "it is the output of the network")
+        self._pin(tuple(stay), OUTPUT)
 
     def _tie(self, path: str, attribute: str, tags: Tensor) -> None:
         """An integer attribute of a module follows these tags, like a tensor's axis."""

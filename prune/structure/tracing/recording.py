@@ -43,6 +43,11 @@ class Record:
     products: tuple[Sizes, ...]
     kernels: tuple[Kernel, ...]
 
+    @property
+    def touched(self) -> Fields:
+        """Fields of what it took and of what it gave."""
+        return (*self.inputs, *(x for _, fields in self.outputs for x in fields))
+
 
 @dataclass
 class Recording:

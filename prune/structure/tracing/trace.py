@@ -26,7 +26,6 @@ from .groups import columns_of, structure_of
 from .layers import keep_chosen
 from .paths import check_path
 from .recorder import Recorder
-from .recording import Record
 from .shadow import (
     containers_training,
     shadow,
@@ -34,13 +33,19 @@ from .shadow import (
     uncollected,
 )
 from .stack import ModuleStack, common_owner
-from .tags import Components, Fields, axes_of
-from .trial import Forecast, Thinned, first_difference
+from .stuck import num_removable, stuck_lines
+from .tags import Components
+from .trial import Forecast, Thinned, alike, first_difference
 
 MAX_SMALLER_RUNS = 200
 """When to give up on a network that fixes sizes in its code. Each run settles at least one line; no
 classifier of torchvision needs more than three."""
 
+MAX_OTHER_READINGS = 16
+"""How many other readings are tried where layers stay whole that may not have to: one or two settle
+EdgeNeXt, Next-ViT and CoaT, and each costs a look at the tags, without a run of the network."""
+MAX_RUNS_OF_OTHERS = 10
+"""When to give up on another reading."""
 EVERY_LAYER = Choice()
 CHOSEN = -2
 """In place of an operation's number: pins that the user asked for come from none."""
@@ -173,21 +178,65 @@ class _Tracer:
             self.recording.records.clear()
 
     def run(self) -> Structure:
-        """The structure that passes its trial."""
-        for _ in range(MAX_SMALLER_RUNS):
-            components = self.recording.tags.solve()
-            structure = structure_of(self.model, self.recording, components, self._num_images())
+        """Of the structures that pass their trial, the one that leaves least whole."""
+        best = self._passing(MAX_SMALLER_RUNS)
+        if best is None:
+            raise InputError(
+                f"a {type(self.model).__name__} given that fixes sizes in its code, so that "
+                f"{MAX_SMALLER_RUNS} smaller versions of it failed to run; expected code that "
+                "takes sizes from its layers and inputs; write it so"
+            )
+        left = self._other_readings(best)
+        for _ in range(min(len(left), MAX_OTHER_READINGS)):
+            before = self.recorder.readings
+            self.recorder.read_again(*left.pop(0))
+            found = self._better(best)
+            if found is None:
+                self.recorder.take(before)
+            else:
+                best, left = found, self._other_readings(found)
+            if not left:
+                break
+        return best
+
+    def _passing(self, max_runs: int) -> Structure | None:
+        """The structure that passes its trial; until one does, lines are read in another way."""
+        for _ in range(max_runs):
+            components, structure = self._structure()
             if not structure.groups:
                 return structure
             surprise = self._tried(components, structure)
             if surprise is None:
                 return structure
             self._settle(*surprise)
-        raise InputError(
-            f"a {type(self.model).__name__} given that fixes sizes in its code, so that "
-            f"{MAX_SMALLER_RUNS} smaller versions of it failed to run; expected code that takes "
-            "sizes from its layers and inputs; write it so"
-        )
+        return None
+
+    def _structure(self) -> tuple[Components, Structure]:
+        """What can be removed as operations are read now."""
+        components = self.recording.tags.solve()
+        num_images = self._num_images()
+        return components, structure_of(self.model, self.recording, components, num_images)
+
+    def _other_readings(self, structure: Structure) -> list[tuple[list[int], int]]:
+        """Lines that may be why layers stay whole, each with every reading that is left."""
+        components = self.recording.tags.solve()
+        lines = stuck_lines(self.model, self.recording, components, structure)
+        return [
+            (line, choice)
+            for line in lines
+            for choice in range(
+                self.recorder.choice(line[0]) + 1, self.recording.records[line[0]].num_choices
+            )
+        ]
+
+    def _better(self, best: Structure) -> Structure | None:
+        """The structure as operations are read now, if it passes and more can go than before."""
+        before, (_, hoped) = num_removable(best, self.recording), self._structure()
+        if num_removable(hoped, self.recording) <= before:
+            return None
+        found = self._passing(MAX_RUNS_OF_OTHERS)
+        more = found is not None and num_removable(found, self.recording) > before
+        return found if more else None
 
     def _num_images(self) -> int:
         tensors = (x for x in tree_iter(self.inputs) if isinstance(x, Tensor))
@@ -262,35 +311,15 @@ class _Tracer:
         records = self.recording.records
         last = records[min(culprit, len(records) - 1)].place
         for index in (*range(culprit, -1, -1), *range(culprit + 1, len(records))):
-            if index < len(records) and any(forecast.is_live(x) for x in _touched(records[index])):
+            if index < len(records) and any(forecast.is_live(x) for x in records[index].touched):
                 height, owner = common_owner(records[index].place, last)
-                alike = self._alike(forecast, index, height)
+                same = alike(records, index, height, forecast)
                 name, choice = records[index].op.name, self.recorder.choice(index) + 1
                 where = owner.path or "the network itself"
                 reason = f"the code of {owner.kind} ({where}) fixes its size: {name}"
                 if choice < records[index].num_choices:
-                    self.recorder.read_again(alike, choice, reason)
+                    self.recorder.read_again(same, choice, reason)
                 else:
-                    self.recorder.keep(alike, reason)
+                    self.recorder.keep(same, reason)
                 return
         raise AssertionError("a trial failed although nothing can be removed")
-
-    def _alike(self, forecast: Forecast, index: int, height: int) -> list[int]:
-        """The operations of the same line of code, seen from a module so far up.
-
-        Only where the same could go: a block with one head has other readings than one with many.
-        """
-        records = self.recording.records
-        line, can_go = records[index].place.seen_from(height), _can_go(records[index], forecast)
-        same = (i for i, x in enumerate(records) if x.place.seen_from(height) == line)
-        return [i for i in same if _can_go(records[i], forecast) == can_go]
-
-
-def _touched(record: Record) -> Fields:
-    return (*record.inputs, *(x for _, fields in record.outputs for x in fields))
-
-
-def _can_go(record: Record, forecast: Forecast) -> tuple[object, ...]:
-    """The axes along which something can go, and in how many ways the operation may be read."""
-    live = (x for x in _touched(record) if forecast.is_live(x))
-    return record.num_choices, frozenset((axes_of(x), x.ndim) for x in live)

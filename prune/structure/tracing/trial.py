@@ -1,6 +1,6 @@
 """The trial of a smaller network: does every operation get the shape that the tags predict?"""
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -149,13 +149,34 @@ def first_difference(
         same = _kind(record.op.name) == _kind(seen.name) and record.numbers == seen.numbers
         if (
             not same
-            or predicted != seen.shapes[: len(predicted)]
+            or _plain(predicted) != _plain(seen.shapes[: len(predicted)])
             or _computes(record, seen, stated)
         ):
             return index
     if failed:
         return _refused(recording, num_passed)
     return None if num_passed == len(recording.records) else num_passed
+
+
+def alike(records: Sequence[Record], index: int, height: int, forecast: Forecast) -> list[int]:
+    """The operations of the same line of code, seen from a module so far up.
+
+    Only where the same could go: a block with one head has other readings than one with many.
+    """
+    line, can_go = records[index].place.seen_from(height), _can_go(records[index], forecast)
+    same = (i for i, x in enumerate(records) if x.place.seen_from(height) == line)
+    return [i for i in same if _can_go(records[i], forecast) == can_go]
+
+
+def _can_go(record: Record, forecast: Forecast) -> tuple[object, ...]:
+    """The axes along which something can go, and in how many ways the operation may be read."""
+    live = (x for x in record.touched if forecast.is_live(x))
+    return record.num_choices, frozenset((axes_of(x), x.ndim) for x in live)
+
+
+def _plain(shapes: Iterable[Shape]) -> list[Shape]:
+    """Shapes without axes of one position: `einsum` puts them elsewhere than longer axes."""
+    return [tuple(size for size in shape if size != 1) for shape in shapes]
 
 
 def _kind(name: str) -> str:

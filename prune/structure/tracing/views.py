@@ -122,6 +122,7 @@ def _keep_rectangular(op: Op, field: Tensor, to_axes: range, asked: Any) -> Tens
     varying = [axis for axis in to_axes if field.shape[axis] > 1]
     if len(varying) < 2:
         return field
+    op.couples = True
     open_size = {a for a in varying if isinstance(asked, list | tuple) and asked[a] == -1}
     heads = {a: name for a in varying for name in op.stated(field.shape[a]) if counts_heads(name)}
     ranked = sorted(
