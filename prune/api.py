@@ -9,6 +9,7 @@ from typing import Any, Unpack
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ..export.checked import Exported
 from .budget import Budget
 from .chosen_output import choose_output, output_hooked, without_choice
 from .errors import UsageError
@@ -27,12 +28,14 @@ from .mechanism.spectrum import Spectrum, measure
 from .options import RetrainOptions
 from .outputs import require_classifier
 from .progress import RunLog
+from .results import Given, export_result, html_of, report_result
 from .selection.allocate import Layout, allocate
 from .selection.criteria import WEIGHT_CRITERIA, rank_units
 from .selection.evidence import Evidence
 from .settling.answers import answers_of
 from .settling.labels import label_notes, notes_of
 from .settling.opened import SETTLING_IMAGES
+from .shown import html_table, short_repr
 from .structure.certificate import Certificate, certify
 from .structure.choice import Choice
 from .structure.cost import CostModel
@@ -70,6 +73,12 @@ class Shrunk:
     kept_whole: dict[str, str]
     cut: Cut = field(repr=False)
     notes: tuple[str, ...] = ()
+
+    __repr__ = short_repr
+
+    def _repr_html_(self) -> str:
+        whole = html_table("Kept whole", ("layer", "why"), self.kept_whole.items())
+        return self.plan._repr_html_() + (whole if self.kept_whole else "")
 
     @property
     def structure(self) -> Structure:
@@ -215,13 +224,20 @@ class Compressed:
     Attributes:
         model: the final network. outcome: the networks of every stage, the certificate and
             held-out accuracies. planned: structure, statistics, ranking and plan.
+        given: the network that came in, the data and the settings.
         warnings: every compromise in a line.
     """
 
     model: nn.Module
-    outcome: Outcome = field(repr=False)
-    planned: Planned = field(repr=False)
+    outcome: Outcome
+    planned: Planned
+    given: Given = field(repr=False)
     warnings: tuple[str, ...] = ()
+
+    __repr__ = short_repr
+
+    def _repr_html_(self) -> str:
+        return html_of(self.planned, self.outcome, self.warnings)
 
     @property
     def cut(self) -> Cut:
@@ -234,6 +250,29 @@ class Compressed:
         origin = Origin(arch=None, num_labels=num_labels, cut=self.planned.depth)
         notes = {"plan": self.planned.plan.digest}
         save_pruned(Path(path), self.model, origin, self.cut.kept, notes)
+
+    def export(self, path: str | Path, *, opset: int | None = None) -> Exported:
+        """Write an ONNX file that was checked on held-out images: its parity, size and score.
+
+        Args:
+            path: of the file; one that is there is replaced.
+            opset: version of the ONNX operators, 11 or later; default: the exporter's own.
+
+        Raises:
+            GateError: file and network differ; no file is left.
+            InputError, UsageError: the network, or its inputs, cannot be exported.
+        """
+        return export_result(self.model, self.given, self.planned, Path(path), opset)
+
+    def report(self, folder: str | Path) -> Path:
+        """Write report.html and report.json as the command does; returns the page.
+
+        What the command measures on its files (accuracy on a test part, latency, size) is left out.
+
+        Raises:
+            InputError: the folder cannot be written to.
+        """
+        return report_result(self.given, self.planned, self.outcome, self.warnings, Path(folder))
 
 
 def compress(
@@ -290,4 +329,5 @@ def compress(
         planned, outcome = plan_and_carry_out(case, settings)
     for network in (outcome.removed, outcome.repaired, outcome.final, planned.model):
         without_choice(network)
-    return Compressed(outcome.final, outcome, planned, notes + outcome.notes)
+    given = Given(case, settings, choice.name)
+    return Compressed(outcome.final, outcome, planned, given, notes + outcome.notes)
