@@ -12,13 +12,13 @@ from torch.utils.data import DataLoader
 from ..export.checked import Exported
 from .budget import Budget
 from .chosen_output import choose_output, output_hooked, without_choice
-from .errors import UsageError
 from .forward import first_rows
 from .inputs.items import ItemReader
 from .inputs.live import read_live, read_loaders
 from .inputs.origin import Origin
 from .inputs.pruned_file import load_pruned, save_pruned
 from .inputs.split import Batches
+from .job.by_weights import ByWeights, cut_by_weights
 from .job.known import EXAMPLES, Case, Planned
 from .job.stages import Outcome
 from .job.steps import plan_and_carry_out
@@ -29,22 +29,17 @@ from .options import RetrainOptions
 from .outputs import require_classifier
 from .progress import RunLog
 from .results import Given, export_result, html_of, report_result
-from .selection.allocate import Layout, allocate
-from .selection.criteria import WEIGHT_CRITERIA, rank_units
-from .selection.evidence import Evidence
 from .settling.answers import answers_of
 from .settling.labels import label_notes, notes_of
 from .settling.opened import SETTLING_IMAGES
 from .shown import html_table, short_repr
-from .structure.certificate import Certificate, certify
+from .structure.certificate import Certificate
 from .structure.choice import Choice
-from .structure.cost import CostModel
 from .structure.cut import Cut
 from .structure.finite import check_finite_weights
 from .structure.plain import as_plain
 from .structure.plan import Plan
 from .structure.precision import as_float32
-from .structure.surgery import remove
 from .structure.tracing.trace import trace
 from .structure.units import Structure
 from .tasks import Task, settle_outputs
@@ -133,25 +128,11 @@ def shrink(
         InputError: the network does not run on the inputs.
     """
     budget = Budget("keep", keep)
-    if criterion not in (*WEIGHT_CRITERIA, "random"):
-        known = ", ".join((*WEIGHT_CRITERIA, "random"))
-        raise UsageError(
-            f"`criterion={criterion}` given; expected one of {known}, which need no data; "
-            "others need some: use compress"
-        )
+    how = ByWeights(criterion, seed, Choice(as_layers(whole), as_layers(only)), at_least)
     plain = as_plain(model)
-    model = plain.model
-    check_finite_weights(model)
-    chosen = Choice(as_layers(whole), as_layers(only))
-    chosen.check(model)
-    structure = trace(model, example_inputs, chosen)
-    ranking = rank_units(criterion, Evidence(model, structure, seed=seed), curves=False)
-    cost = CostModel.of(model, structure)
-    plan = allocate(ranking, structure, cost, budget, Layout("uniform", at_least=at_least))
-    cut = Cut(structure, plan)
-    smaller = remove(model, cut)
-    certificate = certify(model, smaller, cut, example_inputs)
-    return Shrunk(smaller, plan, certificate, dict(structure.kept_whole), cut, plain.notes)
+    done = cut_by_weights(plain.model, example_inputs, budget, how)
+    why = dict(done.cut.structure.kept_whole)
+    return Shrunk(done.model, done.plan, done.certificate, why, done.cut, plain.notes)
 
 
 def rank(
