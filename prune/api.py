@@ -1,7 +1,7 @@
 """The Python API: the job on live networks and the user's own data loaders."""
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -9,9 +9,9 @@ from typing import Any, Unpack
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ..export.checked import Exported
 from .budget import Budget
 from .chosen_output import choose_output, output_hooked, without_choice
-from .errors import UsageError
 from .forward import first_rows
 from .inputs.checkpoint import Checkpoint
 from .inputs.few_labels import choose_labels
@@ -20,6 +20,7 @@ from .inputs.live import read_live, read_loaders
 from .inputs.origin import Origin
 from .inputs.pruned_file import compose, load_pruned, save_pruned
 from .inputs.split import Batches
+from .job.by_weights import ByWeights, cut_by_weights
 from .job.known import EXAMPLES, Case, Planned
 from .job.stages import Outcome
 from .job.steps import plan_and_carry_out
@@ -29,24 +30,21 @@ from .mechanism.spectrum import Spectrum, measure
 from .options import RetrainOptions
 from .outputs import require_classifier
 from .progress import RunLog
-from .selection.allocate import Layout, allocate
-from .selection.criteria import WEIGHT_CRITERIA, rank_units
-from .selection.evidence import Evidence
+from .results import Given, export_result, html_of, report_result
 from .settling.answers import answers_of
 from .settling.few_labels import keep_labels
 from .settling.labels import label_notes, notes_of
 from .settling.opened import SETTLING_IMAGES, Opened
-from .structure.certificate import Certificate, certify
+from .shown import html_table, short_repr
+from .structure.certificate import Certificate
 from .structure.choice import Choice
-from .structure.cost import CostModel
 from .structure.cut import Cut
 from .structure.finite import check_finite_weights
 from .structure.plain import as_plain
 from .structure.plan import Plan
 from .structure.precision import as_float32
-from .structure.surgery import remove
 from .structure.tracing.trace import trace
-from .structure.units import AxisKey, IntArray, Structure
+from .structure.units import Structure
 from .tasks import Task, settle_outputs
 from .training.device import pick_device
 from .training.optimizer import remap_optimizer as remap_optimizer
@@ -71,6 +69,12 @@ class Shrunk:
     kept_whole: dict[str, str]
     cut: Cut = field(repr=False)
     notes: tuple[str, ...] = ()
+
+    __repr__ = short_repr
+
+    def _repr_html_(self) -> str:
+        whole = html_table("Kept whole", ("layer", "why"), self.kept_whole.items())
+        return self.plan._repr_html_() + (whole if self.kept_whole else "")
 
     @property
     def structure(self) -> Structure:
@@ -125,25 +129,11 @@ def shrink(
         InputError: the network does not run on the inputs.
     """
     budget = Budget("keep", keep)
-    if criterion not in (*WEIGHT_CRITERIA, "random"):
-        known = ", ".join((*WEIGHT_CRITERIA, "random"))
-        raise UsageError(
-            f"`criterion={criterion}` given; expected one of {known}, which need no data; "
-            "others need some: use compress"
-        )
+    how = ByWeights(criterion, seed, Choice(as_layers(whole), as_layers(only)), at_least)
     plain = as_plain(model)
-    model = plain.model
-    check_finite_weights(model)
-    chosen = Choice(as_layers(whole), as_layers(only))
-    chosen.check(model)
-    structure = trace(model, example_inputs, chosen)
-    ranking = rank_units(criterion, Evidence(model, structure, seed=seed), curves=False)
-    cost = CostModel.of(model, structure)
-    plan = allocate(ranking, structure, cost, budget, Layout("uniform", at_least=at_least))
-    cut = Cut(structure, plan)
-    smaller = remove(model, cut)
-    certificate = certify(model, smaller, cut, example_inputs)
-    return Shrunk(smaller, plan, certificate, dict(structure.kept_whole), cut, plain.notes)
+    done = cut_by_weights(plain.model, example_inputs, budget, how)
+    why = dict(done.cut.structure.kept_whole)
+    return Shrunk(done.model, done.plan, done.certificate, why, done.cut, plain.notes)
 
 
 def rank(
@@ -216,17 +206,20 @@ class Compressed:
     Attributes:
         model: the final network. outcome: the networks of every stage, the certificate and
             held-out accuracies. planned: structure, statistics, ranking and plan.
+        given: the network that came in, the data and the settings.
         warnings: every compromise in a line.
-        origin: what `save` writes of the network besides its weights.
-        outputs_kept: positions that a classifier cut to some labels has left.
     """
 
     model: nn.Module
-    outcome: Outcome = field(repr=False)
-    planned: Planned = field(repr=False)
+    outcome: Outcome
+    planned: Planned
+    given: Given = field(repr=False)
     warnings: tuple[str, ...] = ()
-    origin: Origin = field(kw_only=True, repr=False)
-    outputs_kept: Mapping[AxisKey, IntArray] = field(default_factory=dict, repr=False)
+
+    __repr__ = short_repr
+
+    def _repr_html_(self) -> str:
+        return html_of(self.planned, self.outcome, self.warnings)
 
     @property
     def cut(self) -> Cut:
@@ -235,9 +228,33 @@ class Compressed:
 
     def save(self, path: str | Path) -> None:
         """Write weights and kept filters; `load(path, model=fresh_network)` rebuilds it."""
-        notes = {"plan": self.planned.plan.digest}
-        kept = compose(self.outputs_kept, self.cut.kept)
-        save_pruned(Path(path), self.model, self.origin, kept, notes)
+        came_in = self.given.came_in
+        origin = replace(came_in.origin, labels=(), cut=self.planned.depth)
+        kept = compose(came_in.kept, self.cut.kept)
+        save_pruned(Path(path), self.model, origin, kept, {"plan": self.planned.plan.digest})
+
+    def export(self, path: str | Path, *, opset: int | None = None) -> Exported:
+        """Write an ONNX file that was checked on held-out images: its parity, size and score.
+
+        Args:
+            path: of the file; one that is there is replaced.
+            opset: version of the ONNX operators, 11 or later; default: the exporter's own.
+
+        Raises:
+            GateError: file and network differ; no file is left.
+            InputError, UsageError: the network, or its inputs, cannot be exported.
+        """
+        return export_result(self.model, self.given, self.planned, Path(path), opset)
+
+    def report(self, folder: str | Path) -> Path:
+        """Write report.html and report.json as the command does; returns the page.
+
+        What the command measures on its files (accuracy on a test part, latency, size) is left out.
+
+        Raises:
+            InputError: the folder cannot be written to.
+        """
+        return report_result(self.given, self.planned, self.outcome, self.warnings, Path(folder))
 
 
 def compress(
@@ -302,12 +319,6 @@ def compress(
         planned, outcome = plan_and_carry_out(case, settings)
     for network in (outcome.removed, outcome.repaired, outcome.final, planned.model):
         without_choice(network)
-    found = opened.checkpoint
-    return Compressed(
-        outcome.final,
-        outcome,
-        planned,
-        found.notes + outcome.notes,
-        origin=replace(found.origin, labels=(), cut=planned.depth),
-        outputs_kept=found.kept,
-    )
+    given = Given(case, settings, opened.checkpoint, choice.name)
+    notes = opened.checkpoint.notes + outcome.notes
+    return Compressed(outcome.final, outcome, planned, given, notes)

@@ -19,6 +19,7 @@ ORDER = [
     "prune/errors",
     "prune/progress",
     "prune/typed",
+    "prune/shown",
     "prune/files",
     "prune/lock",
     "prune/machine",
@@ -46,7 +47,9 @@ ORDER = [
     "evaluate/report",
     "prune/job",
     "prune/job_options",
+    "prune/results",
     "prune/api",
+    "prune/integrations",
     "prune/command",
     "prune/__main__",
 ]

@@ -57,11 +57,14 @@ def _tile(name: str, before: str, after: str, note: str) -> dict[str, str]:
 
 def _accuracy_tile(report: "Report") -> list[dict[str, str]]:
     before, after = report.accuracy.original, report.accuracy.final
+    where = ""
+    if before is None or after is None:
+        before, after, where = report.held_out.original, report.held_out.final, "held-out "
     if before is None or after is None:
         return []
     note = f"95 %: {words.percent(after.low)} to {words.percent(after.high)}"
     values = words.percent(before.value), words.percent(after.value)
-    return [_tile(words.sentence(before.name), values[0], values[1], note)]
+    return [_tile(words.sentence(where + before.name), values[0], values[1], note)]
 
 
 def _cost_tile(name: str, change: "Change[int]") -> dict[str, str]:

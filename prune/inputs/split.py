@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..options import ChannelOrder
+from ..shown import short_repr
 
 Inputs = Any
 """What one call of a network takes (`forward.call`): mostly images (B, C, H, W); else a tuple of
@@ -118,6 +119,8 @@ class DataSet:
     sources: Sources = Sources()
     multi_label: bool = False
     notes: tuple[str, ...] = ()
+
+    __repr__ = short_repr
 
     @property
     def title(self) -> str:

@@ -18,6 +18,7 @@ from ..mechanism.statistics import Statistics
 from ..progress import RunLog
 from ..scores import Score
 from ..selection.criteria import Ranking
+from ..shown import short_repr
 from ..structure.cost import CostModel
 from ..structure.cut import Cut
 from ..structure.depth import DepthCut
@@ -52,6 +53,8 @@ class Case:
     seed: int = 0
     log: RunLog = field(default_factory=RunLog)
     kept: Kept = field(default_factory=Kept)
+
+    __repr__ = short_repr
 
     def of(self, model: nn.Module) -> "Case":
         """The same case with another network; itself with its own."""
@@ -137,6 +140,8 @@ class Measured:
     efficient: Mapping[str, Sequence[int]] = field(default_factory=dict)
     sensitivity: Mapping[str, float] = field(default_factory=dict)
 
+    __repr__ = short_repr
+
     @property
     def whole(self) -> Amounts:
         """What the network has."""
@@ -169,6 +174,8 @@ class Planned:
     contest: Mapping[str, float] = field(default_factory=dict)
     reference_ms: float | None = None
     notes: tuple[str, ...] = ()
+
+    __repr__ = short_repr
 
     @cached_property
     def cut(self) -> Cut:
