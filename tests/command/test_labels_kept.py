@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from prune_dl.export.metadata import read_metadata
 from prune_dl.prune import load
 from prune_dl.prune.command import cli
@@ -89,6 +90,25 @@ def test_a_reloaded_network_finds_the_images_of_its_labels(
     assert code == 0, err
     assert "the network tells 3, 5, 8 apart, of 10 labels" in err
     assert json.loads(out)["top1_agreement"] == 1.0
+
+
+def test_data_of_the_kept_labels_alone_do_as_well(
+    few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pixels, labels_N = next(
+        open_data("digits", mean=(0.0,), std=(1.0,)).test.batches(400, device="cpu")
+    )
+    for label in (3, 5, 8):
+        for number, image in enumerate(pixels[labels_N == label][:20]):
+            place = tmp_path / ("train" if number % 2 else "test") / str(label)
+            place.mkdir(parents=True, exist_ok=True)
+            grey = (255 * image[0]).round().to(torch.uint8).numpy()
+            Image.fromarray(grey).save(place / f"{number}.png")
+    given = ("evaluate", "--model", str(few), "--data", str(tmp_path), "--json")
+    code, out, err = run(*given, capsys=capsys)
+    assert code == 0, err
+    assert json.loads(out)["total"] == 30
+    assert json.loads(out)["correct"] > 25
 
 
 def test_what_was_cut_can_be_cut_again(
