@@ -1,7 +1,7 @@
 """The Python API: the job on live networks and the user's own data loaders."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Unpack
@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from .budget import Budget
+from .by_outputs import Asked, Metric, compress_by_outputs
 from .chosen_output import choose_output, output_hooked, without_choice
 from .errors import UsageError
 from .forward import first_rows
@@ -216,12 +217,22 @@ class Compressed:
         model: the final network. outcome: the networks of every stage, the certificate and
             held-out accuracies. planned: structure, statistics, ranking and plan.
         warnings: every compromise in a line.
+        part: the module that was pruned, where it was not the whole: `outcome` and `planned` are
+            about it alone.
+        metric: stage -> what `metric` gave; empty without one.
     """
 
     model: nn.Module
     outcome: Outcome = field(repr=False)
     planned: Planned = field(repr=False)
     warnings: tuple[str, ...] = ()
+    part: str | None = None
+    metric: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def part_model(self) -> nn.Module:
+        """The part that was pruned, as it stands in `model`; that itself without a part."""
+        return self.model.get_submodule(self.part or "")
 
     @property
     def cut(self) -> Cut:
@@ -230,36 +241,47 @@ class Compressed:
 
     def save(self, path: str | Path) -> None:
         """Write weights and kept filters; `load(path, model=fresh_network)` rebuilds it."""
-        num_labels = self.planned.measured.spectrum.num_labels
+        spectrum = self.planned.measured.spectrum
+        num_labels = 1 if spectrum is None else spectrum.num_labels
         origin = Origin(arch=None, num_labels=num_labels, cut=self.planned.depth)
         notes = {"plan": self.planned.plan.digest}
-        save_pruned(Path(path), self.model, origin, self.cut.kept, notes)
+        within = "" if self.part is None else f"{self.part}."
+        kept = {(within + name, axis): x for (name, axis), x in self.cut.kept.items()}
+        save_pruned(Path(path), self.model, origin, kept, notes)
 
 
 def compress(
     model: nn.Module,
     train: DataLoader[Any],
-    num_labels: int,
+    num_labels: int | None = None,
     *,
     held_out: DataLoader[Any] | None = None,
     seed: int = 0,
     device: str = "auto",
     progress: bool = False,
     output: str | None = None,
+    part: str | None = None,
+    metric: Metric | None = None,
     **options: Unpack[JobOptions],
 ) -> Compressed:
     """The whole job on your own network and data loaders, without files.
 
     Args:
-        model: a trained classifier (N, ...) -> (N, K); it is not changed.
+        model: a trained network; it is not changed.
         train: gives inputs and labels as the network takes them, augmented as you like: (inputs,
             label), several inputs, or a dictionary (see `inputs/items.py`).
-        num_labels: K.
+        num_labels: K, of a classifier (N, ...) -> (N, K). None for any other network: it is judged
+            by its outputs, which the smaller one has to give too (`output_score`), and what follows
+            the inputs in `train` is not looked at.
         held_out: makes every choice; default: a tenth of `train`'s data set, taken out of it.
         progress: draw progress bars on stderr.
         output: which of several outputs holds the logits: a key, an attribute, an index ("1"), or
             several joined by dots ("head.logits"). Default: the tensor itself; "logits" or "out";
             the first of a tuple; the only one of K columns.
+        part: without `num_labels`, prune this module alone, such as "backbone"; its outputs stay
+            as wide as they are, and batches go to the whole network.
+        metric: without `num_labels`, your own measure of the whole network, (network) -> number,
+            higher is better; it is reported of every stage and decides nothing.
         **options: any flag of `prune-dl` that chooses filters, retrains or measures latency, by
             its name: a budget (`keep=0.6`, `macs=0.4`, `params=0.3`, `latency_ms=5.0`,
             `max_drop=1.0`), `rank="l1"`, `allocate="error"`, `epochs=0`, `lr=0.01`, ...
@@ -270,6 +292,23 @@ def compress(
     Raises:
         UsageError, InputError, GateError: as the command does.
     """
+    if num_labels is None:
+        if output is not None:
+            raise UsageError(
+                f"`output={output}` given without `num_labels`; expected both, for a classifier; "
+                "leave it out, and all outputs count"
+            )
+        asked = Asked(part, metric, seed, device, progress)
+        found = compress_by_outputs(model, train, held_out, asked, options)
+        return Compressed(
+            found.model, found.outcome, found.planned, found.notes, part, found.metric
+        )
+    for name, value in (("part", part), ("metric", metric)):
+        if value is not None:
+            raise UsageError(
+                f"`{name}` given with `num_labels={num_labels}`; expected one of them; leave "
+                "`num_labels` out, and outputs judge instead of labels"
+            )
     settings = settings_of_call(
         {"batch_size": train.batch_size or RetrainOptions.batch_size, **options}
     )

@@ -132,6 +132,17 @@ def read_loader(loader: DataLoader[Any], reader: ItemReader, what: str) -> ReadL
         InputError: its items cannot be had by position, there are none, or the first one cannot be
             read.
     """
+    items, notes = loader_items(loader, what)
+    split = LoaderSplit(items, loader.num_workers, loader.collate_fn, reader=reader)
+    return ReadLoader(split, _first_size(split, what), notes)
+
+
+def loader_items(loader: DataLoader[Any], what: str) -> tuple[Dataset[Any], tuple[str, ...]]:
+    """The items that a loader visits, and what is lost of its sampler.
+
+    Raises:
+        InputError: its items cannot be had by position, or there are none.
+    """
     dataset: Any = loader.dataset
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
         raise InputError(
@@ -148,8 +159,7 @@ def read_loader(loader: DataLoader[Any], reader: ItemReader, what: str) -> ReadL
     items: Any = dataset if positions is None else Subset(dataset, positions)
     if not len(items):
         raise InputError(f"{what} given without items; expected images and labels; give some")
-    split = LoaderSplit(items, loader.num_workers, loader.collate_fn, reader=reader)
-    return ReadLoader(split, _first_size(split, what), tuple(_lost(loader, positions, what)))
+    return items, tuple(_lost(loader, positions, what))
 
 
 def _positions(loader: DataLoader[Any]) -> list[int] | None:

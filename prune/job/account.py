@@ -2,7 +2,7 @@
 
 import resource
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from math import prod
@@ -30,10 +30,11 @@ from ...evaluate.report.words import honest_warnings
 from ...export.checked import Exported
 from ..inputs.checkpoint import Checkpoint
 from ..inputs.split import DataSet
+from ..mechanism.spectrum import GroupSpectrum
 from ..options import Settings
 from ..scores import Score
 from ..structure.cut import Cut
-from .known import Case, Planned
+from .known import Case, Measured, Planned
 from .latency_budget import drift_notes
 from .stages import Outcome
 
@@ -104,9 +105,10 @@ def assemble(command: str, done: Finished) -> Report:
         ),
         parity=_parity(delivered.file),
         depth=tuple(
-            DepthLine(p.writer or p.reader, p.success_rate, p.reader) for p in spectrum.depth
+            DepthLine(p.writer or p.reader, p.success_rate, p.reader)
+            for p in (spectrum.depth if spectrum else ())
         ),
-        pictures=strongest_and_weakest(spectrum, planned.plan, data.labels),
+        pictures=strongest_and_weakest(spectrum, planned.plan, data.labels) if spectrum else (),
         kept_whole=planned.measured.structure.kept_whole,
         contest=planned.contest,
         repair=outcome.facts,
@@ -140,7 +142,7 @@ def layer_lines(model: nn.Module, planned: Planned) -> tuple[LayerLine, ...]:
     structure = planned.measured.structure
     costs = layer_costs(model, planned.cut)
     for group, layer, measured in zip(
-        structure.groups, planned.plan.layers, planned.measured.spectrum.groups, strict=True
+        structure.groups, planned.plan.layers, fields_of(planned.measured), strict=True
     ):
         found = (
             {}
@@ -185,6 +187,13 @@ def _lines_cut_off(model: nn.Module, planned: Planned) -> Iterator[LayerLine]:
                     else "cut off: its input already tells the labels as well as any later layer"
                 )
                 yield LayerLine(f"{name}.{inner}".rstrip("."), len(weight), 0, reason=reason)
+
+
+def fields_of(measured: Measured) -> Sequence[GroupSpectrum | None]:
+    """What the filters of every group do to labels; None for each where there are none."""
+    if measured.spectrum is None:
+        return [None] * len(measured.structure.groups)
+    return measured.spectrum.groups
 
 
 @dataclass(frozen=True)

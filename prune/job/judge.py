@@ -92,8 +92,11 @@ def may_know(training: Score, held_out: Score) -> bool:
 def has_learned_held_out(original: Case) -> bool:
     """Whether the held-out images have to be zoomed before they judge what was retrained.
 
-    Never for inputs that are no images, and cannot be zoomed.
+    Never for inputs that are no images, and cannot be zoomed; nor where the original's own outputs
+    judge, which it cannot have learned by heart.
     """
+    if original.outputs is not None:
+        return False
     example = original.example
     if not isinstance(example, Tensor) or example.ndim != 4:
         return False

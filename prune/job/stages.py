@@ -19,11 +19,12 @@ from ..scores import Score
 from ..structure.certificate import Certificate, certify
 from ..structure.plan import Plan
 from ..structure.surgery import remove
+from ..training.imitation import Imitation
 from ..training.recipe import Training, retraining
 from ..training.train import Journal, TrainingData, train_network
 from .judge import Zoomed, has_learned_held_out, judge_retraining
 from .kept_repair import repair_once
-from .known import Case, Planned
+from .known import HELD_OUT_IMAGES, Case, Planned
 from .repair_and_check import Repaired, repair_and_check
 
 Note = str | int | float | bool | None
@@ -138,7 +139,7 @@ def retrain(original: Case, repaired: Case, options: RetrainOptions, journal: Jo
     with original.log.stage("retrain") as progress:
         trained = train_network(
             copy.deepcopy(repaired.model),
-            TrainingData(original.data.train, watched),
+            TrainingData(original.data.train, watched, _imitation(original)),
             recipe,
             device=original.device,
             teacher=original.model,
@@ -148,6 +149,14 @@ def retrain(original: Case, repaired: Case, options: RetrainOptions, journal: Jo
         verdict = judge_retraining(original, repaired, after)
     notes += (verdict.note,) if verdict.note else ()
     return Retrained(after, after if verdict.paid else repaired, notes)
+
+
+def _imitation(original: Case) -> Imitation | None:
+    """What a retraining imitates where there are no labels: all outputs of the original."""
+    if original.outputs is None:
+        return None
+    limit = original.at_most(min(original.data.held_out.num_images, HELD_OUT_IMAGES))
+    return Imitation(original.model, original.outputs.scale(original.data.held_out, limit))
 
 
 def _journal(original: Case, plan: Plan, step: int | None) -> Journal:
