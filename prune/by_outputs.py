@@ -14,14 +14,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ..evaluate.measure.fidelity import OutputJudge
 from .errors import InputError, UsageError, first_line
 from .forward import FORWARD_ERRORS, call_on_copies, evaluating, on_device
 from .inputs.items import ItemReader
-from .inputs.recorded import PartRecorder, recorder_of
+from .inputs.recorded import PartRecorder, part_names, recorder_of
 from .inputs.unjudged import inputs_in, read_inputs
 from .job.known import Case, Planned
 from .job.stages import Outcome
@@ -107,6 +107,10 @@ def compress_by_outputs(
     data = read_inputs(train, held_out, asked.seed, reader, recorder)
     network = whole.get_submodule(asked.part or "")
     judge = OutputJudge(network, place)
+    first_inputs = next(iter(data.held_out.batches(1, device=place)))[0]
+    if isinstance(first_inputs, Tensor):
+        size_of_one: Any = tuple(first_inputs.shape[1:])
+        data = replace(data, input_size=size_of_one)
     case = Case(network, data, place, asked.seed, RunLog(show=asked.progress), outputs=judge)
     check_inputs(case.example, settings)
     _require_comparable(case)
@@ -188,7 +192,7 @@ def _require_comparable(case: Case) -> None:
             "expected what it takes; give other batches, or a `collate_fn` that makes them"
         )
         raise InputError(reason) from error
-    require_float_outputs(outputs)
+    require_float_outputs(outputs, part_names(model))
     if run_to_run_difference(model, example) > RANDOM_ABOVE:
         raise InputError(RANDOM_FORWARD)
 

@@ -53,14 +53,19 @@ def float_outputs(outputs: Any) -> dict[str, Tensor]:
     }
 
 
-def require_float_outputs(outputs: Any) -> None:
-    """Raises InputError for a network that gives nothing that can be compared."""
+def require_float_outputs(outputs: Any, parts: str = "") -> None:
+    """Raises InputError for a network that gives nothing that can be compared.
+
+    Args:
+        parts: names that may be given as `part`, for the message.
+    """
     found = float_outputs(outputs)
     if not found:
+        instead = f"give its part before that as `part` ({parts})" if parts else "leave that out"
         raise InputError(
-            "a network without floating-point outputs given; expected outputs that can be compared "
-            "with the original's; give the network without its last step (argmax, boxes), or its "
-            "`part` before it"
+            "a network that gives no floating-point numbers for these inputs given (its last step "
+            "is an argmax, or finds boxes); expected outputs that can be compared with the "
+            f"original's; {instead}"
         )
     if broken := [name for name, x in found.items() if not bool(torch.isfinite(x).all())]:
         raise InputError(

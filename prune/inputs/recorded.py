@@ -85,18 +85,18 @@ def require_part(whole: nn.Module, part: str) -> None:
             return
         raise UsageError(
             f"`part={part}` given, a {type(known[part]).__name__} without parameters; expected a "
-            f"part with layers to prune, such as {_candidates(whole)}"
+            f"part with layers to prune, such as {part_names(whole)}"
         )
-    raise UsageError(f"`part={part}` given; expected a part of the network: {_candidates(whole)}")
+    raise UsageError(f"`part={part}` given; expected a part of the network: {part_names(whole)}")
 
 
-def _candidates(whole: nn.Module) -> str:
-    """Names of its largest children with parameters."""
+def part_names(whole: nn.Module) -> str:
+    """Names of a network's children with parameters, the largest first."""
     sizes = {
         name: sum(x.numel() for x in child.parameters()) for name, child in whole.named_children()
     }
     names = sorted((name for name in sizes if sizes[name]), key=lambda name: -sizes[name])
-    return ", ".join(names[:NAMES_SHOWN]) or "there is none"
+    return ", ".join(names[:NAMES_SHOWN]) or "it has none"
 
 
 def _as_inputs(module: nn.Module, arguments: Arguments, named: dict[str, Any]) -> Inputs:

@@ -133,7 +133,7 @@ def read_inputs(
 ) -> DataSet:
     """The loaders as splits of inputs, with what has to be said of them.
 
-    Without a held-out loader, a tenth of the training data set is taken out of it.
+    The size of the inputs is left open. Without a held-out loader, a tenth of the training data set is taken out of it.
 
     Raises:
         InputError: a loader cannot be read by position, or holds too little.
@@ -145,10 +145,9 @@ def read_inputs(
     else:
         deciding, more = _split(held_out, reader, recorder, "held_out")
         notes = (*notes, *more)
-    size: Any = _size_of(deciding)
-    return DataSet(
-        "your loaders", ("",), size, (), (), learning, deciding, deciding, notes=notes
-    )
+    _check_collate(deciding)
+    size: Any = ()
+    return DataSet("your loaders", ("",), size, (), (), learning, deciding, deciding, notes=notes)
 
 
 HELD_OUT_TENTH = 0.1
@@ -176,20 +175,13 @@ def _split(
     return split, notes
 
 
-def _size_of(split: InputSplit) -> tuple[int, ...]:
-    """Shape of the inputs of one image; () where there are several, or no tensor.
-
-    Raises:
-        InputError: the first item cannot be put into a batch.
-    """
+def _check_collate(split: InputSplit) -> None:
+    """Raises InputError where the first item cannot be put into a batch."""
     with torch.random.fork_rng(devices=[]):  # augmentations draw from it
         try:
-            batch = (split.collate or torch.utils.data.default_collate)([split.items[0]])
+            (split.collate or torch.utils.data.default_collate)([split.items[0]])
         except TypeError as error:
             raise InputError(
                 f"items given that cannot be put into a batch ({first_line(error)}); expected "
                 "tensors; give a transform that makes them, or a `collate_fn`"
             ) from error
-    inputs = inputs_in(batch, split.reader)
-    alone = isinstance(inputs, Tensor) and split.recorder is None
-    return tuple(int(n) for n in inputs.shape[1:]) if alone else ()

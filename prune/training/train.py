@@ -31,6 +31,10 @@ Log = Callable[[dict[str, Any]], None]
 
 VALIDATION_BATCH = 256
 """Images measured at once: no gradients are kept, so more of them fit than in a training step."""
+STEEPEST = 1.0
+"""Norm that the gradient of an imitation is cut to (arXiv 1211.5063). Squared errors have no bound,
+unlike the gradients of cross-entropy: without it the learning rate of classifiers ruins a network
+without batch norms, with it all three of `docs/other-networks.md` gain."""
 SEED_STRIDE = 10_007
 """Between the epochs' seeds of two trainings: above any number of epochs, so that none is shared;
 a prime, so that no round seeds meet."""
@@ -233,15 +237,17 @@ def _imitate(
         found = float_outputs(call(state.model, images))
     expected = imitation.targets(images)
     loss = imitation.loss(found, expected)
-    _update(state, loss)
+    _update(state, loss, STEEPEST)
     tally.add({name: x.detach() for name, x in found.items()}, expected, batch_size_of(images))
     return loss.detach()
 
 
-def _update(state: TrainingState, loss: Tensor) -> None:
-    """One step of the optimizer and all that follows it."""
+def _update(state: TrainingState, loss: Tensor, steepest: float | None = None) -> None:
+    """One step of the optimizer and all that follows it; gradients are cut to a norm, if given."""
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
+    if steepest is not None:
+        torch.nn.utils.clip_grad_norm_(state.model.parameters(), steepest)
     state.optimizer.step()
     state.schedule.step()
     if state.average is not None:
