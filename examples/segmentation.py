@@ -2,10 +2,10 @@
 
     python examples/segmentation.py --macs 0.5 --retrain-epochs 2
 
-Pictures: scikit-learn's two photographs cut into 48 x 48 pixels, with two of its handwritten digits
-(enlarged to 16 x 16, in a random colour) pasted at random places. Mask: 1 where a digit's pixel is
-above 6 of 16, else 0. Nothing is downloaded. Test pictures have other digits, and other parts of the
-photographs, than those that are trained on.
+Pictures: scikit-learn's two photographs cut into 48 x 48 pixels, with two of its handwritten
+digits (enlarged to 16 x 16, in a random colour) pasted at random places. Mask: 1 where a digit's
+pixel is above 6 of 16, else 0. Nothing is downloaded. Test pictures have other digits, and other
+parts of the photographs, than those that are trained on.
 
 The masks train the U-Net and measure its mean IoU. Pruning looks at the pictures alone.
 """

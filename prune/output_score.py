@@ -247,14 +247,14 @@ class OutputTally:
         Raises:
             InputError: an output is missing, or has another size.
         """
-        names = list(self.scale.means)
         check_alike(found, expected)
-        self.errors.append(
-            torch.stack([squares(found[n].float() - expected[n].float(), num_images) for n in names], 1)
-        )
-        self.energies.append(
-            torch.stack([self.scale.energy(n, expected[n], num_images) for n in names], 1)
-        )
+        errors, energies = [], []
+        for name in self.scale.means:
+            error = found[name].float() - expected[name].float()
+            errors.append(squares(error, num_images))
+            energies.append(self.scale.energy(name, expected[name], num_images))
+        self.errors.append(torch.stack(errors, 1))
+        self.energies.append(torch.stack(energies, 1))
 
     def score(self) -> OutputFidelity:
         """Of all that was taken in: one batch or more.

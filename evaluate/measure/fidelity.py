@@ -3,7 +3,7 @@
 Shapes: N images of a batch.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -100,7 +100,7 @@ class OutputJudge:
         kept: "list[tuple[Inputs, dict[str, Tensor]]] | None",
         split: "Split",
         limit: int | None,
-    ) -> "Iterator[tuple[Inputs, Mapping[str, Tensor]]]":
+    ) -> "Iterator[tuple[Inputs, dict[str, Tensor]]]":
         """Inputs, and what the original gives for them."""
         if kept is not None:
             yield from kept

@@ -1,5 +1,6 @@
 """What a network hands to one of its parts: recorded while it runs on the user's own batches."""
 
+import copy
 import inspect
 from contextlib import suppress
 from dataclasses import dataclass
@@ -65,8 +66,9 @@ def recorder_of(whole: nn.Module, part: str, inputs: Inputs) -> PartRecorder:
         InputError: the network does not run on the inputs, or not the part.
     """
     require_part(whole, part)
+    fresh = copy.deepcopy(whole)  # what watches the part itself must not see these runs
     try:
-        num_calls = len(PartRecorder(whole, part)(inputs))
+        num_calls = len(PartRecorder(fresh, part)(inputs))
     except FORWARD_ERRORS as error:
         if isinstance(error, InputError):
             raise
@@ -74,7 +76,7 @@ def recorder_of(whole: nn.Module, part: str, inputs: Inputs) -> PartRecorder:
             f"inputs given on which {type(whole).__name__} does not run ({first_line(error)}); "
             "expected what it takes; give other batches, or a `collate_fn` that makes them"
         ) from error
-    return PartRecorder(whole, part, num_calls == 1)
+    return PartRecorder(fresh, part, num_calls == 1)
 
 
 def require_part(whole: nn.Module, part: str) -> None:

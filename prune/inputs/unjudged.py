@@ -133,7 +133,8 @@ def read_inputs(
 ) -> DataSet:
     """The loaders as splits of inputs, with what has to be said of them.
 
-    The size of the inputs is left open. Without a held-out loader, a tenth of the training data set is taken out of it.
+    The size of the inputs is left open. Without a held-out loader, a tenth of the training data
+    set is taken out of it.
 
     Raises:
         InputError: a loader cannot be read by position, or holds too little.
@@ -141,7 +142,9 @@ def read_inputs(
     learning, notes = _split(train, reader, recorder, "train")
     if held_out is None:
         kept, out = _tenth(learning.num_images, seed)
-        learning, deciding = (replace(learning, items=Subset(learning.items, x)) for x in (kept, out))
+        learning, deciding = (
+            replace(learning, items=Subset(learning.items, x)) for x in (kept, out)
+        )
     else:
         deciding, more = _split(held_out, reader, recorder, "held_out")
         notes = (*notes, *more)

@@ -108,9 +108,7 @@ class Case:
 
     def held_out(self, limit: int = HELD_OUT_IMAGES) -> Iterator[Batch]:
         """Batches of so many held-out images, the same ones every time."""
-        return self.data.held_out.batches(
-            BATCH_SIZE, device=self.device, limit=self.at_most(limit)
-        )
+        return self.data.held_out.batches(BATCH_SIZE, device=self.device, limit=self.at_most(limit))
 
     def traced(self, structure: Structure) -> TracedNetwork:
         """The network as the mechanism measures it."""

@@ -180,7 +180,7 @@ def _train_epoch(
     """One pass, and its row of the log; sums stay on the device, so that nothing waits for it."""
     started = time.perf_counter()
     training, length, device = state.training, state.length, state.device
-    state.model.train()
+    state.model.train(data.imitation is None)
     done = state.epoch * length.steps_per_epoch
     loss_sum = torch.zeros((), device=device)
     tally = Tally() if data.imitation is None else data.imitation.tally()
