@@ -145,7 +145,7 @@ def _one_more_epoch(
 
 def measure_while_training(model: nn.Module, split: Split, device: torch.device) -> Score:
     """Score on a split, in the precision of the training; modes are restored."""
-    tally = Tally()
+    tally = Tally.on(split)
     with evaluating(model):
         for images, labels_B in split.batches(VALIDATION_BATCH, device=device):
             with autocast(device, model):  # not while images are read: collate is no arithmetic
@@ -168,7 +168,7 @@ def _train_epoch(
     state.model.train()
     done = state.epoch * length.steps_per_epoch
     loss_sum = torch.zeros((), device=device)
-    tally = Tally()
+    tally = Tally.on(train)
     lr = state.schedule.get_last_lr()[0]
     state.epoch += 1
     seed = training.seed * SEED_STRIDE + state.epoch
