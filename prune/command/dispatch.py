@@ -86,11 +86,13 @@ def _sweep(options: Sweep, command: str) -> None:
     from ...evaluate.report.tradeoff import tradeoff_rows
     from .sweep.points import run_sweep
 
-    found = tradeoff_rows(run_sweep(options, command))
+    tradeoff = run_sweep(options, command)
+    found = tradeoff_rows(tradeoff)
     if options.run.json:
         show_document({"points": found})
         return
-    shown = ("name", "format", "on_front", "top1", "latency_ms", "size_bytes", "error")
+    measured = (tradeoff.measure, "latency_ms", "size_bytes")
+    shown = ("name", "format", "on_front", *measured, "error")
     show_table("trade-off", shown, [[_cell(row[name]) for name in shown] for row in found])
 
 
