@@ -1,6 +1,6 @@
 """What labels are worth to the pruning of a classifier: the same images with and without them.
 
-    python examples/unlabeled.py --model vgg16_cifar10.pt --data cifar10/ --macs 0.4 --out unlabeled/
+    python examples/unlabeled.py --model vgg16_cifar10.pt --data cifar10/ --macs 0.4 --out arms/
 
 Three networks without a gradient step: pruned with the labels of the images ("labels"), with the
 labels but another seed of every random choice ("labels, seed 1": what differs by chance), and with

@@ -26,8 +26,8 @@ class TradeoffPoint:
     Attributes:
         name: what was asked for ("keep 0.5"; "original").
         format: "float32", "float16" or "int8".
-        accuracy: top-1, or fidelity, of the file itself, on held-out images; latency_ms: median of one call,
-            and its 90th percentile; size_bytes: of the file. None where not measured.
+        accuracy: top-1, or fidelity, of the file itself, on held-out images; latency_ms: median of
+            one call, and its 90th percentile; size_bytes: of the file. None where not measured.
         file: path of the ONNX file, relative to the sweep's folder.
         notes: how it was made: the INT8 recipe, layers left in float with their reason.
         error: why this point failed; empty if it did not.

@@ -169,14 +169,18 @@ def answer_notes(data: DataSet) -> tuple[str, ...]:
     Raises:
         InputError: they are all the same: there is nothing to select among.
     """
-    answers_N = _some_answers(data)
-    count, num_labels = len(answers_N), len(data.labels)
+    return notes_of_answers(_some_answers(data), data.labels)
+
+
+def notes_of_answers(answers_N: Tensor, labels: Sequence[str]) -> tuple[str, ...]:
+    """The same of answers (N,), or (N, K) of 0 and 1, to labels of these names."""
+    count, num_labels = len(answers_N), len(labels)
     kinds = torch.unique(answers_N, dim=0)
     if count and len(kinds) < 2:
         raise InputError(
-            f"images given of which the network answers all {count} alike ({_words(data, kinds)});"
-            " expected two answers at least, which filters select among; give other images, or say "
-            "how they are fed (`mean`, `std`, `input_size`)"
+            f"{count} images given, all with the network's answer {_words(kinds, labels)}; expected "
+            "two answers at least, which filters select among; give other images, or say how they "
+            "are fed (`mean`, `std`, `input_size`)"
         )
     if answers_N.ndim == 2:
         answered_K = answers_N.sum(dim=0)
@@ -191,7 +195,7 @@ def answer_notes(data: DataSet) -> tuple[str, ...]:
     most = int(answered_K.argmax())
     if answers_N.ndim == 1 and int(answered_K[most]) >= MOSTLY_ONE * count:
         notes.append(
-            f"the network answers {data.labels[most]} for {100 * int(answered_K[most]) / count:.1f}"
+            f"the network answers {labels[most]} for {100 * int(answered_K[most]) / count:.1f}"
             f" % of {count} images: what its filters select is measured on the few others"
         )
     return tuple(notes)
@@ -210,10 +214,10 @@ def _some_answers(data: DataSet) -> Tensor:
     return torch.cat(labels) if labels else torch.empty(0, dtype=torch.int64)
 
 
-def _words(data: DataSet, kinds: Tensor) -> str:
+def _words(kinds: Tensor, labels: Sequence[str]) -> str:
     """One answer, by the names of its labels."""
     (answer,) = kinds
     if answer.ndim == 0:
-        return data.labels[int(answer)]
-    there = [data.labels[k] for k in answer.nonzero().flatten().tolist()]
+        return labels[int(answer)]
+    there = [labels[k] for k in answer.nonzero().flatten().tolist()]
     return ", ".join(there) or "none of its labels"
