@@ -2,23 +2,26 @@
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
+import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
 from .budget import Budget
-from .by_outputs import Asked, Metric, compress_by_outputs
-from .chosen_output import choose_output, output_hooked, without_choice
+from .by_outputs import Asked, Metric, compress_by_outputs, gives_class_scores
+from .chosen_output import choose_output, num_outputs, output_hooked, without_choice
 from .errors import UsageError
 from .forward import first_rows
+from .inputs.answered import OriginalAnswers, with_answers
 from .inputs.items import ItemReader
-from .inputs.live import read_live, read_loaders
+from .inputs.live import Live, read_live, read_loaders
 from .inputs.origin import Origin
 from .inputs.pruned_file import load_pruned, save_pruned
-from .inputs.split import Batches
+from .inputs.split import Batches, DataSet, output_names
 from .job.known import EXAMPLES, Case, Planned
 from .job.stages import Outcome
 from .job.steps import plan_and_carry_out
@@ -34,6 +37,7 @@ from .selection.evidence import Evidence
 from .settling.answers import answers_of
 from .settling.labels import label_notes, notes_of
 from .settling.opened import SETTLING_IMAGES
+from .settling.unlabeled import OWN_ANSWERS, answer_notes, notes_of_answers
 from .structure.certificate import Certificate, certify
 from .structure.choice import Choice
 from .structure.cost import CostModel
@@ -150,10 +154,12 @@ def rank(
     model: nn.Module,
     batches: Iterable[Any],
     held_out: Iterable[Any],
-    num_labels: int,
+    num_labels: int | None = None,
     *,
     device: str = "auto",
     output: str | None = None,
+    unlabeled: bool = False,
+    multi_label: bool = False,
 ) -> Spectrum:
     """The mechanism of a network: success rate of every layer, label matrix of every filter.
 
@@ -161,11 +167,12 @@ def rank(
         batches: inputs (N, ...) float32 and labels (N,) int64 that the probes are solved on; also
             dictionaries, and several inputs, as `inputs/items.py` reads them.
         held_out: the same, for success rates and fields.
-        num_labels: K; labels lie in 0..K-1.
+        num_labels: K; labels lie in 0..K-1. Without labels, by default the network's outputs.
         output: which of several outputs holds the logits, as in `compress`.
+        unlabeled, multi_label: as in `compress`: what filters select among the network's answers.
 
     Raises:
-        UsageError: no such output.
+        UsageError: no such output, or labels without their number.
         InputError: no batches, or nothing to remove.
 
     Warns:
@@ -176,18 +183,34 @@ def rank(
     model = as_plain(model).model
     check_finite_weights(model)
     model = as_float32(model).model.to(place)
-    live = read_live(batches, held_out, ItemReader.of(model), num_labels, place)
+    reader = ItemReader.of(model)
+    live = read_live(batches, held_out, reader, num_labels, place, unlabeled=unlabeled)
     example = first_rows(live.first[0], EXAMPLES)
+    if num_labels is None:
+        num_labels = max(2, num_outputs(model, example, output))
     choice = choose_output(model, example, num_labels, output)
     with output_hooked(model, choice.name):
         require_classifier(model, example, num_labels)
-        settle_outputs(model, example, live.task, [live.first])
+        task = live.task
+        if live.unlabeled:
+            task = Task(output_names(num_labels), multi_label)
+            live = _answered(live, OriginalAnswers(deepcopy(model), place, num_labels, multi_label))
+        settle_outputs(model, example, task, [] if live.unlabeled else [live.first])
         structure = trace(model, example)
         network = TracedNetwork(model, structure, num_labels, place)
         judged, rest = _first_images(live.held_out)
-        _warn_of_labels(model, judged, num_labels)
+        _warn_of_labels(model, judged, num_labels, unlabeled=live.unlabeled)
         _, spectrum = measure(network, live.train, rest)
     return spectrum
+
+
+def _answered(live: Live, answers: OriginalAnswers) -> Live:
+    """The same batches with the network's answers as labels."""
+
+    def read(batches: Batches) -> Batches:
+        return ((inputs, answers(inputs)) for inputs, _ in batches)
+
+    return replace(live, train=read(live.train), held_out=read(live.held_out))
 
 
 def _first_images(batches: Iterable[Any]) -> tuple[list[Any], Iterable[Any]]:
@@ -201,12 +224,27 @@ def _first_images(batches: Iterable[Any]) -> tuple[list[Any], Iterable[Any]]:
     return taken, (batch for part in (taken, rest) for batch in part)
 
 
-def _warn_of_labels(model: nn.Module, batches: Batches, num_labels: int) -> None:
+def _warn_of_labels(
+    model: nn.Module, batches: list[Any], num_labels: int, *, unlabeled: bool
+) -> None:
     """Say, as Python's warnings, what held-out batches tell of the labels."""
-    answers = answers_of(model, [batches], num_labels, "held-out images")
-    labels = tuple(map(str, range(num_labels)))
-    for note in () if answers is None else notes_of(answers, labels):
+    labels = output_names(num_labels)
+    notes: tuple[str, ...] = ()
+    if unlabeled and batches:
+        notes = notes_of_answers(torch.cat([answers_N.cpu() for _, answers_N in batches]), labels)
+    elif not unlabeled:
+        answers = answers_of(model, [batches], num_labels, "held-out images")
+        notes = () if answers is None else notes_of(answers, labels)
+    for note in notes:
         warnings.warn(note, stacklevel=3)
+
+
+def _check_multi_label(data: DataSet, multi_label: bool) -> None:
+    if multi_label and not data.unlabeled:
+        raise UsageError(
+            "`multi_label=True` given for labelled images, which say so themselves; leave it out, "
+            "or add `unlabeled=True`"
+        )
 
 
 @dataclass(frozen=True)
@@ -250,6 +288,16 @@ class Compressed:
         save_pruned(Path(path), self.model, origin, kept, notes)
 
 
+def _refuse_labels(named: Mapping[str, Any]) -> None:
+    """Refuse options of a classifier for a network that is judged by its outputs."""
+    given = [name for name, value in named.items() if value is not None]
+    if given:
+        raise UsageError(
+            f"`{given[0]}={named[given[0]]}` given for a network that is judged by its outputs "
+            "(as `judge=outputs`, `part` and `metric` ask for), whatever they are; leave it out"
+        )
+
+
 def compress(
     model: nn.Module,
     train: DataLoader[Any],
@@ -260,6 +308,9 @@ def compress(
     device: str = "auto",
     progress: bool = False,
     output: str | None = None,
+    unlabeled: bool = False,
+    multi_label: bool = False,
+    judge: Literal["answers", "outputs"] | None = None,
     part: str | None = None,
     metric: Metric | None = None,
     **options: Unpack[JobOptions],
@@ -270,18 +321,26 @@ def compress(
         model: a trained network; it is not changed.
         train: gives inputs and labels as the network takes them, augmented as you like: (inputs,
             label), several inputs, or a dictionary (see `inputs/items.py`).
-        num_labels: K, of a classifier (N, ...) -> (N, K). None for any other network: it is judged
-            by its outputs, which the smaller one has to give too (`output_score`), and what follows
-            the inputs in `train` is not looked at.
+        num_labels: K. Without labels, by default the network's outputs. Left out, and with outputs
+            that are no class scores (N, K), the network is judged by them, whatever they are
+            (`output_score`): what follows the inputs in `train` is not looked at.
         held_out: makes every choice; default: a tenth of `train`'s data set, taken out of it.
         progress: draw progress bars on stderr.
         output: which of several outputs holds the logits: a key, an attribute, an index ("1"), or
             several joined by dots ("head.logits"). Default: the tensor itself; "logits" or "out";
             the first of a tuple; the only one of K columns.
-        part: without `num_labels`, prune this module alone, such as "backbone"; its outputs stay
-            as wide as they are, and batches go to the whole network.
-        metric: without `num_labels`, your own measure of the whole network, (network) -> number,
-            higher is better; it is reported of every stage and decides nothing.
+        unlabeled: read no labels: the network's own answers stand in their place, and accuracies
+            are fidelities. Inputs are then the first of an item, or as many as the network needs.
+            Items that are bare tensors, tuples of one, or dictionaries of nothing but arguments
+            need no word.
+        multi_label: of unlabeled images: every output above 0 is an answer, not the highest one.
+        judge: "outputs" takes a network of one row of numbers for each image (an embedding, a
+            regression) for what it is; "answers" takes it for a classifier, the default.
+        part: prune this module alone, such as "backbone", judged by its outputs, which stay as wide
+            as they are; batches go to the whole network.
+        metric: your own measure of the whole network, (network) -> number, higher is better, for
+            networks that are judged by their outputs; it is reported of every stage and decides
+            nothing.
         **options: any flag of `prune-dl` that chooses filters, retrains or measures latency, by
             its name: a budget (`keep=0.6`, `macs=0.4`, `params=0.3`, `latency_ms=5.0`,
             `max_drop=1.0`), `rank="l1"`, `allocate="error"`, `epochs=0`, `lr=0.01`, ...
@@ -292,40 +351,46 @@ def compress(
     Raises:
         UsageError, InputError, GateError: as the command does.
     """
-    if num_labels is None:
-        if output is not None:
-            raise UsageError(
-                f"`output={output}` given without `num_labels`; expected both, for a classifier; "
-                "leave it out, and all outputs count"
-            )
+    named = {"num_labels": num_labels, "output": output, "unlabeled": unlabeled or None}
+    named |= {"multi_label": multi_label or None}
+    by_outputs = judge == "outputs" or part is not None or metric is not None
+    if not by_outputs and judge is None and not any(x is not None for x in named.values()):
+        by_outputs = not gives_class_scores(model, train)
+    if by_outputs:
+        _refuse_labels(named)
         asked = Asked(part, metric, seed, device, progress)
         found = compress_by_outputs(model, train, held_out, asked, options)
         return Compressed(
             found.model, found.outcome, found.planned, found.notes, part, found.metric
         )
-    for name, value in (("part", part), ("metric", metric)):
-        if value is not None:
-            raise UsageError(
-                f"`{name}` given with `num_labels={num_labels}`; expected one of them; leave "
-                "`num_labels` out, and outputs judge instead of labels"
-            )
     settings = settings_of_call(
         {"batch_size": train.batch_size or RetrainOptions.batch_size, **options}
     )
     place = pick_device(device)
     plain = as_plain(model)
-    data = read_loaders(train, held_out, num_labels, seed, ItemReader.of(plain.model))
+    reader = ItemReader.of(plain.model)
+    data = read_loaders(train, held_out, num_labels, seed, reader, unlabeled=unlabeled)
+    _check_multi_label(data, multi_label)
     single = as_float32(plain.model)
     case = Case(single.model.to(place), data, place, seed, RunLog(show=progress))
     check_finite_weights(case.model)
     check_inputs(case.example, settings)
+    if num_labels is None:
+        num_labels = num_outputs(case.model, case.example, output)
     choice = choose_output(case.model, case.example, num_labels, output)
     notes = (*plain.notes, *single.notes, *data.notes, *choice.notes)
     with output_hooked(case.model, choice.name):
         require_classifier(case.model, case.example, num_labels)
+        if data.unlabeled:
+            names = output_names(num_labels)
+            data = replace(data, labels=names, multi_label=multi_label)
+            data = with_answers(data, case.model, place)
+            notes += (OWN_ANSWERS, *answer_notes(data))
+            case = replace(case, data=data)
         task = Task(data.labels, data.multi_label)
-        notes += settle_outputs(case.model, case.example, task, case.held_out())
-        notes += label_notes(case.model, data, place)
+        labelled = () if data.unlabeled else case.held_out()
+        notes += settle_outputs(case.model, case.example, task, labelled)
+        notes += () if data.unlabeled else label_notes(case.model, data, place)
         planned, outcome = plan_and_carry_out(case, settings)
     for network in (outcome.removed, outcome.repaired, outcome.final, planned.model):
         without_choice(network)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -29,7 +30,13 @@ from .job.steps import plan_and_carry_out
 from .job_options import as_layers, check_inputs, settings_of_call
 from .options import RetrainOptions, Settings
 from .output_score import require_float_outputs
-from .outputs import RANDOM_ABOVE, RANDOM_FORWARD, explain_types, run_to_run_difference
+from .outputs import (
+    RANDOM_ABOVE,
+    RANDOM_FORWARD,
+    explain_types,
+    found_logits,
+    run_to_run_difference,
+)
 from .progress import RunLog
 from .structure.finite import check_finite_weights
 from .structure.plain import as_plain
@@ -38,6 +45,8 @@ from .training.device import pick_device
 
 WITHOUT_LABELS = ("response", "l1", "l2", "bn-scale", "fpgm", "lamp", "random", "auto")
 """Criteria that rank without labels; the first is the default."""
+MATRIX = 2
+"""Axes of class scores, one row for each image; maps and boxes have more."""
 Metric = Callable[[nn.Module], float]
 """The user's own measure of a network, in evaluation mode: higher is better."""
 
@@ -125,6 +134,25 @@ def compress_by_outputs(
     return JudgedByOutputs(
         stages["final"], planned, outcome, asked.part, _figures(asked.metric, stages), notes
     )
+
+
+def gives_class_scores(model: nn.Module, train: DataLoader[Any]) -> bool:
+    """Whether a network gives one number, or one row of them, for each image.
+
+    Also where it does not run, or there is nothing to run it on: who reads the data says so.
+    """
+    device = next((x.device for x in model.parameters()), torch.device("cpu"))
+    with torch.random.fork_rng(devices=[]):  # loaders and augmentations draw from it
+        first = next(iter(train), None)
+    if first is None:
+        return True
+    try:
+        inputs = on_device(inputs_in(first, ItemReader.of(model)), device)
+        with evaluating(model):
+            found = found_logits(call_on_copies(model, inputs))
+    except (*FORWARD_ERRORS, InputError):
+        return True
+    return isinstance(found, Tensor) and found.is_floating_point() and found.ndim <= MATRIX
 
 
 def check_without_labels(settings: Settings) -> None:

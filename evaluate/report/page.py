@@ -26,6 +26,7 @@ def render_page(report: "Report") -> str:
         report=report,
         headline=words.headline(report),
         measure=words.sentence(report.accuracy.name),
+        of_answers=report.accuracy.of_answers,
         allocation=words.allocation_name(report.allocation),
         created=report.created.replace("T", " ").replace("+00:00", " UTC"),
         also_kept=also_kept(report),
@@ -85,7 +86,7 @@ def stage_rows(report: "Report") -> list[dict[str, str]]:
             continue
         row = {"stage": stage, "meaning": STAGE_MEANING[stage], "interval": "–", "images": "–"}
         if test is not None:
-            row["interval"] = f"{words.percent(test.low)} to {words.percent(test.high)}"
+            row["interval"] = words.interval(test, is_original=stage == "original")
             row["images"] = f"{test.total:,}"
         row["test"] = words.percent(test.value if test else None, 2)
         row["held_out"] = words.percent(held_out.value if held_out else None, 2)

@@ -32,7 +32,7 @@ from ..inputs.checkpoint import Checkpoint
 from ..inputs.split import DataSet
 from ..mechanism.spectrum import GroupSpectrum
 from ..options import Settings
-from ..scores import Score
+from ..scores import FIDELITY, Score
 from ..structure.cut import Cut
 from .known import Case, Measured, Planned
 from .latency_budget import drift_notes
@@ -82,7 +82,7 @@ def assemble(command: str, done: Finished) -> Report:
     report = Report(
         command=command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        target=done.settings.select.budget.words,
+        target=done.settings.select.budget.words_with(FIDELITY if data.unlabeled else "accuracy"),
         model=model_line(done.model_name, done.checkpoint, data),
         accuracy=Stages(**delivered.accuracy),
         held_out=Stages(held["original"], held["removed"], held["repaired"], held["final"]),

@@ -160,7 +160,7 @@ def _measure(state: TrainingState, data: TrainingData, split: Split) -> Score:
 
 def measure_while_training(model: nn.Module, split: Split, device: torch.device) -> Score:
     """Score on a split, in the precision of the training; modes are restored."""
-    tally = Tally()
+    tally = Tally.on(split)
     with evaluating(model):
         for images, labels_B in split.batches(VALIDATION_BATCH, device=device):
             with autocast(device, model):  # not while images are read: collate is no arithmetic
@@ -183,7 +183,7 @@ def _train_epoch(
     state.model.train(data.imitation is None)
     done = state.epoch * length.steps_per_epoch
     loss_sum = torch.zeros((), device=device)
-    tally = Tally() if data.imitation is None else data.imitation.tally()
+    tally = Tally.on(data.train) if data.imitation is None else data.imitation.tally()
     lr = state.schedule.get_last_lr()[0]
     state.epoch += 1
     seed = training.seed * SEED_STRIDE + state.epoch

@@ -204,13 +204,24 @@ def test_a_part_that_runs_several_times_counts_each_run() -> None:
         ({"allocate": "sr"}, "`allocate=sr` given"),
         ({"cut_depth": True}, "`cut_depth` given"),
         ({"distill": False}, "`distill=False` given"),
-        ({"output": "out"}, "`output=out` given without `num_labels`"),
-        ({"num_labels": 2, "part": "first"}, "`part` given with `num_labels=2`"),
+        ({"output": "out", "judge": "outputs"}, "`output=out` given for a network that is judged"),
+        ({"num_labels": 2, "part": "first"}, "`num_labels=2` given for a network that is judged"),
     ],
 )
 def test_what_needs_labels_is_refused(unet: nn.Module, given: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         compress(unet, loader(), keep=0.5, epochs=0, **given)
+
+
+def test_rows_of_numbers_are_class_scores_unless_told() -> None:
+    torch.manual_seed(0)
+    layers = (conv(3, 8), conv(8, 8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
+    embedding = fitted(nn.Sequential(*layers))
+    images = DataLoader([(x,) for x in Blobs(32).images], batch_size=16)
+    with pytest.raises(InputError, match="all with the network's answer"):
+        compress(embedding, images, keep=0.6, epochs=0)
+    told = compress(embedding, images, keep=0.6, epochs=0, judge="outputs")
+    assert told.outcome.held_out["final"].name == "output fidelity"
 
 
 def test_candidates_that_need_no_labels_compete(unet: nn.Module) -> None:
