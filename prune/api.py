@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ..export.all_outputs import ExportedOutputs
+from ..export.checked import Exported
 from .budget import Budget
 from .by_outputs import Asked, Metric, compress_by_outputs, gives_class_scores
 from .chosen_output import choose_output, num_outputs, output_hooked, without_choice
@@ -22,6 +24,7 @@ from .inputs.live import Live, read_live, read_loaders
 from .inputs.origin import Origin
 from .inputs.pruned_file import load_pruned, save_pruned
 from .inputs.split import Batches, DataSet, output_names
+from .job.by_weights import ByWeights, cut_by_weights
 from .job.known import EXAMPLES, Case, Planned
 from .job.stages import Outcome
 from .job.steps import plan_and_carry_out
@@ -31,22 +34,19 @@ from .mechanism.spectrum import Spectrum, measure
 from .options import RetrainOptions
 from .outputs import require_classifier
 from .progress import RunLog
-from .selection.allocate import Layout, allocate
-from .selection.criteria import WEIGHT_CRITERIA, rank_units
-from .selection.evidence import Evidence
+from .results import Given, export_result, html_of, report_result
 from .settling.answers import answers_of
 from .settling.labels import label_notes, notes_of
 from .settling.opened import SETTLING_IMAGES
 from .settling.unlabeled import OWN_ANSWERS, answer_notes, notes_of_answers
-from .structure.certificate import Certificate, certify
+from .shown import html_table, short_repr
+from .structure.certificate import Certificate
 from .structure.choice import Choice
-from .structure.cost import CostModel
 from .structure.cut import Cut
 from .structure.finite import check_finite_weights
 from .structure.plain import as_plain
 from .structure.plan import Plan
 from .structure.precision import as_float32
-from .structure.surgery import remove
 from .structure.tracing.trace import trace
 from .structure.units import Structure
 from .tasks import Task, settle_outputs
@@ -75,6 +75,12 @@ class Shrunk:
     kept_whole: dict[str, str]
     cut: Cut = field(repr=False)
     notes: tuple[str, ...] = ()
+
+    __repr__ = short_repr
+
+    def _repr_html_(self) -> str:
+        whole = html_table("Kept whole", ("layer", "why"), self.kept_whole.items())
+        return self.plan._repr_html_() + (whole if self.kept_whole else "")
 
     @property
     def structure(self) -> Structure:
@@ -129,25 +135,11 @@ def shrink(
         InputError: the network does not run on the inputs.
     """
     budget = Budget("keep", keep)
-    if criterion not in (*WEIGHT_CRITERIA, "random"):
-        known = ", ".join((*WEIGHT_CRITERIA, "random"))
-        raise UsageError(
-            f"`criterion={criterion}` given; expected one of {known}, which need no data; "
-            "others need some: use compress"
-        )
+    how = ByWeights(criterion, seed, Choice(as_layers(whole), as_layers(only)), at_least)
     plain = as_plain(model)
-    model = plain.model
-    check_finite_weights(model)
-    chosen = Choice(as_layers(whole), as_layers(only))
-    chosen.check(model)
-    structure = trace(model, example_inputs, chosen)
-    ranking = rank_units(criterion, Evidence(model, structure, seed=seed), curves=False)
-    cost = CostModel.of(model, structure)
-    plan = allocate(ranking, structure, cost, budget, Layout("uniform", at_least=at_least))
-    cut = Cut(structure, plan)
-    smaller = remove(model, cut)
-    certificate = certify(model, smaller, cut, example_inputs)
-    return Shrunk(smaller, plan, certificate, dict(structure.kept_whole), cut, plain.notes)
+    done = cut_by_weights(plain.model, example_inputs, budget, how)
+    why = dict(done.cut.structure.kept_whole)
+    return Shrunk(done.model, done.plan, done.certificate, why, done.cut, plain.notes)
 
 
 def rank(
@@ -254,6 +246,7 @@ class Compressed:
     Attributes:
         model: the final network. outcome: the networks of every stage, the certificate and
             held-out accuracies. planned: structure, statistics, ranking and plan.
+        given: the network that came in, the data and the settings.
         warnings: every compromise in a line.
         part: the module that was pruned, where it was not the whole: `outcome` and `planned` are
             about it alone.
@@ -261,8 +254,9 @@ class Compressed:
     """
 
     model: nn.Module
-    outcome: Outcome = field(repr=False)
-    planned: Planned = field(repr=False)
+    outcome: Outcome
+    planned: Planned
+    given: Given = field(repr=False)
     warnings: tuple[str, ...] = ()
     part: str | None = None
     metric: Mapping[str, float] = field(default_factory=dict)
@@ -271,6 +265,11 @@ class Compressed:
     def part_model(self) -> nn.Module:
         """The part that was pruned, as it stands in `model`; that itself without a part."""
         return self.model.get_submodule(self.part or "")
+
+    __repr__ = short_repr
+
+    def _repr_html_(self) -> str:
+        return html_of(self.planned, self.outcome, self.warnings)
 
     @property
     def cut(self) -> Cut:
@@ -286,6 +285,32 @@ class Compressed:
         within = "" if self.part is None else f"{self.part}."
         kept = {(within + name, axis): x for (name, axis), x in self.cut.kept.items()}
         save_pruned(Path(path), self.model, origin, kept, notes)
+
+    def export(self, path: str | Path, *, opset: int | None = None) -> Exported | ExportedOutputs:
+        """Write an ONNX file that was checked on held-out images: its parity, size and score.
+
+        Of a network that is judged by its outputs, the file gives all of them by name, and has a
+        parity for each; of a part, it holds the part.
+
+        Args:
+            path: of the file; one that is there is replaced.
+            opset: version of the ONNX operators, 11 or later; default: the exporter's own.
+
+        Raises:
+            GateError: file and network differ; no file is left.
+            InputError, UsageError: the network, or its inputs, cannot be exported.
+        """
+        return export_result(self.part_model, self.given, self.planned, Path(path), opset)
+
+    def report(self, folder: str | Path) -> Path:
+        """Write report.html and report.json as the command does; returns the page.
+
+        What the command measures on its files (accuracy on a test part, latency, size) is left out.
+
+        Raises:
+            InputError: the folder cannot be written to.
+        """
+        return report_result(self.given, self.planned, self.outcome, self.warnings, Path(folder))
 
 
 def _refuse_labels(named: Mapping[str, Any]) -> None:
@@ -360,8 +385,9 @@ def compress(
         _refuse_labels(named)
         asked = Asked(part, metric, seed, device, progress)
         found = compress_by_outputs(model, train, held_out, asked, options)
+        given = Given(found.case, found.settings)
         return Compressed(
-            found.model, found.outcome, found.planned, found.notes, part, found.metric
+            found.model, found.outcome, found.planned, given, found.notes, part, found.metric
         )
     settings = settings_of_call(
         {"batch_size": train.batch_size or RetrainOptions.batch_size, **options}
@@ -394,4 +420,5 @@ def compress(
         planned, outcome = plan_and_carry_out(case, settings)
     for network in (outcome.removed, outcome.repaired, outcome.final, planned.model):
         without_choice(network)
-    return Compressed(outcome.final, outcome, planned, notes + outcome.notes)
+    given = Given(case, settings, choice.name)
+    return Compressed(outcome.final, outcome, planned, given, notes + outcome.notes)

@@ -73,11 +73,14 @@ class JudgedByOutputs:
 
     Attributes:
         model: the network with the smaller part in place; the smaller network itself without one.
+        case, settings: what came in (the part alone, where one was asked for), and how it was done.
         part: of `Asked`.
         metric: stage -> the user's figure; empty where none was asked for.
     """
 
     model: nn.Module
+    case: Case
+    settings: Settings
     planned: Planned
     outcome: Outcome
     part: str | None = None
@@ -131,8 +134,9 @@ def compress_by_outputs(
         "final": in_place(whole, asked.part, outcome.final),
     }
     notes = (*plain.notes, *single.notes, *data.notes, *_notes_of_part(recorder), *outcome.notes)
+    figures = _figures(asked.metric, stages)
     return JudgedByOutputs(
-        stages["final"], planned, outcome, asked.part, _figures(asked.metric, stages), notes
+        stages["final"], case, settings, planned, outcome, asked.part, figures, notes
     )
 
 

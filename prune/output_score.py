@@ -152,7 +152,7 @@ def _ratio(errors: FloatArray, energies: FloatArray) -> FloatArray:
 
 
 @dataclass(frozen=True, eq=False)
-class OutputScale:
+class OutputSpread:
     """How the original's outputs vary: what errors are relative to.
 
     Attributes:
@@ -173,7 +173,7 @@ class OutputScale:
 
 
 @dataclass
-class ScaleSums:
+class SpreadSums:
     """Sums over batches of the original's outputs, which become their scale."""
 
     sums: dict[str, Tensor] = field(default_factory=dict)
@@ -191,7 +191,7 @@ class ScaleSums:
                 store[name] = store[name] + part if name in store else part
             self.counts[name] = self.counts.get(name, 0) + x.numel() // parts[0].numel()
 
-    def scale(self) -> OutputScale:
+    def scale(self) -> OutputSpread:
         """The scale of all that was taken in."""
         means, variances = {}, {}
         for name, sum_C in self.sums.items():
@@ -203,7 +203,7 @@ class ScaleSums:
             varies = variance > CONSTANT_BELOW * power
             means[name] = mean_C if varies else torch.zeros_like(mean_C)
             variances[name] = variance if varies else power
-        return OutputScale(means, variances)
+        return OutputSpread(means, variances)
 
 
 def channel_axis(num_axes: int) -> int | None:
@@ -230,7 +230,7 @@ def squares(x: Tensor, num_images: int) -> Tensor:
 class OutputTally:
     """Outputs against the original's, batch by batch, until they become an `OutputFidelity`."""
 
-    scale: OutputScale
+    scale: OutputSpread
     errors: list[Tensor] = field(default_factory=list)
     energies: list[Tensor] = field(default_factory=list)
 

@@ -19,6 +19,7 @@ ORDER = [
     "prune/errors",
     "prune/progress",
     "prune/typed",
+    "prune/shown",
     "prune/files",
     "prune/lock",
     "prune/machine",
@@ -48,7 +49,9 @@ ORDER = [
     "prune/job",
     "prune/job_options",
     "prune/by_outputs",
+    "prune/results",
     "prune/api",
+    "prune/integrations",
     "prune/command",
     "prune/__main__",
 ]

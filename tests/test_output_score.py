@@ -7,7 +7,7 @@ from prune_dl.prune.errors import InputError
 from prune_dl.prune.output_score import (
     OutputFidelity,
     OutputTally,
-    ScaleSums,
+    SpreadSums,
     float_outputs,
     require_float_outputs,
 )
@@ -21,7 +21,7 @@ def scored(expected: dict[str, Tensor], found: dict[str, Tensor], split: int = 4
         {n: x[part] for n, x in expected.items()} for part in (slice(split), slice(split, None))
     ]
     ours = [{n: x[part] for n, x in found.items()} for part in (slice(split), slice(split, None))]
-    sums = ScaleSums()
+    sums = SpreadSums()
     for part in parts:
         sums.add(part)
     tally = OutputTally(sums.scale())

@@ -14,9 +14,9 @@ from ...prune.errors import InputError
 from ...prune.forward import batch_size_of, call, evaluating, tensors_of
 from ...prune.output_score import (
     OutputFidelity,
-    OutputScale,
+    OutputSpread,
     OutputTally,
-    ScaleSums,
+    SpreadSums,
     float_outputs,
 )
 
@@ -35,7 +35,7 @@ class _Seen:
     """What is kept of one part of the data: the scale, and batches where they fit."""
 
     split: "Split"
-    scale: OutputScale
+    scale: OutputSpread
     batches: "list[tuple[Inputs, dict[str, Tensor]]] | None"
 
 
@@ -67,7 +67,7 @@ class OutputJudge:
             tally.add(found, expected, batch_size_of(inputs))
         return tally.score()
 
-    def scale(self, split: "Split", limit: int | None = None) -> OutputScale:
+    def scale(self, split: "Split", limit: int | None = None) -> OutputSpread:
         """How the original's outputs vary there."""
         return self._look(split, limit).scale
 
@@ -78,7 +78,7 @@ class OutputJudge:
         return self._seen[key]
 
     def _first_look(self, split: "Split", limit: int | None) -> _Seen:
-        sums, kept, size = ScaleSums(), list[tuple["Inputs", dict[str, Tensor]]](), 0
+        sums, kept, size = SpreadSums(), list[tuple["Inputs", dict[str, Tensor]]](), 0
         any_image = False
         for inputs, outputs in self._batches(None, split, limit):
             any_image = True

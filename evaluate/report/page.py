@@ -21,12 +21,14 @@ STAGE_MEANING = {
 
 def render_page(report: "Report") -> str:
     """The page's HTML; everything on it is also in `report.json`."""
+    by_output = report.held_out.by_output
     return render(
         "report.html",
         report=report,
         headline=words.headline(report),
-        measure=words.sentence(report.accuracy.name),
+        measure=words.sentence((report.held_out if by_output else report.accuracy).name),
         of_answers=report.accuracy.of_answers,
+        by_output={name: words.percent(value, 2) for name, value in by_output.items()},
         allocation=words.allocation_name(report.allocation),
         created=report.created.replace("T", " ").replace("+00:00", " UTC"),
         also_kept=also_kept(report),
@@ -56,11 +58,14 @@ def _tile(name: str, before: str, after: str, note: str) -> dict[str, str]:
 
 def _accuracy_tile(report: "Report") -> list[dict[str, str]]:
     before, after = report.accuracy.original, report.accuracy.final
+    where = ""
+    if before is None or after is None:
+        before, after, where = report.held_out.original, report.held_out.final, "held-out "
     if before is None or after is None:
         return []
     note = f"95 %: {words.percent(after.low)} to {words.percent(after.high)}"
     values = words.percent(before.value), words.percent(after.value)
-    return [_tile(words.sentence(before.name), values[0], values[1], note)]
+    return [_tile(words.sentence(where + before.name), values[0], values[1], note)]
 
 
 def _cost_tile(name: str, change: "Change[int]") -> dict[str, str]:

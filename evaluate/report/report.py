@@ -47,6 +47,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from math import isfinite
 from typing import Any, Generic, TypeVar
 
+from ...prune.output_score import OutputFidelity
 from ...prune.scores import FIDELITY, Accuracy, MeanPrecision, Score
 from ..measure.latency_stats import Ratio
 from .pictures import FilterPicture
@@ -84,6 +85,11 @@ class Stages:
         """Whether the values are fidelity: labels are the answers of the network that came in."""
         found = (self.original, self.removed, self.repaired, self.final)
         return any(score is not None and score.key == FIDELITY for score in found)
+
+    @property
+    def by_output(self) -> dict[str, float]:
+        """Fidelity of every output of the final network, where its outputs judge it; else empty."""
+        return self.final.by_output if isinstance(self.final, OutputFidelity) else {}
 
 
 @dataclass(frozen=True)
@@ -234,7 +240,7 @@ class Report:
 
 def _plain(value: Any, place: str) -> Any:
     """Dataclasses, mappings and sequences as dicts and lists; every number checked."""
-    if isinstance(value, Accuracy | MeanPrecision):
+    if isinstance(value, Accuracy | MeanPrecision | OutputFidelity):
         return _plain(value.plain, place)
     if is_dataclass(value):
         names_ = [f.name for f in fields(value)]

@@ -23,7 +23,8 @@ def headline(report: "Report") -> str:
         bench = report.benchmark
         where = f"at batch {bench.batch_size} on {provider_name(bench.provider)}"
         parts.append(f"{speed(report.latency_ratio)} {where}")
-    cost = accuracy_change(report.accuracy)
+    held_out = accuracy_change(report.held_out)
+    cost = accuracy_change(report.accuracy) or (held_out and f"held-out {held_out}")
     parts += [cost] if cost else []
     return f"{kept:.2g} of the filters kept: {', '.join(parts)}."
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..options import ChannelOrder
+from ..shown import short_repr
 
 Inputs = Any
 """What one call of a network takes (`forward.call`): mostly images (B, C, H, W); else a tuple of
@@ -122,6 +123,8 @@ class DataSet:
     multi_label: bool = False
     unlabeled: bool = False
     notes: tuple[str, ...] = ()
+
+    __repr__ = short_repr
 
     @property
     def title(self) -> str:

@@ -56,7 +56,8 @@ class Finished:
         model_name: the network as the user named it.
         checkpoint, case: what came in.
         settings: how the job was done.
-        planned, outcome, delivered: what each part of it led to.
+        planned, outcome: what each part of it led to.
+        delivered: None where no files were written: what is measured on them is left out.
     """
 
     model_name: str
@@ -65,7 +66,7 @@ class Finished:
     settings: Settings
     planned: Planned
     outcome: Outcome
-    delivered: Delivered
+    delivered: Delivered | None
 
 
 def assemble(command: str, done: Finished) -> Report:
@@ -73,18 +74,16 @@ def assemble(command: str, done: Finished) -> Report:
 
     What the figures themselves warn of (a noisy machine, no speed-up) joins the warnings.
     """
-    planned, outcome, delivered = done.planned, done.outcome, done.delivered
+    planned, outcome = done.planned, done.outcome
     data, held = done.case.data, outcome.held_out
     old_counts, new_counts = planned.original, planned.left
-    rows = {row.name: row for row in delivered.comparison.rows}
-    old, new = rows["original"], rows["model"]
-    comparison, spectrum = delivered.comparison, planned.measured.spectrum
+    spectrum = planned.measured.spectrum
     report = Report(
         command=command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         target=done.settings.select.budget.words_with(FIDELITY if data.unlabeled else "accuracy"),
         model=model_line(done.model_name, done.checkpoint, data),
-        accuracy=Stages(**delivered.accuracy),
+        accuracy=Stages(None, None, None, None),
         held_out=Stages(held["original"], held["removed"], held["repaired"], held["final"]),
         filters=Change(old_counts.keep, new_counts.keep),
         macs=Change(old_counts.macs, new_counts.macs),
@@ -96,14 +95,6 @@ def assemble(command: str, done: Finished) -> Report:
         seconds=done.case.log.seconds,
         environment=describe_environment(),
         plan_digest=planned.plan.digest,
-        size_bytes=Change(old.size_bytes, new.size_bytes),
-        latency_ms=Change(_latency(old), _latency(new)),
-        images_per_second=Change(old.images_per_second, new.images_per_second),
-        latency_ratio=Ratio(comparison.ratio, comparison.ratio_low, comparison.ratio_high),
-        benchmark=Benchmark(
-            new.provider, new.batch_size, new.threads, comparison.noisy, planned.reference_ms
-        ),
-        parity=_parity(delivered.file),
         depth=tuple(
             DepthLine(p.writer or p.reader, p.success_rate, p.reader)
             for p in (spectrum.depth if spectrum else ())
@@ -113,13 +104,31 @@ def assemble(command: str, done: Finished) -> Report:
         contest=planned.contest,
         repair=outcome.facts,
         peak_memory_bytes=peak_memory_bytes(),
-        warnings=(
-            *done.checkpoint.notes,
-            *outcome.notes,
-            *drift_notes(planned.reference_ms, comparison),
-        ),
+        warnings=(*done.checkpoint.notes, *outcome.notes),
     )
+    if done.delivered is not None:
+        report = _with_files(report, done.delivered, planned)
     return replace(report, warnings=honest_warnings(report))
+
+
+def _with_files(report: Report, delivered: Delivered, planned: Planned) -> Report:
+    """The report with what was measured on the files that a run leaves behind."""
+    comparison = delivered.comparison
+    rows = {row.name: row for row in comparison.rows}
+    old, new = rows["original"], rows["model"]
+    return replace(
+        report,
+        accuracy=Stages(**delivered.accuracy),
+        size_bytes=Change(old.size_bytes, new.size_bytes),
+        latency_ms=Change(_latency(old), _latency(new)),
+        images_per_second=Change(old.images_per_second, new.images_per_second),
+        latency_ratio=Ratio(comparison.ratio, comparison.ratio_low, comparison.ratio_high),
+        benchmark=Benchmark(
+            new.provider, new.batch_size, new.threads, comparison.noisy, planned.reference_ms
+        ),
+        parity=_parity(delivered.file),
+        warnings=(*report.warnings, *drift_notes(planned.reference_ms, comparison)),
+    )
 
 
 def _parity(file: Exported) -> ParityLine:

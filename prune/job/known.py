@@ -20,6 +20,7 @@ from ..mechanism.statistics import Statistics
 from ..progress import RunLog
 from ..scores import Score
 from ..selection.criteria import Ranking
+from ..shown import short_repr
 from ..structure.cost import CostModel
 from ..structure.cut import Cut
 from ..structure.depth import DepthCut
@@ -62,6 +63,8 @@ class Case:
     log: RunLog = field(default_factory=RunLog)
     kept: Kept = field(default_factory=Kept)
     outputs: OutputJudge | None = None
+
+    __repr__ = short_repr
 
     def of(self, model: nn.Module) -> "Case":
         """The same case with another network; itself with its own."""
@@ -157,6 +160,8 @@ class Measured:
     efficient: Mapping[str, Sequence[int]] = field(default_factory=dict)
     sensitivity: Mapping[str, float] = field(default_factory=dict)
 
+    __repr__ = short_repr
+
     @property
     def whole(self) -> Amounts:
         """What the network has."""
@@ -189,6 +194,8 @@ class Planned:
     contest: Mapping[str, float] = field(default_factory=dict)
     reference_ms: float | None = None
     notes: tuple[str, ...] = ()
+
+    __repr__ = short_repr
 
     @cached_property
     def cut(self) -> Cut:

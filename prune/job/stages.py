@@ -16,6 +16,7 @@ from ..inputs.split import Split
 from ..options import RetrainOptions, Settings
 from ..outputs import RANDOM_FORWARD
 from ..scores import Score
+from ..shown import short_repr
 from ..structure.certificate import Certificate, certify
 from ..structure.plan import Plan
 from ..structure.surgery import remove
@@ -51,6 +52,8 @@ class Outcome:
     held_out: Mapping[str, Score]
     facts: Mapping[str, Note] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    __repr__ = short_repr
 
 
 def carry_out(

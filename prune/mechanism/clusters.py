@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..shown import short_repr
 from ..structure.units import BoolArray, IntArray
 
 THRESHOLD = 0.3
@@ -35,6 +36,8 @@ class Clusters:
     ones_U: IntArray
     noise_U: IntArray
     noise_in_U: IntArray
+
+    __repr__ = short_repr
 
     @property
     def num_clusters_U(self) -> IntArray:

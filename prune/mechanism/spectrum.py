@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..inputs.split import Batches
 from ..progress import Progress, silent
+from ..shown import html_table, short_repr
 from ..structure.units import FloatArray, Group, Reader, Structure
 from .clusters import Clusters
 from .fields import output_fields
@@ -59,6 +60,8 @@ class GroupSpectrum:
     labels: Clusters
     weights_UKQ: Tensor
     means_UKQ: Tensor
+
+    __repr__ = short_repr
 
     @property
     def fields_FKK(self) -> NDArray[np.float32]:
@@ -110,6 +113,17 @@ class Spectrum:
     labels_without_held_out: tuple[int, ...] = ()
     probe: str = "ridge"
     raised: Mapping[str, float] = field(default_factory=dict)
+
+    __repr__ = short_repr
+
+    def _repr_html_(self) -> str:
+        columns = ("layer", "filters", "success rate", "SNR", "labels in a cluster", "noise")
+        rows = [
+            (x.name, len(x.snr_F), x.success_rate, x.snr, x.cluster_size, x.noise)
+            for x in self.groups
+            if x is not None
+        ]
+        return html_table("What layers select", columns, rows)
 
 
 def measure(

@@ -21,6 +21,7 @@ from ..files import read_safetensors, tensor_in, write_safetensors
 from ..forward import first_rows
 from ..inputs.split import Batches
 from ..progress import Progress, silent
+from ..shown import html_table, short_repr
 from ..typed import from_json
 from .accumulate import Accumulator, Moments, total_of
 from .memory import macs_per_position, max_features, sample_grids
@@ -58,6 +59,8 @@ class LayerStatistics:
     moments_CC: Tensor
     sample: LayerSample | None = field(default=None, kw_only=True)
     totals: Tensor | None = field(default=None, kw_only=True)
+
+    __repr__ = short_repr
 
     @property
     def num_samples(self) -> Tensor:
@@ -112,6 +115,13 @@ class Statistics:
     layers: Mapping[str, LayerStatistics]
     num_labels: int
     num_images: int
+
+    __repr__ = short_repr
+
+    def _repr_html_(self) -> str:
+        title = f"Sums over {self.num_images:,} images of {self.num_labels} labels"
+        rows = [(name, x.num_channels, x.num_positions) for name, x in self.layers.items()]
+        return html_table(title, ("reader", "channels", "positions"), rows)
 
     @property
     def without_grams(self) -> "Statistics":

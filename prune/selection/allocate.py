@@ -97,6 +97,8 @@ def allocate(
     budget: Budget,
     layout: Layout | None = None,
     spectrum: Spectrum | None = None,
+    *,
+    exact: bool = True,
 ) -> Plan:
     """Widths for one counted budget, filled with the units that the ranking removes last.
 
@@ -105,6 +107,7 @@ def allocate(
             be had.
         layout: default `Layout()`.
         spectrum: success rates along the depth, for the method "sr".
+        exact: whether a missed budget is an error; if not, the closest possible is taken.
 
     Raises:
         UsageError: the method "sr" without a spectrum, or "output" without a sensitivity.
@@ -127,7 +130,8 @@ def allocate(
         ladders = [layout.ladder(group) for group in structure.groups]
         saved = cost_model.params if budget.kind == "params" else cost_model.macs
         widths = _descend(losses, ladders, saved, aim)
-    aim.check(widths, len(full) if layout.method == "uniform" else 1)
+    if exact:
+        aim.check(widths, len(full) if layout.method == "uniform" else 1)
     return plan_of(ranking, structure, widths)
 
 

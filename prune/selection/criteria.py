@@ -38,6 +38,7 @@ from torch import nn
 from ..errors import InputError, UsageError
 from ..inputs.callables import is_callable_name
 from ..mechanism.spectrum import GroupSpectrum
+from ..shown import short_repr
 from ..structure.units import FloatArray, Group, IntArray, Structure
 from . import classic
 from .custom import import_scorer
@@ -93,6 +94,8 @@ class Ranking:
     error: tuple[Mapping[str, FloatArray], ...]
     scores: tuple[FloatArray, ...]
     raised: Mapping[str, float] = field(default_factory=dict)
+
+    __repr__ = short_repr
 
 
 def rank_units(criterion: str | Scorer, evidence: Evidence, *, curves: bool = True) -> Ranking:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
+from ..shown import short_repr
 from .units import FloatArray, IntArray, Structure
 
 Size = IntArray | int
@@ -87,6 +88,8 @@ class CostModel:
 
     _macs: _Products
     _params: _Products
+
+    __repr__ = short_repr
 
     @staticmethod
     def of(model: nn.Module, structure: Structure) -> "CostModel":

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from ..shown import short_repr
 from .units import AxisKey, BoolArray, IntArray, Removal, Structure
 
 
@@ -22,6 +23,8 @@ class Cut:
 
     structure: Structure
     plan: Removal
+
+    __repr__ = short_repr
 
     @cached_property
     def removed(self) -> IntArray:

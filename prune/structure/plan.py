@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from ..errors import InputError
+from ..shown import html_table, short_repr
 from ..typed import from_json
 from .units import IntArray, Structure
 
@@ -27,12 +28,20 @@ class LayerPlan:
     num_filters: int
     kept: tuple[int, ...]
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True)
 class Plan:
     """Which filters stay, for every group of a structure, in its order."""
 
     layers: tuple[LayerPlan, ...]
+
+    __repr__ = short_repr
+
+    def _repr_html_(self) -> str:
+        rows = [(layer.name, layer.num_filters, len(layer.kept)) for layer in self.layers]
+        return html_table("Filters", ("layer", "before", "kept"), rows)
 
     def removed_units(self, structure: Structure) -> IntArray:
         """Unit ids that go, ascending, shape (number removed,).

@@ -15,6 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..shown import html_table, short_repr
 from .caches import Cache
 
 IntArray = NDArray[np.int64]
@@ -44,6 +45,8 @@ class Reader:
     kind: str = "conv"
     groups: int = 1
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True)
 class Group:
@@ -62,6 +65,8 @@ class Group:
     readers: tuple[str, ...]
     units: IntArray
 
+    __repr__ = short_repr
+
 
 @dataclass(frozen=True)
 class Product:
@@ -78,6 +83,8 @@ class Product:
     layer: str
     count: float
     factors: tuple[IntArray, ...]
+
+    __repr__ = short_repr
 
     def macs(self, stays_U: BoolArray) -> float:
         """Multiply-adds for one image; stays_U: (U + 1,), the last one True, for unit -1."""
@@ -109,6 +116,17 @@ class Structure:
     products: tuple[Product, ...] = ()
     caches: tuple[Cache, ...] = ()
     mixing: tuple[str, ...] = ()
+
+    __repr__ = short_repr
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (group.name, len(group.units), ", ".join(group.writers), ", ".join(group.readers))
+            for group in self.groups
+        ]
+        found = html_table("Removable", ("layer", "filters", "written by", "read by"), rows)
+        whole = html_table("Kept whole", ("layer", "why"), self.kept_whole.items())
+        return found + (whole if self.kept_whole else "")
 
     def filter_axis(self, group: Group, writer: str) -> AxisKey:
         """The parameter and axis that a writer's filters lie on (1 in a transposed convolution)."""

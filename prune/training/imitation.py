@@ -3,7 +3,7 @@
     loss = mean over outputs o of  mean((y_o - t_o)^2) / variance_o
 
 t_o is what the teacher gives for the same inputs, and variance_o how it varies over the data
-(`output_score.OutputScale`): an output in pixels counts as much as one in metres, and a loss of 1
+(`output_score.OutputSpread`): an output in pixels counts as much as one in metres, and a loss of 1
 is that of a network that always gives the mean.
 
 Shapes: N images.
@@ -19,7 +19,7 @@ from ..forward import batch_size_of, call, evaluating
 from ..inputs.split import Inputs, Split
 from ..output_score import (
     OutputFidelity,
-    OutputScale,
+    OutputSpread,
     OutputTally,
     check_alike,
     float_outputs,
@@ -36,7 +36,7 @@ class Imitation:
     """
 
     teacher: nn.Module
-    scale: OutputScale
+    scale: OutputSpread
 
     def targets(self, inputs: Inputs) -> dict[str, Tensor]:
         """What the teacher gives."""

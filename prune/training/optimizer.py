@@ -2,7 +2,8 @@
 
 import copy
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -19,7 +20,13 @@ Axes = list[tuple[int, IntArray]]
 
 
 def remap_optimizer(
-    optimizer: AnyOptimizer, model: nn.Module, smaller: nn.Module, cut: Cut
+    optimizer: AnyOptimizer,
+    model: nn.Module,
+    smaller: nn.Module,
+    cut: Cut,
+    *,
+    others: Iterable[Tensor] = (),
+    in_place: bool = False,
 ) -> AnyOptimizer:
     """An optimizer of the same class for the smaller network, with its state cut (momentum, ...).
 
@@ -29,14 +36,18 @@ def remap_optimizer(
     | the same, some axes of size 1 (Adafactor's)    | the same along the other axes          |
     | a single number (how many steps were taken)    | copied                                 |
 
-    Parameter groups and their options are the same. The given optimizer is untouched; hooks and
-    learning-rate schedules stay with it.
+    Parameter groups and their options are the same; a parameter that only the smaller network has
+    (a bias that repair gave a layer) joins the group of its layer, without state. The given
+    optimizer is untouched; hooks and learning-rate schedules stay with it.
 
     Args:
         optimizer: of `torch.optim`, or one whose constructor takes its `defaults`.
         model: the network that it trains.
         smaller: what removing the cut's filters made of it.
         cut: what was removed.
+        others: parameters outside the network that it trains too; they go on as they are.
+        in_place: let the given optimizer itself go on with the smaller network, and return it: with
+            its hooks, schedules, and whatever else holds it.
 
     Raises:
         InputError: it trains another network, the smaller network is not what the cut leaves, or
@@ -57,31 +68,78 @@ def remap_optimizer(
             "an LBFGS given, whose state belongs to all parameters at once; expected an optimizer "
             "with a state of each parameter, like SGD or AdamW; start a new LBFGS"
         )
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    target, axes = dict(smaller.named_parameters()), _axes_by_name(cut)
-    groups = []
-    for group in optimizer.param_groups:
-        options = {key: copy.deepcopy(x) for key, x in group.items() if key != "params"}
-        of_smaller = [
-            _of_smaller(_name_of(parameter, names), parameter, target, axes)
-            for parameter in group["params"]
+    heirs = _Heirs.of(model, smaller, cut, others)
+    groups = heirs.of_groups(group["params"] for group in optimizer.param_groups)
+    states = {heirs.of_one(p): heirs.state(p, state) for p, state in optimizer.state.items()}
+    if in_place:
+        moved = optimizer
+        for group, parameters in zip(optimizer.param_groups, groups, strict=True):
+            group["params"] = parameters
+        moved.state.clear()
+    else:
+        kept = [
+            {**copy.deepcopy({k: x for k, x in group.items() if k != "params"}), "params": own}
+            for group, own in zip(optimizer.param_groups, groups, strict=True)
         ]
-        groups.append({**options, "params": of_smaller})
-    moved = type(optimizer)(groups, **_constructor_options(optimizer))
-    for parameter, state in optimizer.state.items():
-        name = _name_of(parameter, names)
-        moved.state[_of_smaller(name, parameter, target, axes)] = {
-            key: _cut_state(f"{key} of {name}", value, parameter, axes.get(name, []))
-            for key, value in state.items()
-        }
+        moved = type(optimizer)(kept, **_constructor_options(optimizer))
+    moved.state.update(states)
     return moved
 
 
-def _axes_by_name(cut: Cut) -> dict[str, Axes]:
-    axes: dict[str, Axes] = {}
-    for (name, axis), positions in cut.kept.items():
-        axes.setdefault(name, []).append((axis, positions))
-    return axes
+@dataclass(frozen=True, eq=False)
+class _Heirs:
+    """What the parameters of a network have become in the smaller one.
+
+    Attributes:
+        names: of the network's parameters, by identity.
+        target: parameters of the smaller network.
+        axes: of each parameter that shrinks.
+        others: identities of parameters outside the network.
+    """
+
+    names: Mapping[int, str]
+    target: Mapping[str, nn.Parameter]
+    axes: Mapping[str, Axes]
+    others: frozenset[int]
+
+    @staticmethod
+    def of(model: nn.Module, smaller: nn.Module, cut: Cut, others: Iterable[Tensor]) -> "_Heirs":
+        names = {id(parameter): name for name, parameter in model.named_parameters()}
+        axes: dict[str, Axes] = {}
+        for (name, axis), positions in cut.kept.items():
+            axes.setdefault(name, []).append((axis, positions))
+        return _Heirs(
+            names, dict(smaller.named_parameters()), axes, frozenset(id(x) for x in others)
+        )
+
+    def of_one(self, parameter: Tensor) -> Tensor:
+        if id(parameter) not in self.names and id(parameter) in self.others:
+            return parameter
+        name = _name_of(parameter, self.names)
+        return _of_smaller(name, parameter, self.target, self.axes)
+
+    def of_groups(self, groups: Iterable[Iterable[Tensor]]) -> list[list[Tensor]]:
+        """Those of each group, with what only the smaller network has in the same layers."""
+        known = set(self.names.values())
+        new = {name: x for name, x in self.target.items() if name not in known}
+        found = []
+        for parameters in map(list, groups):
+            layers = {_layer_of(self.names.get(id(x), "")) for x in parameters}
+            own = [name for name in new if _layer_of(name) in layers]
+            found.append([*map(self.of_one, parameters), *map(new.pop, own)])
+        return found
+
+    def state(self, parameter: Tensor, state: Mapping[str, Any]) -> dict[str, Any]:
+        """The state of a parameter as its heir has it."""
+        name = self.names.get(id(parameter), "another parameter")
+        return {
+            key: _cut_state(f"{key} of {name}", value, parameter, self.axes.get(name, []))
+            for key, value in state.items()
+        }
+
+
+def _layer_of(name: str) -> str:
+    return name.rpartition(".")[0]
 
 
 def _constructor_options(optimizer: Optimizer) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """`compress` without labels: other outputs than class scores, and parts of networks."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -153,7 +155,7 @@ def detector() -> nn.Module:
     return settled(Detector(), [images for images, _ in detected(32)])
 
 
-def test_a_part_is_pruned_within_the_whole(detector: nn.Module, tmp_path: Any) -> None:
+def test_a_part_is_pruned_within_the_whole(detector: nn.Module, tmp_path: Path) -> None:
     found = compress(detector, detected(48), macs=0.5, epochs=1, part="backbone", lr=1e-3)
     assert isinstance(found.model, Detector)
     assert found.part_model is found.model.backbone
@@ -211,6 +213,18 @@ def test_a_part_that_runs_several_times_counts_each_run() -> None:
 def test_what_needs_labels_is_refused(unet: nn.Module, given: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         compress(unet, loader(), keep=0.5, epochs=0, **given)
+
+
+def test_a_result_writes_its_file_and_its_report(unet: nn.Module, tmp_path: Path) -> None:
+    found = compress(unet, loader(32), keep=0.5, epochs=0)
+    done = found.export(tmp_path / "net.onnx")
+    assert set(done.differences) == {"output"}
+    page = found.report(tmp_path / "report").read_text(encoding="utf-8")
+    assert "output fidelity" in page
+    values = json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf-8"))
+    final = found.outcome.held_out["final"]
+    assert values["held_out"]["final"]["output_fidelity"] == final.value
+    assert "output fidelity" in found._repr_html_()
 
 
 def test_rows_of_numbers_are_class_scores_unless_told() -> None:

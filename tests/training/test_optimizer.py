@@ -214,3 +214,71 @@ def test_lbfgs_is_refused_and_so_is_a_state_of_another_shape() -> None:
     optimizer.state[model.get_parameter("0.weight")]["history"] = torch.zeros(2, 216)
     with pytest.raises(InputError, match=r"whose history of 0.weight has shape \(2, 216\); expect"):
         remap_optimizer(optimizer, model, smaller, cut)
+
+
+def trained_with_a_schedule() -> tuple[nn.Module, Tensor, Optimizer, Any]:
+    torch.manual_seed(0)
+    model, inputs = zoo.plain()
+    optimizer = optim.AdamW(model.parameters(), lr=0.01)
+    schedule = optim.lr_scheduler.SequentialLR(
+        optimizer,
+        [
+            optim.lr_scheduler.LinearLR(optimizer, 0.1, total_iters=2),
+            optim.lr_scheduler.CosineAnnealingLR(optimizer, 6),
+        ],
+        [2],
+    )
+    for _ in range(3):
+        step(model, optimizer, inputs)  # type: ignore[arg-type]
+        schedule.step()
+    return model, inputs, optimizer, schedule  # type: ignore[return-value]
+
+
+def test_in_place_the_optimizer_and_its_schedule_go_on_with_the_smaller_network() -> None:
+    model, inputs, optimizer, schedule = trained_with_a_schedule()
+    cut = Cut(structure := trace(model, inputs), random_plan(structure, 0.5))
+    smaller, twin = remove(model, cut), remove(model, cut)
+    other = remap_optimizer(optimizer, model, twin, cut)
+    assert remap_optimizer(optimizer, model, smaller, cut, in_place=True) is optimizer
+    assert optimizer.state.keys() == set(smaller.parameters())
+    rates = []
+    for _ in range(3):
+        other.param_groups[0]["lr"] = optimizer.param_groups[0]["lr"]
+        step(smaller, optimizer, inputs)
+        step(twin, other, inputs)
+        schedule.step()
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert sorted(set(rates), reverse=True) == rates
+    assert_same(smaller.state_dict(), twin.state_dict())
+
+
+def test_a_bias_that_repair_gave_a_layer_is_trained_with_its_weight() -> None:
+    model, inputs = matrices()
+    decayed = {"params": [model.get_parameter("0.weight")], "weight_decay": 0.5}
+    rest = [model.get_parameter(f"{i}.weight") for i in (2, 4)]
+    optimizer = SGD([decayed, {"params": rest}], lr=0.1, momentum=0.9)
+    step(model, optimizer, inputs)
+    cut = Cut(structure := trace(model, inputs), random_plan(structure, 0.5))
+    smaller = remove(model, cut)
+    smaller[2].bias = nn.Parameter(torch.ones(len(smaller[2].weight)))  # type: ignore[index]
+    moved = remap_optimizer(optimizer, model, smaller, cut)
+    assert [len(group["params"]) for group in moved.param_groups] == [1, 3]
+    step(smaller, moved, inputs)
+    assert not torch.equal(smaller[2].bias, torch.ones(len(smaller[2].bias)))  # type: ignore[index]
+
+
+def test_parameters_outside_the_network_go_on_where_they_are_named() -> None:
+    model, inputs = zoo.plain()
+    temperature = nn.Parameter(torch.ones(()))
+    optimizer = SGD([*model.parameters(), temperature], lr=0.1, momentum=0.9)
+    (model(inputs).square().mean() * temperature).backward()
+    optimizer.step()
+    cut = Cut(structure := trace(model, inputs), random_plan(structure, 0.5))
+    smaller = remove(model, cut)
+    with pytest.raises(InputError, match="expected only parameters of the network"):
+        remap_optimizer(optimizer, model, smaller, cut)
+    moved = remap_optimizer(optimizer, model, smaller, cut, others=[temperature])
+    assert moved.param_groups[0]["params"][-1] is temperature
+    momentum = moved.state[temperature]["momentum_buffer"]
+    assert torch.equal(momentum, optimizer.state[temperature]["momentum_buffer"])
+    assert momentum is not optimizer.state[temperature]["momentum_buffer"]

@@ -1,0 +1,1 @@
+"""Training libraries: each module needs its library, and nothing else imports it."""

@@ -1,0 +1,110 @@
+"""What a job without files leads to: its ONNX file, its report, and how a notebook shows it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from ..evaluate.report.files import write_report
+from ..export.all_outputs import ExportedOutputs, export_outputs
+from ..export.checked import Exported, export_checked
+from ..export.metadata import describe
+from ..export.parity import PARITY_BATCH
+from ..export.variants import Variant
+from .chosen_output import output_hooked
+from .errors import UsageError
+from .inputs.checkpoint import Checkpoint
+from .inputs.origin import Origin
+from .job.account import Finished, assemble
+from .job.known import Case, Planned
+from .job.stages import Outcome
+from .options import Settings
+from .shown import html_table, short_repr
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """What a job was given.
+
+    Attributes:
+        case: the network that came in, its data and device.
+        settings: how the job was done.
+        output: which of several outputs holds the logits; None for the usual one.
+    """
+
+    case: Case
+    settings: Settings
+    output: str | None = None
+
+    __repr__ = short_repr
+
+
+def export_result(
+    model: nn.Module, given: Given, planned: Planned, path: Path, opset: int | None
+) -> Exported | ExportedOutputs:
+    """Write the ONNX file of a result, checked against the network on held-out images.
+
+    Raises:
+        GateError: file and network differ; no file is left.
+        InputError: the network cannot be exported.
+        UsageError: the network takes several inputs, or the operator set cannot be written.
+    """
+    data = given.case.data
+    if not isinstance(given.case.example, Tensor):
+        raise UsageError(
+            "export of a network of several inputs asked for; expected one tensor of images, "
+            "which an ONNX file of this tool takes; export it with torch.onnx"
+        )
+    if given.case.outputs is not None:
+        images, _ = next(data.held_out.batches(PARITY_BATCH, device=given.case.device))
+        digest = {"plan": planned.plan.digest}
+        return export_outputs(model, images, path, metadata=digest, opset=opset)
+    metadata = describe(data, plan=planned.plan.digest)
+    with output_hooked(model, given.output):
+        return export_checked(model, data, path, Variant(opset=opset), metadata=metadata)
+
+
+def report_result(
+    given: Given, planned: Planned, outcome: Outcome, notes: tuple[str, ...], folder: Path
+) -> Path:
+    """Write report.html and report.json into a folder, which is made where it is missing.
+
+    What a run of the command measures on its files is not there: accuracy on a test part, size and
+    latency of the ONNX files.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+    case = given.case
+    origin = Origin(arch=None, num_labels=case.num_labels)
+    name = type(case.model).__name__
+    came_in = Checkpoint(case.model, origin, notes=notes)
+    done = Finished(name, came_in, case, given.settings, planned, outcome, delivered=None)
+    folder.mkdir(parents=True, exist_ok=True)
+    return write_report(assemble(f"compress({name}, ...)", done), folder)[1]
+
+
+def html_of(planned: Planned, outcome: Outcome, notes: tuple[str, ...]) -> str:
+    """A result as a notebook shows it: what it costs, what it has, and what has to be said."""
+    before, after = planned.original, planned.left
+    counts = [("filters", before.keep, after.keep), ("MACs", before.macs, after.macs)]
+    rows = [*counts, ("parameters", before.params, after.params)]
+    changes = [(name, f"{old:,}", f"{new:,}", f"{new / old:.1%}") for name, old, new in rows]
+    parts = [
+        html_table("Smaller network", ("", "before", "after", "left"), changes),
+        html_table(
+            f"Held-out {outcome.held_out['original'].name}",
+            ("network", "value", "95 % interval"),
+            list(_stages(outcome)),
+        ),
+        planned.plan._repr_html_(),
+    ]
+    if notes:
+        parts.append(html_table("Notes", (), [[note] for note in notes]))
+    return "".join(parts)
+
+
+def _stages(outcome: Outcome) -> Iterator[tuple[str, str, str]]:
+    for stage, score in outcome.held_out.items():
+        yield stage, f"{score.value:.2%}", f"{score.low:.2%} to {score.high:.2%}"
