@@ -3,9 +3,9 @@
     python examples/own_loop.py                  # AdamW, by the l1 norm of the weights: no data
     python examples/own_loop.py --optimizer sgd --criterion response
 
-The built-in digits. Halfway, half of the filters go; the optimizer goes on with its state (momentum,
-averages, steps), and so does its learning-rate schedule. Prints multiply-adds and test accuracy before
-the removal, right after it, and at the end.
+The built-in digits. Halfway, half of the filters go; the optimizer goes on with its state
+(momentum, averages, steps), and so does its learning-rate schedule. Prints multiply-adds and test
+accuracy before the removal, right after it, and at the end.
 """
 
 import argparse

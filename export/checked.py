@@ -118,7 +118,12 @@ def export_checked(
                 source, path, images.calibration, [images.judged], quantisation, progress=progress
             )
             parity = _difference(source, path, images.judged[0][:PARITY_IMAGES], variant)
-    score = score_file(open_session(path), [images.judged], threshold=variant.rule.threshold)
+    score = score_file(
+        open_session(path),
+        [images.judged],
+        threshold=variant.rule.threshold,
+        of_answers=data.unlabeled,
+    )
     add_metadata(path, accuracy_entry({"held_out": score}))
     return Exported(path, path.stat().st_size, parity, score, quantised)
 

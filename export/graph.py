@@ -19,7 +19,8 @@ from torch import nn
 from ..prune.errors import InputError, UsageError
 from ..prune.files import whole_file
 from ..prune.forward import FORWARD_ERRORS, call, evaluating
-from ..prune.outputs import LogitsOnly
+from ..prune.output_score import float_outputs
+from ..prune.outputs import LogitsOnly, logits_of
 from .opset import convert, exporter_opset, require_opset
 
 INPUT_NAME = "images"
@@ -40,12 +41,24 @@ class GraphFormat:
         opset: version of the ONNX operator set, 11 or later; None takes the exporter's own, the
             newest that needs no conversion.
         batch_size: fixes the first axis; None leaves it free.
-        output_name: of the one output.
+        output_names: of the outputs, in their order.
     """
 
     opset: int | None = None
     batch_size: int | None = None
-    output_name: str = OUTPUT_NAME
+    output_names: tuple[str, ...] = (OUTPUT_NAME,)
+
+
+class AllOutputs(nn.Module):
+    """A network that gives its floating-point outputs as a tuple."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The outputs of the network inside, in its order."""
+        return tuple(float_outputs(self.model(images)).values())
 
 
 def export_onnx(
@@ -89,12 +102,19 @@ def export_module(
     *,
     metadata: Mapping[str, str],
     finish: Rewrite | None = None,
+    wrap: Callable[[nn.Module], nn.Module] | None = None,
 ) -> Path:
-    """The body of `export_onnx` for any input tensor; `finish` may rewrite the graph."""
+    """The body of `export_onnx` for any input tensor.
+
+    Args:
+        finish: may rewrite the graph.
+        wrap: makes a network that gives bare tensors, one for each name; None for its logits.
+    """
     require_opset(form.opset)
     _refuse_large(model)
     module = copy.deepcopy(model).cpu().eval()
-    proto = _to_proto(_with_one_output(module, example), example, form)
+    bare = _with_one_output(module, example) if wrap is None else wrap(module).eval()
+    proto = _to_proto(bare, example, form)
     if finish is not None:
         proto = finish(proto)
     _describe(proto, metadata)
@@ -130,14 +150,21 @@ def write_checked(proto: onnx.ModelProto, path: Path) -> Path:
 def _with_one_output(module: nn.Module, example: torch.Tensor) -> nn.Module:
     """The module itself, or where it wraps its logits in something, only them.
 
-    A module that does not run is left to the exporter, which says why.
+    Where there are no logits, all of its outputs. A module that does not run is left to the
+    exporter, which says why.
     """
     try:
         with evaluating(module):
-            is_bare = isinstance(call(module, example.clone()), torch.Tensor)
+            outputs = call(module, example.clone())
     except FORWARD_ERRORS:
         return module
-    return module if is_bare else LogitsOnly(module).eval()
+    if isinstance(outputs, torch.Tensor):
+        return module
+    try:
+        logits_of(outputs)
+    except InputError:
+        return AllOutputs(module).eval()
+    return LogitsOnly(module).eval()
 
 
 def _refuse_large(model: nn.Module) -> None:
@@ -159,7 +186,7 @@ def _to_proto(module: nn.Module, example: torch.Tensor, form: GraphFormat) -> on
                 (example,),
                 dynamo=True,
                 input_names=[INPUT_NAME],
-                output_names=[form.output_name],
+                output_names=list(form.output_names),
                 opset_version=exporter_opset(form.opset),
                 dynamic_shapes=(batch,),
                 verbose=False,

@@ -34,7 +34,8 @@ def _name(report: ReportDocument) -> str:
 
 
 def _head(report: ReportDocument, name: str) -> str:
-    """The YAML block of the Hub; without a measured accuracy it holds no result."""
+    """The YAML block of the Hub; without a measured accuracy it holds no result (fidelity is
+    none)."""
     from huggingface_hub import EvalResult, ModelCardData
 
     head = ModelCardData(library_name="prune-dl", pipeline_tag=TASK, tags=list(TAGS))
@@ -64,6 +65,7 @@ def _at(report: ReportDocument, *keys: str) -> Any:
 def _table(report: ReportDocument) -> str:
     rows: list[tuple[str, str, Callable[[Any], str]]] = [
         (f"{_measure(report)} (95 % interval), test part", "accuracy", _accuracy),
+        ("fidelity (95 % interval), test part", "fidelity", _accuracy),
         ("multiply-adds of one image", "macs", _millions),
         ("parameters", "params", _millions),
         ("ONNX file, MB", "size_bytes", lambda size: f"{size / 1e6:.2f}"),
@@ -74,6 +76,7 @@ def _table(report: ReportDocument) -> str:
         pair = (_at(report, key, "original"), _at(report, key, "final"))
         if pair != (None, None):
             cells = ["not measured" if value is None else show(value) for value in pair]
+            cells[:1] = ["by definition 100 %"] if key == "fidelity" else cells[:1]
             lines.append(f"| {title} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -86,7 +89,8 @@ def _measure(report: ReportDocument) -> str:
 
 
 def _value(entry: Mapping[str, float]) -> float:
-    return entry["top1"] if "top1" in entry else entry["mean_average_precision"]
+    names = ("top1", "mean_average_precision", "fidelity")
+    return next(entry[name] for name in names if name in entry)
 
 
 def _accuracy(value: Mapping[str, float]) -> str:
@@ -104,6 +108,11 @@ def _latency(value: Mapping[str, float]) -> str:
 def _conditions(report: ReportDocument) -> str:
     bench, cpu = _at(report, "benchmark"), _at(report, "environment", "cpu")
     lines = []
+    if _at(report, "fidelity"):
+        lines.append(
+            "Fidelity: share of the images with the answer of the original network. They had no "
+            "labels: how often that answer is right was not measured."
+        )
     if bench:
         noisy = "; the machine was noisy" if bench.get("noisy") else ""
         lines.append(

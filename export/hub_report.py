@@ -21,10 +21,12 @@ class ModelEntry(TypedDict, total=False):
 
 
 class AccuracyEntry(TypedDict, total=False):
-    """Accuracy and its interval, fractions; of several labels for an image, mean precision."""
+    """Accuracy and its interval, fractions; of several labels for an image, mean precision; of
+    unlabeled images, fidelity."""
 
     top1: float
     mean_average_precision: float
+    fidelity: float
     low: Required[float]
     high: Required[float]
 
@@ -81,6 +83,7 @@ class ReportDocument(TypedDict, total=False):
     target: str | None
     command: str | None
     accuracy: Accuracies | None
+    fidelity: Accuracies | None
     macs: Numbers | None
     params: Numbers | None
     size_bytes: Numbers | None

@@ -12,6 +12,9 @@ accuracy                        JSON: {"held_out": {correct, total, top1}, "test
                                 it was checked against; what was not measured is missing.
                                 With several labels for an image {total, mean_average_precision,
                                 micro_f1} stand in their place
+fidelity                        in place of accuracy, where nobody labelled the images: {"held_out":
+                                {same, total, fidelity}, ...}: images with the answer of the network
+                                that was pruned
 answer                          how the outputs are read, in words: "the label of the highest
                                 output", or which label is there above which number
 input_layout, precision         as `variants` and `quantise` wrote it
@@ -27,13 +30,15 @@ from pathlib import Path
 import onnx
 
 from ..prune.inputs.split import DataSet
+from ..prune.scores import FIDELITY, Score
 from ..prune.scores import Accuracy as Accuracy
-from ..prune.scores import Score
 from .graph import write_checked
 
 PRODUCT = "prune-dl"
-PLAIN_NAMES = ("correct", "total", "top1", "mean_average_precision", "micro_f1")
-"""What the entry "accuracy" has of a score, as far as it has them."""
+PLAIN_NAMES = (
+    *("correct", "same", "total", "top1", "mean_average_precision", "fidelity", "micro_f1"),
+)
+"""What the entry "accuracy", or "fidelity", has of a score, as far as it has them."""
 
 
 def describe(data: DataSet, *, plan: str = "", source: str = "") -> dict[str, str]:
@@ -53,7 +58,7 @@ def describe(data: DataSet, *, plan: str = "", source: str = "") -> dict[str, st
 
 
 def accuracy_entry(scores: Mapping[str, Score]) -> dict[str, str]:
-    """The entry "accuracy" for what each part was measured to have.
+    """The entry "accuracy", or "fidelity", for what each part was measured to have.
 
     >>> accuracy_entry({"held_out": Accuracy(3, 4)})
     {'accuracy': '{"held_out": {"correct": 3, "total": 4, "top1": 0.75}}'}
@@ -62,7 +67,8 @@ def accuracy_entry(scores: Mapping[str, Score]) -> dict[str, str]:
         part: {name: score.plain[name] for name in PLAIN_NAMES if name in score.plain}
         for part, score in scores.items()
     }
-    return {"accuracy": json.dumps(parts)}
+    is_fidelity = any(score.key == FIDELITY for score in scores.values())
+    return {FIDELITY if is_fidelity else "accuracy": json.dumps(parts)}
 
 
 def read_metadata(path: Path) -> dict[str, str]:

@@ -22,13 +22,15 @@ def score_file(
     batches: Iterable[tuple[NDArray[Any], NDArray[np.int64]]],
     *,
     threshold: float = 0.0,
+    of_answers: bool = False,
 ) -> Score:
     """How good a classifier is on (images, labels) batches, one or more.
 
     Args:
         threshold: outputs above it say that a label is there, where there may be several.
+        of_answers: whether labels are the answers of the network that came in.
     """
-    tally = Tally(threshold)
+    tally = Tally(threshold, of_answers=of_answers)
     for images, labels_N in batches:
         scores_NK = class_scores(torch.from_numpy(run_session(session, images)))
         tally.add(scores_NK, torch.from_numpy(labels_N))

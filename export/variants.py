@@ -164,7 +164,7 @@ def _answer(module: nn.Module, inputs: Tensor, variant: Variant) -> dict[str, st
 
 def _format(variant: Variant) -> GraphFormat:
     name = PROBABILITIES if variant.embed_preprocess else OUTPUT_NAME
-    return GraphFormat(variant.opset, variant.batch_size, name)
+    return GraphFormat(variant.opset, variant.batch_size, (name,))
 
 
 def to_half(proto: onnx.ModelProto) -> onnx.ModelProto:

@@ -1,25 +1,31 @@
 """The Python API: the job on live networks and the user's own data loaders."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any, Literal, Unpack
 
+import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ..export.all_outputs import ExportedOutputs
 from ..export.checked import Exported
 from .budget import Budget
-from .chosen_output import choose_output, output_hooked, without_choice
+from .by_outputs import Asked, Metric, compress_by_outputs, gives_class_scores
+from .chosen_output import choose_output, num_outputs, output_hooked, without_choice
+from .errors import UsageError
 from .forward import first_rows
+from .inputs.answered import OriginalAnswers, with_answers
 from .inputs.checkpoint import Checkpoint
 from .inputs.few_labels import choose_labels
 from .inputs.items import ItemReader
-from .inputs.live import read_live, read_loaders
+from .inputs.live import Live, read_live, read_loaders
 from .inputs.origin import Origin
 from .inputs.pruned_file import compose, load_pruned, save_pruned
-from .inputs.split import Batches
+from .inputs.split import Batches, DataSet, output_names
 from .job.by_weights import ByWeights, cut_by_weights
 from .job.known import EXAMPLES, Case, Planned
 from .job.stages import Outcome
@@ -35,6 +41,7 @@ from .settling.answers import answers_of
 from .settling.few_labels import keep_labels
 from .settling.labels import label_notes, notes_of
 from .settling.opened import SETTLING_IMAGES, Opened
+from .settling.unlabeled import OWN_ANSWERS, answer_notes, notes_of_answers
 from .shown import html_table, short_repr
 from .structure.certificate import Certificate
 from .structure.choice import Choice
@@ -140,10 +147,12 @@ def rank(
     model: nn.Module,
     batches: Iterable[Any],
     held_out: Iterable[Any],
-    num_labels: int,
+    num_labels: int | None = None,
     *,
     device: str = "auto",
     output: str | None = None,
+    unlabeled: bool = False,
+    multi_label: bool = False,
 ) -> Spectrum:
     """The mechanism of a network: success rate of every layer, label matrix of every filter.
 
@@ -151,11 +160,12 @@ def rank(
         batches: inputs (N, ...) float32 and labels (N,) int64 that the probes are solved on; also
             dictionaries, and several inputs, as `inputs/items.py` reads them.
         held_out: the same, for success rates and fields.
-        num_labels: K; labels lie in 0..K-1.
+        num_labels: K; labels lie in 0..K-1. Without labels, by default the network's outputs.
         output: which of several outputs holds the logits, as in `compress`.
+        unlabeled, multi_label: as in `compress`: what filters select among the network's answers.
 
     Raises:
-        UsageError: no such output.
+        UsageError: no such output, or labels without their number.
         InputError: no batches, or nothing to remove.
 
     Warns:
@@ -166,18 +176,34 @@ def rank(
     model = as_plain(model).model
     check_finite_weights(model)
     model = as_float32(model).model.to(place)
-    live = read_live(batches, held_out, ItemReader.of(model), num_labels, place)
+    reader = ItemReader.of(model)
+    live = read_live(batches, held_out, reader, num_labels, place, unlabeled=unlabeled)
     example = first_rows(live.first[0], EXAMPLES)
+    if num_labels is None:
+        num_labels = max(2, num_outputs(model, example, output))
     choice = choose_output(model, example, num_labels, output)
     with output_hooked(model, choice.name):
         require_classifier(model, example, num_labels)
-        settle_outputs(model, example, live.task, [live.first])
+        task = live.task
+        if live.unlabeled:
+            task = Task(output_names(num_labels), multi_label)
+            live = _answered(live, OriginalAnswers(deepcopy(model), place, num_labels, multi_label))
+        settle_outputs(model, example, task, [] if live.unlabeled else [live.first])
         structure = trace(model, example)
         network = TracedNetwork(model, structure, num_labels, place)
         judged, rest = _first_images(live.held_out)
-        _warn_of_labels(model, judged, num_labels)
+        _warn_of_labels(model, judged, num_labels, unlabeled=live.unlabeled)
         _, spectrum = measure(network, live.train, rest)
     return spectrum
+
+
+def _answered(live: Live, answers: OriginalAnswers) -> Live:
+    """The same batches with the network's answers as labels."""
+
+    def read(batches: Batches) -> Batches:
+        return ((inputs, answers(inputs)) for inputs, _ in batches)
+
+    return replace(live, train=read(live.train), held_out=read(live.held_out))
 
 
 def _first_images(batches: Iterable[Any]) -> tuple[list[Any], Iterable[Any]]:
@@ -191,12 +217,27 @@ def _first_images(batches: Iterable[Any]) -> tuple[list[Any], Iterable[Any]]:
     return taken, (batch for part in (taken, rest) for batch in part)
 
 
-def _warn_of_labels(model: nn.Module, batches: Batches, num_labels: int) -> None:
+def _warn_of_labels(
+    model: nn.Module, batches: list[Any], num_labels: int, *, unlabeled: bool
+) -> None:
     """Say, as Python's warnings, what held-out batches tell of the labels."""
-    answers = answers_of(model, [batches], num_labels, "held-out images")
-    labels = tuple(map(str, range(num_labels)))
-    for note in () if answers is None else notes_of(answers, labels):
+    labels = output_names(num_labels)
+    notes: tuple[str, ...] = ()
+    if unlabeled and batches:
+        notes = notes_of_answers(torch.cat([answers_N.cpu() for _, answers_N in batches]), labels)
+    elif not unlabeled:
+        answers = answers_of(model, [batches], num_labels, "held-out images")
+        notes = () if answers is None else notes_of(answers, labels)
+    for note in notes:
         warnings.warn(note, stacklevel=3)
+
+
+def _check_multi_label(data: DataSet, multi_label: bool) -> None:
+    if multi_label and not data.unlabeled:
+        raise UsageError(
+            "`multi_label=True` given for labelled images, which say so themselves; leave it out, "
+            "or add `unlabeled=True`"
+        )
 
 
 @dataclass(frozen=True)
@@ -208,6 +249,9 @@ class Compressed:
             held-out accuracies. planned: structure, statistics, ranking and plan.
         given: the network that came in, the data and the settings.
         warnings: every compromise in a line.
+        part: the module that was pruned, where it was not the whole: `outcome` and `planned` are
+            about it alone.
+        metric: stage -> what `metric` gave; empty without one.
     """
 
     model: nn.Module
@@ -215,6 +259,13 @@ class Compressed:
     planned: Planned
     given: Given = field(repr=False)
     warnings: tuple[str, ...] = ()
+    part: str | None = None
+    metric: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def part_model(self) -> nn.Module:
+        """The part that was pruned, as it stands in `model`; that itself without a part."""
+        return self.model.get_submodule(self.part or "")
 
     __repr__ = short_repr
 
@@ -230,11 +281,16 @@ class Compressed:
         """Write weights and kept filters; `load(path, model=fresh_network)` rebuilds it."""
         came_in = self.given.came_in
         origin = replace(came_in.origin, labels=(), cut=self.planned.depth)
-        kept = compose(came_in.kept, self.cut.kept)
+        within = "" if self.part is None else f"{self.part}."
+        removed = {(within + name, axis): x for (name, axis), x in self.cut.kept.items()}
+        kept = compose(came_in.kept, removed)
         save_pruned(Path(path), self.model, origin, kept, {"plan": self.planned.plan.digest})
 
-    def export(self, path: str | Path, *, opset: int | None = None) -> Exported:
+    def export(self, path: str | Path, *, opset: int | None = None) -> Exported | ExportedOutputs:
         """Write an ONNX file that was checked on held-out images: its parity, size and score.
+
+        Of a network that is judged by its outputs, the file gives all of them by name, and has a
+        parity for each; of a part, it holds the part.
 
         Args:
             path: of the file; one that is there is replaced.
@@ -244,7 +300,7 @@ class Compressed:
             GateError: file and network differ; no file is left.
             InputError, UsageError: the network, or its inputs, cannot be exported.
         """
-        return export_result(self.model, self.given, self.planned, Path(path), opset)
+        return export_result(self.part_model, self.given, self.planned, Path(path), opset)
 
     def report(self, folder: str | Path) -> Path:
         """Write report.html and report.json as the command does; returns the page.
@@ -257,10 +313,20 @@ class Compressed:
         return report_result(self.given, self.planned, self.outcome, self.warnings, Path(folder))
 
 
+def _refuse_labels(named: Mapping[str, Any]) -> None:
+    """Refuse options of a classifier for a network that is judged by its outputs."""
+    given = [name for name, value in named.items() if value is not None]
+    if given:
+        raise UsageError(
+            f"`{given[0]}={named[given[0]]}` given for a network that is judged by its outputs "
+            "(as `judge=outputs`, `part` and `metric` ask for), whatever they are; leave it out"
+        )
+
+
 def compress(
     model: nn.Module,
     train: DataLoader[Any],
-    num_labels: int,
+    num_labels: int | None = None,
     *,
     held_out: DataLoader[Any] | None = None,
     seed: int = 0,
@@ -268,15 +334,22 @@ def compress(
     progress: bool = False,
     output: str | None = None,
     labels_kept: Sequence[int | str] = (),
+    unlabeled: bool = False,
+    multi_label: bool = False,
+    judge: Literal["answers", "outputs"] | None = None,
+    part: str | None = None,
+    metric: Metric | None = None,
     **options: Unpack[JobOptions],
 ) -> Compressed:
     """The whole job on your own network and data loaders, without files.
 
     Args:
-        model: a trained classifier (N, ...) -> (N, K); it is not changed.
+        model: a trained network; it is not changed.
         train: gives inputs and labels as the network takes them, augmented as you like: (inputs,
             label), several inputs, or a dictionary (see `inputs/items.py`).
-        num_labels: K.
+        num_labels: K. Without labels, by default the network's outputs. Left out, and with outputs
+            that are no class scores (N, K), the network is judged by them, whatever they are
+            (`output_score`): what follows the inputs in `train` is not looked at.
         held_out: makes every choice; default: a tenth of `train`'s data set, taken out of it.
         progress: draw progress bars on stderr.
         output: which of several outputs holds the logits: a key, an attribute, an index ("1"), or
@@ -284,6 +357,18 @@ def compress(
             the first of a tuple; the only one of K columns.
         labels_kept: keep these labels alone, by number: the classifier is cut to them, in
             ascending order, and all that follows is done on their items. Default: all.
+        unlabeled: read no labels: the network's own answers stand in their place, and accuracies
+            are fidelities. Inputs are then the first of an item, or as many as the network needs.
+            Items that are bare tensors, tuples of one, or dictionaries of nothing but arguments
+            need no word.
+        multi_label: of unlabeled images: every output above 0 is an answer, not the highest one.
+        judge: "outputs" takes a network of one row of numbers for each image (an embedding, a
+            regression) for what it is; "answers" takes it for a classifier, the default.
+        part: prune this module alone, such as "backbone", judged by its outputs, which stay as wide
+            as they are; batches go to the whole network.
+        metric: your own measure of the whole network, (network) -> number, higher is better, for
+            networks that are judged by their outputs; it is reported of every stage and decides
+            nothing.
         **options: any flag of `prune-dl` that chooses filters, retrains or measures latency, by
             its name: a budget (`keep=0.6`, `macs=0.4`, `params=0.3`, `latency_ms=5.0`,
             `max_drop=1.0`), `rank="l1"`, `allocate="error"`, `epochs=0`, `lr=0.01`, ...
@@ -294,23 +379,52 @@ def compress(
     Raises:
         UsageError, InputError, GateError: as the command does.
     """
+    named: dict[str, Any] = {
+        "num_labels": num_labels,
+        "output": output,
+        "unlabeled": unlabeled or None,
+    }
+    named |= {"multi_label": multi_label or None, "labels_kept": labels_kept or None}
+    by_outputs = judge == "outputs" or part is not None or metric is not None
+    if not by_outputs and judge is None and not any(x is not None for x in named.values()):
+        by_outputs = not gives_class_scores(model, train)
+    if by_outputs:
+        _refuse_labels(named)
+        asked = Asked(part, metric, seed, device, progress)
+        found = compress_by_outputs(model, train, held_out, asked, options)
+        came_in = Checkpoint(found.case.model, Origin(None, num_labels=1))
+        given = Given(found.case, found.settings, came_in)
+        return Compressed(
+            found.model, found.outcome, found.planned, given, found.notes, part, found.metric
+        )
     settings = settings_of_call(
         {"batch_size": train.batch_size or RetrainOptions.batch_size, **options}
     )
     place = pick_device(device)
     plain = as_plain(model)
-    data = read_loaders(train, held_out, num_labels, seed, ItemReader.of(plain.model))
+    reader = ItemReader.of(plain.model)
+    data = read_loaders(train, held_out, num_labels, seed, reader, unlabeled=unlabeled)
+    _check_multi_label(data, multi_label)
     single = as_float32(plain.model)
     case = Case(single.model.to(place), data, place, seed, RunLog(show=progress))
     check_finite_weights(case.model)
     check_inputs(case.example, settings)
+    if num_labels is None:
+        num_labels = num_outputs(case.model, case.example, output)
     choice = choose_output(case.model, case.example, num_labels, output)
     notes = (*plain.notes, *single.notes, *data.notes, *choice.notes)
     with output_hooked(case.model, choice.name):
         require_classifier(case.model, case.example, num_labels)
+        if data.unlabeled:
+            names = output_names(num_labels)
+            data = replace(data, labels=names, multi_label=multi_label)
+            data = with_answers(data, case.model, place)
+            notes += (OWN_ANSWERS, *answer_notes(data))
+            case = replace(case, data=data)
         task = Task(data.labels, data.multi_label)
-        notes += settle_outputs(case.model, case.example, task, case.held_out())
-        notes += label_notes(case.model, data, place)
+        labelled = () if data.unlabeled else case.held_out()
+        notes += settle_outputs(case.model, case.example, task, labelled)
+        notes += () if data.unlabeled else label_notes(case.model, data, place)
         opened = Opened(Checkpoint(case.model, Origin(None, num_labels), notes=notes), data, place)
         if labels_kept:
             labels = choose_labels([str(label) for label in labels_kept], data)

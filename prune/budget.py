@@ -27,7 +27,7 @@ _WORDS: Mapping[Kind, str] = {
     "macs": "keep {:g} of the multiply-adds",
     "params": "keep {:g} of the parameters",
     "latency_ms": "take at most {:g} ms",
-    "max_drop": "lose at most {:g} points of held-out accuracy",
+    "max_drop": "lose at most {:g} points of held-out {measure}",
 }
 
 
@@ -69,7 +69,11 @@ class Budget:
     @property
     def words(self) -> str:
         """What was asked for, in words: "keep 0.6 of the filters"."""
-        return _WORDS[self.kind].format(self.value)
+        return self.words_with("accuracy")
+
+    def words_with(self, measure: str) -> str:
+        """The same where networks are compared by another measure than accuracy."""
+        return _WORDS[self.kind].format(self.value, measure=measure)
 
     def of_step(self, step: int, steps: int, left: float) -> "Budget":
         """The counted budget of one of several steps, a share of the network that the step finds.

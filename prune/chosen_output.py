@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from .errors import InputError, UsageError
 from .forward import FORWARD_ERRORS, call_on_copies, change_outputs, evaluating
-from .outputs import describe_outputs, found_logits
+from .outputs import describe_outputs, found_logits, logits_of, require_classifier
 
 CHOSEN, ALL = "logits", "outputs"
 """Keys of what a network with a hook returns."""
@@ -132,6 +132,19 @@ def choose_output(
             "give its name as `output`"
         )
     return OutputChoice()
+
+
+def num_outputs(model: nn.Module, inputs: Any, asked: str | None) -> int:
+    """Columns of the network's logits, where nobody says how many labels there are.
+
+    Raises:
+        InputError: it does not run, or it cannot be known which of its outputs holds them.
+    """
+    outputs = _outputs_of(model, inputs)
+    if outputs is None:
+        require_classifier(model, inputs, num_labels=2)  # says why it does not run
+    chosen = None if asked is None else dict(named_outputs(outputs)).get(asked)
+    return int((logits_of(outputs) if chosen is None or chosen.ndim != 2 else chosen).shape[1])
 
 
 def hook_output(model: nn.Module, name: str | None) -> None:

@@ -74,6 +74,13 @@ class DataOptions:
     """Or their order: as the data have them, folders sorted (sorted), or with numbers compared as
     numbers, as timm sorts them (natural). Default: what the model file states, else sorted; an
     order that held-out images contradict is refused unless it is given here."""
+    unlabeled: bool = False
+    """Read no labels: the network's own answers stand in their place, accuracy becomes fidelity
+    (how often the smaller network gives the same answer), and retraining learns from the answers
+    alone. A folder without label folders is taken so by itself."""
+    multi_label: bool = False
+    """Of unlabeled images: the network gives any number of labels for an image, every output above
+    0, and not one. Labelled images say so themselves."""
 
 
 @dataclass(frozen=True)

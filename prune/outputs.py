@@ -52,7 +52,8 @@ def logits_of(outputs: Any) -> Tensor:
         raise InputError(
             f"a network that returns {describe_outputs(outputs)} given; expected logits, one row "
             "for each image and one column for each label: as a tensor, first in a tuple, or "
-            'under "logits" or "out"; give the name of another as `output`'
+            'under "logits" or "out"; give the name of another as `output`, or, where none holds '
+            "class scores, use compress(model, loader) of the Python API, which judges by outputs"
         )
     return found
 

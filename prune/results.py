@@ -7,8 +7,10 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from ..evaluate.report.files import write_report
+from ..export.all_outputs import ExportedOutputs, export_outputs
 from ..export.checked import Exported, export_checked
 from ..export.metadata import describe
+from ..export.parity import PARITY_BATCH
 from ..export.variants import Variant
 from .chosen_output import output_hooked
 from .errors import UsageError
@@ -41,7 +43,7 @@ class Given:
 
 def export_result(
     model: nn.Module, given: Given, planned: Planned, path: Path, opset: int | None
-) -> Exported:
+) -> Exported | ExportedOutputs:
     """Write the ONNX file of a result, checked against the network on held-out images.
 
     Raises:
@@ -55,6 +57,10 @@ def export_result(
             "export of a network of several inputs asked for; expected one tensor of images, "
             "which an ONNX file of this tool takes; export it with torch.onnx"
         )
+    if given.case.outputs is not None:
+        images, _ = next(data.held_out.batches(PARITY_BATCH, device=given.case.device))
+        digest = {"plan": planned.plan.digest}
+        return export_outputs(model, images, path, metadata=digest, opset=opset)
     metadata = describe(data, plan=planned.plan.digest)
     with output_hooked(model, given.output):
         return export_checked(model, data, path, Variant(opset=opset), metadata=metadata)

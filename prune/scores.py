@@ -1,7 +1,9 @@
 """How good a network is on some images: a value, its interval, and what it is called.
 
 Labels (N,) are one class for each image, and are counted (`Accuracy`). Labels (N, K) of 0 and 1 are
-any number of them for each image, and are ranked (`MeanPrecision`).
+any number of them for each image, and are ranked (`MeanPrecision`). Where nobody labelled the
+images, the labels are the answers of the network that came in: the same counts and ranks are then
+called fidelity, and say nothing of how often these answers are right.
 
 Shapes: N images, K labels.
 """
@@ -21,6 +23,9 @@ from .structure.units import FloatArray, IntArray
 
 INTERVAL_CONFIDENCE = 0.95
 """How often the interval holds the true value: what figures are usually stated with."""
+MEAN_PRECISION = "mean average precision"
+FIDELITY = "fidelity"
+"""Name and key of scores whose labels are the answers of the network that came in."""
 Plain = dict[str, int | float]
 
 
@@ -29,11 +34,11 @@ class Score(Protocol):
 
     @property
     def name(self) -> str:
-        """What the value is called: "top-1" or "mean average precision"."""
+        """What the value is called: "top-1", "mean average precision" or "fidelity"."""
 
     @property
     def key(self) -> str:
-        """The name as a file has it: "top1" or "mean_average_precision"."""
+        """The name as a file has it: "top1", "mean_average_precision" or "fidelity"."""
 
     @property
     def value(self) -> float:
@@ -62,11 +67,12 @@ class Score(Protocol):
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Top-1 accuracy as a count, so that nothing is lost to rounding.
+    """Top-1 accuracy, or fidelity, as a count, so that nothing is lost to rounding.
 
     Attributes:
         correct: images whose highest output is their label.
         total: images looked at, at least one.
+        of_answers: whether labels are the answers of the network that came in.
 
     >>> accuracy = Accuracy(correct=90, total=100)
     >>> f"{accuracy.top1:.2f} ({accuracy.low:.3f} to {accuracy.high:.3f})"
@@ -75,6 +81,7 @@ class Accuracy:
 
     correct: int
     total: int
+    of_answers: bool = False
 
     def __post_init__(self) -> None:
         assert 0 <= self.correct <= self.total, "more correct images than images"
@@ -83,12 +90,12 @@ class Accuracy:
     @property
     def name(self) -> str:
         """What the value is called."""
-        return "top-1"
+        return FIDELITY if self.of_answers else "top-1"
 
     @property
     def key(self) -> str:
         """The name as a file has it."""
-        return "top1"
+        return FIDELITY if self.of_answers else "top1"
 
     @property
     def top1(self) -> float:
@@ -118,8 +125,8 @@ class Accuracy:
     @property
     def plain(self) -> Plain:
         """Everything by name, for a file."""
-        ends: Plain = {"top1": self.top1, "low": self.low, "high": self.high}
-        return ends | {"correct": self.correct, "total": self.total}
+        ends: Plain = {self.key: self.value, "low": self.low, "high": self.high}
+        return ends | {"same" if self.of_answers else "correct": self.correct, "total": self.total}
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,21 +138,23 @@ class MeanPrecision:
     Attributes:
         scores_NK: outputs. targets_NK: 0 or 1.
         threshold: outputs above it say that the label is there; for `micro_f1` alone.
+        of_answers: whether labels are the answers of the network that came in.
     """
 
     scores_NK: FloatArray = field(repr=False)
     targets_NK: IntArray = field(repr=False)
     threshold: float = 0.0
+    of_answers: bool = False
 
     @property
     def name(self) -> str:
         """What the value is called."""
-        return "mean average precision"
+        return f"{FIDELITY} (mean average precision)" if self.of_answers else MEAN_PRECISION
 
     @property
     def key(self) -> str:
         """The name as a file has it."""
-        return "mean_average_precision"
+        return FIDELITY if self.of_answers else MEAN_PRECISION.replace(" ", "_")
 
     @property
     def total(self) -> int:
@@ -217,12 +226,19 @@ class Tally:
         threshold: see `MeanPrecision`.
         hits: images whose highest score is their label; on their device, so that nothing waits.
         answers: scores and labels of all batches, of labels (N, K) alone.
+        of_answers: see `Accuracy`.
     """
 
     threshold: float = 0.0
     total: int = 0
     hits: Tensor | int = 0
     answers: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    of_answers: bool = False
+
+    @staticmethod
+    def on(split: object, threshold: float = 0.0) -> "Tally":
+        """An empty one for the labels of a part of some data, which says whose they are."""
+        return Tally(threshold, of_answers=getattr(split, "of_answers", False))
 
     def add(self, scores_NK: Tensor, labels_N: Tensor) -> None:
         """Take in a batch; labels are (N,), or (N, K) of 0 and 1.
@@ -244,7 +260,7 @@ class Tally:
     def score(self) -> Score:
         """Of all that was taken in: one batch or more."""
         if not self.answers:
-            return Accuracy(int(self.hits), self.total)
+            return Accuracy(int(self.hits), self.total, self.of_answers)
         scores_NK = torch.cat([scores for scores, _ in self.answers]).cpu().double().numpy()
         targets_NK = torch.cat([labels for _, labels in self.answers]).cpu().numpy()
-        return MeanPrecision(scores_NK, targets_NK, self.threshold)
+        return MeanPrecision(scores_NK, targets_NK, self.threshold, self.of_answers)

@@ -44,7 +44,7 @@ def measure_score(
     Raises:
         InputError: the split is empty, the network gives no logits, or one is NaN or infinite.
     """
-    tally = Tally()
+    tally = Tally.on(split)
     finite = torch.ones((), dtype=torch.bool, device=device)
     expected = split.num_images if limit is None else min(limit, split.num_images)
     with evaluating(model):

@@ -23,11 +23,14 @@ CUT_MEANING = ", its classifier cut to the kept labels"
 
 def render_page(report: "Report") -> str:
     """The page's HTML; everything on it is also in `report.json`."""
+    by_output = report.held_out.by_output
     return render(
         "report.html",
         report=report,
         headline=words.headline(report),
-        measure=words.sentence(report.accuracy.name),
+        measure=words.sentence((report.held_out if by_output else report.accuracy).name),
+        of_answers=report.accuracy.of_answers,
+        by_output={name: words.percent(value, 2) for name, value in by_output.items()},
         allocation=words.allocation_name(report.allocation),
         created=report.created.replace("T", " ").replace("+00:00", " UTC"),
         also_kept=also_kept(report),
@@ -92,7 +95,7 @@ def stage_rows(report: "Report") -> list[dict[str, str]]:
         meaning = STAGE_MEANING[stage] + cut
         row = {"stage": stage, "meaning": meaning, "interval": "–", "images": "–"}
         if test is not None:
-            row["interval"] = f"{words.percent(test.low)} to {words.percent(test.high)}"
+            row["interval"] = words.interval(test, is_original=stage == "original")
             row["images"] = f"{test.total:,}"
         row["test"] = words.percent(test.value if test else None, 2)
         row["held_out"] = words.percent(held_out.value if held_out else None, 2)

@@ -6,6 +6,9 @@
                     `repaired` after closed-form repair, `final` is the network that was exported.
                     null: that stage was not run. Where an image may have several labels:
                     {mean_average_precision, low, high, micro_f1, total}, with a bootstrap interval
+    fidelity        in place of accuracy, where nobody labelled the images: {fidelity, low, high,
+                    same, total} of each stage: share of the images with the answer of the network
+                    that came in, which has 1 by definition
     held_out        the same, on the held-out part of the training data (where decisions are made)
     filters         {original, final}: removable filters of the whole network
     macs, params    {original, final}: multiply-adds of one image (one each); parameters
@@ -45,7 +48,8 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from math import isfinite
 from typing import Any, Generic, TypeVar
 
-from ...prune.scores import Accuracy, MeanPrecision, Score
+from ...prune.output_score import OutputFidelity
+from ...prune.scores import FIDELITY, Accuracy, MeanPrecision, Score
 from ..measure.latency_stats import Ratio
 from .pictures import FilterPicture
 
@@ -73,9 +77,20 @@ class Stages:
 
     @property
     def name(self) -> str:
-        """What the values are called: "top-1", or "mean average precision"."""
+        """What the values are called: "top-1", "mean average precision" or "fidelity"."""
         found = (self.original, self.removed, self.repaired, self.final)
         return next((score.name for score in found if score is not None), "top-1")
+
+    @property
+    def of_answers(self) -> bool:
+        """Whether the values are fidelity: labels are the answers of the network that came in."""
+        found = (self.original, self.removed, self.repaired, self.final)
+        return any(score is not None and score.key == FIDELITY for score in found)
+
+    @property
+    def by_output(self) -> dict[str, float]:
+        """Fidelity of every output of the final network, where its outputs judge it; else empty."""
+        return self.final.by_output if isinstance(self.final, OutputFidelity) else {}
 
 
 @dataclass(frozen=True)
@@ -224,12 +239,14 @@ class Report:
         """
         plain = _plain(self, "report")
         assert isinstance(plain, dict)
-        return plain
+        if not self.accuracy.of_answers:
+            return plain
+        return {FIDELITY if name == "accuracy" else name: x for name, x in plain.items()}
 
 
 def _plain(value: Any, place: str) -> Any:
     """Dataclasses, mappings and sequences as dicts and lists; every number checked."""
-    if isinstance(value, Accuracy | MeanPrecision):
+    if isinstance(value, Accuracy | MeanPrecision | OutputFidelity):
         return _plain(value.plain, place)
     if is_dataclass(value):
         names_ = [f.name for f in fields(value)]

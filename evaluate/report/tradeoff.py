@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...prune.scores import Accuracy
+from ...prune.scores import FIDELITY, Accuracy
 from .report import Value
 
 
@@ -26,8 +26,8 @@ class TradeoffPoint:
     Attributes:
         name: what was asked for ("keep 0.5"; "original").
         format: "float32", "float16" or "int8".
-        accuracy: top-1 of the file itself, on held-out images; latency_ms: median of one call,
-            and its 90th percentile; size_bytes: of the file. None where not measured.
+        accuracy: top-1, or fidelity, of the file itself, on held-out images; latency_ms: median of
+            one call, and its 90th percentile; size_bytes: of the file. None where not measured.
         file: path of the ONNX file, relative to the sweep's folder.
         notes: how it was made: the INT8 recipe, layers left in float with their reason.
         error: why this point failed; empty if it did not.
@@ -65,6 +65,21 @@ class Tradeoff:
     warnings: tuple[str, ...] = ()
 
     @property
+    def of_answers(self) -> bool:
+        """Whether networks are compared by fidelity: nobody labelled the images."""
+        return any(point.accuracy and point.accuracy.of_answers for point in self.points)
+
+    @property
+    def measure(self) -> str:
+        """Key of what networks are compared by, as columns are called: "top1", or "fidelity"."""
+        return FIDELITY if self.of_answers else "top1"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """`TRADEOFF_COLUMNS`, which are called after the measure."""
+        return tuple(name.replace("top1", self.measure) for name in TRADEOFF_COLUMNS)
+
+    @property
     def on_front(self) -> tuple[bool, ...]:
         """For every point, whether no other point dominates it."""
         positions = [i for i, point in enumerate(self.points) if point.comparable]
@@ -77,7 +92,7 @@ def _costs(point: TradeoffPoint) -> tuple[float, float, float]:
     assert point.accuracy is not None
     assert point.latency_ms is not None
     assert point.size_bytes is not None
-    return 1 - point.accuracy.top1, point.latency_ms, float(point.size_bytes)
+    return 1 - point.accuracy.value, point.latency_ms, float(point.size_bytes)
 
 
 def pareto_front(costs_PC: NDArray[np.floating]) -> NDArray[np.bool_]:
@@ -101,9 +116,9 @@ TRADEOFF_COLUMNS = (
 
 
 def tradeoff_rows(tradeoff: Tradeoff) -> list[dict[str, Any]]:
-    """One flat row a point with the columns of `TRADEOFF_COLUMNS`; None where not measured."""
+    """One flat row a point with the columns of `Tradeoff.columns`; None where not measured."""
     return [
-        _row(point, on_front)
+        dict(zip(tradeoff.columns, _row(point, on_front).values(), strict=True))
         for point, on_front in zip(tradeoff.points, tradeoff.on_front, strict=True)
     ]
 
@@ -112,7 +127,7 @@ def _row(point: TradeoffPoint, on_front: bool) -> dict[str, Any]:
     accuracy = point.accuracy
     measured = {
         "on_front": on_front,
-        "top1": accuracy.top1 if accuracy else None,
+        "top1": accuracy.value if accuracy else None,
         "top1_low": accuracy.low if accuracy else None,
         "top1_high": accuracy.high if accuracy else None,
         "num_images": accuracy.total if accuracy else None,
@@ -126,7 +141,7 @@ def _row(point: TradeoffPoint, on_front: bool) -> dict[str, Any]:
 def to_csv(tradeoff: Tradeoff) -> str:
     """The rows as CSV with a header; an empty cell where nothing was measured."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, TRADEOFF_COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, tradeoff.columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(tradeoff_rows(tradeoff))
     return text.getvalue()

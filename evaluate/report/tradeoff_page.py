@@ -52,16 +52,19 @@ def render_tradeoff(tradeoff: Tradeoff) -> str:
         provider=provider_name(tradeoff.provider),
         latency_figure=_scatter(tradeoff, "latency_ms", "latency, ms (p50; bar to p90)", 1.0),
         size_figure=_scatter(tradeoff, "size_bytes", "file size, MB", 1e6),
-        table=[_cells(row) for row in tradeoff_rows(tradeoff)],
+        table=[_cells(row, tradeoff.measure) for row in tradeoff_rows(tradeoff)],
+        measure="Fidelity" if tradeoff.of_answers else "Top-1",
+        noun="Fidelity" if tradeoff.of_answers else "Accuracy",
     )
 
 
 def tradeoff_headline(tradeoff: Tradeoff) -> str:
     """How many points there are, how many are worth having, how many failed."""
+    close = "faithful" if tradeoff.of_answers else "accurate"
     failed = sum(bool(point.error) for point in tradeoff.points)
     text = (
         f"{sum(tradeoff.on_front)} of {len(tradeoff.points)} networks are worth having: "
-        "no other is as accurate, as fast and as small"
+        f"no other is as {close}, as fast and as small"
     )
     return text + (f"; {failed} failed." if failed else ".")
 
@@ -73,11 +76,15 @@ def _scatter(tradeoff: Tradeoff, cost: str, title: str, unit: float) -> Figure:
     widest = max((x for trace in traces for x in _right_ends(trace)), default=1.0)
     layout = {
         "xaxis": {"title": {"text": title}, "range": [-0.08 * widest, 1.12 * widest]},
-        "yaxis": {"title": {"text": "top-1 of the file, held-out images, %"}},
+        "yaxis": {"title": {"text": f"{_called(tradeoff)} of the file, held-out images, %"}},
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         "showlegend": True,
     }
     return {"data": traces, "layout": layout, "height": 420}
+
+
+def _called(tradeoff: Tradeoff) -> str:
+    return tradeoff.measure if tradeoff.of_answers else "top-1"
 
 
 def _right_ends(trace: dict[str, Any]) -> list[float]:
@@ -96,7 +103,7 @@ def _shown(tradeoff: Tradeoff, name: str, cost: str) -> Iterator[tuple[TradeoffP
 def _edge(tradeoff: Tradeoff, cost: str) -> set[TradeoffPoint]:
     """Points that no other beats in accuracy and this cost: up and left of them is empty."""
     points = [p for p in tradeoff.points if p.comparable and p.accuracy]
-    costs = [(1 - p.accuracy.top1, float(getattr(p, cost))) for p in points if p.accuracy]
+    costs = [(1 - p.accuracy.value, float(getattr(p, cost))) for p in points if p.accuracy]
     mask_P = pareto_front(np.array(costs).reshape(-1, 2))
     return {point for point, on_edge in zip(points, mask_P, strict=True) if on_edge}
 
@@ -111,7 +118,7 @@ def _trace(tradeoff: Tradeoff, name: str, cost: str, unit: float) -> dict[str, A
         "mode": "markers+text",
         "name": name,
         "x": [getattr(point, cost) / unit for point, _ in shown],
-        "y": [100 * point.accuracy.top1 for point, _ in shown if point.accuracy],
+        "y": [100 * point.accuracy.value for point, _ in shown if point.accuracy],
         "text": [point.name if point in edge else "" for point, _ in shown],
         "textposition": "top left",
         "textfont": {"color": colour, "size": 11},
@@ -125,8 +132,8 @@ def _trace(tradeoff: Tradeoff, name: str, cost: str, unit: float) -> dict[str, A
             "line": {"color": colour, "width": 1.6},
         },
         "error_y": _bars(
-            [100 * (p.accuracy.high - p.accuracy.top1) for p, _ in shown if p.accuracy],
-            [100 * (p.accuracy.top1 - p.accuracy.low) for p, _ in shown if p.accuracy],
+            [100 * (p.accuracy.high - p.accuracy.value) for p, _ in shown if p.accuracy],
+            [100 * (p.accuracy.value - p.accuracy.low) for p, _ in shown if p.accuracy],
             colour,
         ),
     }
@@ -147,14 +154,14 @@ def _bars(up: list[float], down: list[float], colour: str) -> dict[str, Any]:
     return {**ends, "color": colour, "thickness": 1, "width": 3}
 
 
-def _cells(row: dict[str, Any]) -> dict[str, Any]:
-    """One row of the table, as text."""
+def _cells(row: dict[str, Any], measure: str) -> dict[str, Any]:
+    """One row of the table, as text; `measure` is the key of what networks are compared by."""
     interval = "–"
-    if row["top1"] is not None:
-        interval = f"{percent(row['top1_low'])} to {percent(row['top1_high'])}"
+    if row[measure] is not None:
+        interval = f"{percent(row[f'{measure}_low'])} to {percent(row[f'{measure}_high'])}"
     return {
         **row,
-        "top1": percent(row["top1"], 2),
+        "measured": percent(row[measure], 2),
         "interval": interval,
         "latency": "–" if row["latency_ms"] is None else f"{row['latency_ms']:.3g} ms",
         "size": size(row["size_bytes"]),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checks import check_ranges, check_texts
+from ..errors import InputError
 from ..options import NetworkOptions, RetrainOptions, RunOptions, SelectOptions
 from .checks import check_job, check_resume
 from .tables import show_comparison, show_document, show_layers, show_report, show_table
@@ -86,11 +87,13 @@ def _sweep(options: Sweep, command: str) -> None:
     from ...evaluate.report.tradeoff import tradeoff_rows
     from .sweep.points import run_sweep
 
-    found = tradeoff_rows(run_sweep(options, command))
+    tradeoff = run_sweep(options, command)
+    found = tradeoff_rows(tradeoff)
     if options.run.json:
         show_document({"points": found})
         return
-    shown = ("name", "format", "on_front", "top1", "latency_ms", "size_bytes", "error")
+    measured = (tradeoff.measure, "latency_ms", "size_bytes")
+    shown = ("name", "format", "on_front", *measured, "error")
     show_table("trade-off", shown, [[_cell(row[name]) for name in shown] for row in found])
 
 
@@ -129,6 +132,11 @@ def _evaluate(options: Evaluate, command: str) -> None:
 
     log = RunLog(show=True)
     _, case = open_case(options.network, options.data, options.run, log)
+    if case.data.unlabeled:
+        raise InputError(
+            f"`data={case.data.name}` given, whose images have no labels to measure an accuracy "
+            "with: the network's own answers are right by definition; give labelled images"
+        )
     with log.stage("evaluate") as progress:
         result = measure_score(
             case.model, case.data.test, device=case.device, progress=progress

@@ -103,7 +103,7 @@ def _test(exported: Exported, data: DataSet, variant: Variant) -> dict[str, Any]
     )
     arrays = ((inputs.numpy(), labels.numpy()) for inputs, labels in batches)
     variant = replace(variant, multi_label=data.multi_label)
-    score = score_file(session, arrays, threshold=variant.rule.threshold)
+    score = score_file(session, arrays, threshold=variant.rule.threshold, of_answers=data.unlabeled)
     add_metadata(exported.path, accuracy_entry({"held_out": exported.score, "test": score}))
     ends = {"test_low": score.low, "test_high": score.high}
     size = {"size_bytes": exported.path.stat().st_size}

@@ -15,9 +15,9 @@ from ..inputs.callables import Name, Trusted
 from ..inputs.checkpoint import Checkpoint, load_checkpoint
 from ..inputs.data import open_data
 from ..inputs.few_labels import choose_labels, of_labels
-from ..inputs.label_order import listed, number_labels
+from ..inputs.label_order import listed, name_outputs, number_labels
 from ..inputs.origin import Origin
-from ..inputs.split import GIVEN, DataSet, Inputs, Source
+from ..inputs.split import GIVEN, DataSet, Inputs, Source, output_names
 from ..job.known import EXAMPLES, Case
 from ..options import DataOptions, NetworkOptions, RunOptions
 from ..outputs import require_classifier
@@ -140,9 +140,14 @@ def open_data_of(
         held_out=images.held_out,
         seed=seed,
         num_labels=origin.num_labels,
+        unlabeled=images.unlabeled,
         in_memory=in_memory,
     )
-    data = of_kept_labels(number_labels(data, images, origin.labels), origin)
+    if data.unlabeled:
+        data = replace(data, labels=output_names(origin.num_outputs))
+        data = name_outputs(data, images, origin.labels)
+    else:
+        data = of_kept_labels(number_labels(data, images, origin.labels), origin)
     return data.sourced(**_of_model_file(images, data)) if known else data
 
 
@@ -207,6 +212,8 @@ def check_label_count(data: DataSet, origin: Origin) -> None:
     surplus = [label for label in data.labels if label not in known] if known & here else []
     told = f"; the model file does not know {listed(surplus)}" if surplus else ""
     advice = "give the data that the network was trained on"
+    if not data.multi_label:
+        advice += ", or `unlabeled` to let the network label them"
     if expected > given:
         advice += f", or `labels` with the names of all {expected} outputs in their order"
     raise InputError(
@@ -251,6 +258,8 @@ def check_runs(model: nn.Module, data: DataSet, images: Inputs) -> tuple[str, ..
     device = tensors_of(images)[0].device
     labelled = data.train.batches(EXAMPLES, device=device, limit=SETTLING_IMAGES)
     task = Task(data.labels, data.multi_label)
+    if data.unlabeled:
+        labelled = iter(())
     return data.notes + settle_outputs(model, images, task, labelled)
 
 

@@ -22,6 +22,7 @@ from ..job.stages import Outcome
 from ..job.steps import plan_and_carry_out
 from ..lock import only_writer
 from ..progress import RunLog
+from ..scores import FIDELITY, Score
 from .delivery import Files, deliver_networks, save_result
 from .facts import job_facts
 from .flags import in_flags
@@ -90,7 +91,7 @@ def _work(options: Job, checkpoint: Checkpoint, case: Case, folder: Path) -> Fin
 
 
 def check_drop(options: Job, outcome: Outcome) -> None:
-    """The gate of `max_drop`, in points of held-out accuracy.
+    """The gate of `max_drop`, in points of held-out accuracy, or of fidelity without labels.
 
     Raises:
         GateError: more was lost.
@@ -100,9 +101,13 @@ def check_drop(options: Job, outcome: Outcome) -> None:
     most = options.select.max_drop
     if most is not None and drop > most:
         raise GateError(
-            f"held-out accuracy fell by {drop:.2f} points, more than `max_drop={most}`; "
+            f"held-out {_called(before)} fell by {drop:.2f} points, more than `max_drop={most}`; "
             "keep more filters or retrain for longer"
         )
+
+
+def _called(score: Score) -> str:
+    return score.name if score.key == FIDELITY else "accuracy"
 
 
 def check_latency(options: Job, report: Report) -> None:

@@ -57,7 +57,8 @@ def _fill(options: Rank, command: str, folder: Path) -> Spectrum:
         structure = trace(case.model, case.example)
         cost = CostModel.of(case.model, structure)
     check_removable(structure)
-    measured = Measured(structure, cost, *_measure(options, case, structure))
+    statistics, spectrum = _measure(options, case, structure)
+    measured = Measured(structure, cost, statistics, spectrum)
     with log.stage("rank"):
         ranking = rank_by(case, measured, options.rank, options.images)
         columns: dict[str, Any] = {
@@ -65,7 +66,6 @@ def _fill(options: Rank, command: str, folder: Path) -> Spectrum:
             "kept": _kept(options, case, measured, ranking),
             "labels": case.data.labels,
         }
-    spectrum = measured.spectrum
     norms = filter_norms(case.model, structure)
     save_spectrum(spectrum, folder / "spectrum.safetensors")
     write_filters(folder / "filters.csv", spectrum, norms, **columns)

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from ...evaluate.measure.latency import Comparison
 from ...evaluate.report.report import LayerLine, Report
+from ..scores import FIDELITY, Score
 
 WIDTH = 110
 
@@ -84,7 +85,7 @@ def show_report(report: Report) -> None:
     """The few figures that matter, before and after."""
     accuracy, latency, size = report.accuracy, report.latency_ms, report.size_bytes
     rows = [
-        (stage, f"{100 * value.value:.2f}", f"{100 * value.low:.2f} to {100 * value.high:.2f}")
+        (stage, f"{100 * value.value:.2f}", _interval(value, stage))
         for stage in ("original", "removed", "repaired", "final")
         if (value := getattr(accuracy, stage)) is not None
     ]
@@ -106,6 +107,12 @@ def show_report(report: Report) -> None:
         print(f"{r.value:.2f} times as fast (95 % interval {r.low:.2f} to {r.high:.2f})")
     for warning in report.warnings:
         print(f"note: {warning}")
+
+
+def _interval(value: Score, stage: str) -> str:
+    if stage == "original" and value.key == FIDELITY and value.value == 1:
+        return "by definition"
+    return f"{100 * value.low:.2f} to {100 * value.high:.2f}"
 
 
 def _change(change: Any, unit: float, name: str) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from ...evaluate.measure.accuracy import measure_score
+from ..errors import UsageError
 from ..folder import check_writable, state_beside
 from ..inputs.callables import Trusted
 from ..inputs.checkpoint import save_checkpoint
@@ -95,6 +96,11 @@ def _train_to(out: Path, state: Path, options: Train) -> dict[str, Any]:
 
 
 def _open(options: Train) -> DataSet:
+    if options.data.unlabeled:
+        raise UsageError(
+            "`unlabeled` given for a training, which learns from labels; leave it out, or prune a "
+            "trained network"
+        )
     # The word of nobody: a folder of that name is not meant.
     spec = Trusted(options.data.data) if options.data.data else DEFAULT_DATA
     data = open_data(

@@ -15,12 +15,12 @@ from ..errors import InputError, UsageError
 from ..options import ChannelOrder
 from ..progress import Progress, silent
 from .callables import Name, Trusted, call_with, import_callable, is_callable_name
-from .datasets import unpack, wrap_datasets
+from .datasets import is_bare, unpack, wrap_datasets, wrap_unlabeled
 from .folders import Reading, open_image_folder
 from .known import KNOWN, open_known
 from .listing import holds_images
 from .preprocessing import Preprocessing
-from .split import DataSet, Split
+from .split import DataSet, Split, output_names
 
 __all__ = ["DataSet", "Split", "open_data"]
 
@@ -36,6 +36,7 @@ def open_data(
     held_out: float = 0.1,
     seed: int = 0,
     num_labels: int | None = None,
+    unlabeled: bool = False,
     in_memory: bool = True,
     progress: Progress = silent,
 ) -> DataSet:
@@ -55,7 +56,9 @@ def open_data(
         held_out: share of the training part, of every label, that choices are made on.
         seed: of every split.
         num_labels: outputs of the network that it is for, where they are known: a folder's labels
-            may then have no images.
+            may then have no images, or nobody may have sorted its images by label.
+        unlabeled: labels are not read, if there are any: the network's own answers will stand in
+            their place (`answered.py`).
         in_memory: whether a small folder is decoded at once; else images are decoded when they are
             needed.
         progress: called with (images decoded, images in all).
@@ -71,20 +74,34 @@ def open_data(
         raise UsageError(f"`held_out={held_out}` given; expected a share from 0 to below 1")
     name, is_trusted = str(spec), isinstance(spec, Trusted)
     if name in KNOWN and not (is_trusted and holds_images(Path(name))):
-        return open_known(name, wanted, held_out=held_out, seed=seed, download=is_trusted)
+        known = open_known(name, wanted, held_out=held_out, seed=seed, download=is_trusted)
+        return without_labels(known, num_labels) if unlabeled else known
     if isinstance(spec, Trusted) and is_callable_name(name) and not Path(name).exists():
         offered = {"input_size": input_size, "seed": seed}
         returned = call_with(import_callable(spec), offered, name)
         if isinstance(returned, DataSet):
-            return returned
+            return without_labels(returned, num_labels) if unlabeled else returned
         train, test = unpack(returned, name)
-        return wrap_datasets(name, train, test, wanted, held_out=held_out, seed=seed)
+        wrap = wrap_unlabeled if unlabeled or is_bare(train) else wrap_datasets
+        found = wrap(name, train, test, wanted, held_out=held_out, seed=seed)
+        return without_labels(found, num_labels) if wrap is wrap_unlabeled else found
     if not is_trusted:
         check_file_folder(name)
     reading = Reading(in_memory, progress)
     return open_image_folder(
-        Path(name), wanted, held_out=held_out, seed=seed, num_labels=num_labels, reading=reading
+        Path(name),
+        wanted,
+        held_out=held_out,
+        seed=seed,
+        num_labels=num_labels,
+        unlabeled=unlabeled,
+        reading=reading,
     )
+
+
+def without_labels(data: DataSet, num_labels: int | None) -> DataSet:
+    """The same images for a network of so many outputs, whose answers will be their labels."""
+    return replace(data, labels=output_names(num_labels), unlabeled=True, multi_label=False)
 
 
 def check_file_folder(name: str) -> None:

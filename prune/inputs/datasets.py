@@ -3,7 +3,7 @@
 Shapes: N images, C channels, H, W height and width.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from ..errors import InputError, UsageError
 from .bit_depth import scale_to_8_bit, to_8_bit
+from .items import ItemReader, lacks_label
 from .preprocessing import Preprocessing
 from .split import DataSet, Source, Sources, hold_out
 from .streams import StreamSplit
@@ -46,9 +47,71 @@ def wrap_datasets(
         InputError: no length or no items, or labels that are neither 0..K-1 nor rows of 0 and 1.
     """
     train, test = (part.dataset if isinstance(part, DataLoader) else part for part in (train, test))
-    targets, (train_labels, test_labels) = _read_both(train, test, name)
-    num_labels = targets.columns or int(torch.cat([train_labels, test_labels]).max()) + 1
-    first = as_pixels(train[0][0])
+    targets, both = _read_both(train, test, name)
+    num_labels = targets.columns or int(torch.cat(both).max()) + 1
+    names = tuple(map(str, getattr(train, "classes", range(num_labels))))
+    data = _wrapped(name, (train, test), both, wanted, held_out=held_out, seed=seed)
+    return replace(data, labels=names, multi_label=targets.multi_label, notes=targets.notes)
+
+
+def wrap_unlabeled(
+    name: str,
+    train: Any,
+    test: Any,
+    wanted: Preprocessing,
+    *,
+    held_out: float = 0.1,
+    seed: int = 0,
+) -> DataSet:
+    """The same for items without labels, or whose labels are not to be read: all are 0.
+
+    Items are images; or tuples, lists and dictionaries, as `items` says.
+
+    Raises:
+        InputError: no length or no items.
+    """
+    train, test = (part.dataset if isinstance(part, DataLoader) else part for part in (train, test))
+    sizes = [_length(part, name) for part in (train, test)]
+    zeros = [torch.zeros(size, dtype=torch.int64) for size in sizes]
+    data = _wrapped(name, (train, test), zeros, wanted, held_out=held_out, seed=seed)
+    return replace(data, unlabeled=True)
+
+
+def is_bare(train: Any) -> bool:
+    """Whether the first item of a data set, or of a loader's, surely has no label."""
+    dataset = train.dataset if isinstance(train, DataLoader) else train
+    with torch.random.fork_rng(devices=[]):  # augmentations draw from it
+        try:
+            return lacks_label(dataset[0], ItemReader())
+        except (TypeError, LookupError, ValueError, AttributeError):
+            return False  # refused in other words where its items are read
+
+
+def _length(dataset: Any, name: str) -> int:
+    try:
+        size = len(dataset)
+    except TypeError as error:
+        raise InputError(
+            f"{name}: a data set is not as expected ({error}); it must have a length and items"
+        ) from error
+    if size == 0:
+        raise InputError(f"{name}: a data set is empty; expected images")
+    return size
+
+
+def _wrapped(
+    name: str,
+    parts: tuple[Any, Any],
+    labels: Sequence[Tensor],
+    wanted: Preprocessing,
+    *,
+    held_out: float,
+    seed: int,
+) -> DataSet:
+    """Training and test data sets with the labels of both, as splits; names are for others."""
+    train, test = parts
+    train_labels, test_labels = labels
+    first = as_pixels(picture_of(train[0]))
     channels, height, width = first.shape
     scale = _scale_of(first, wanted, name)
 
@@ -64,10 +127,9 @@ def wrap_datasets(
         return replace(split, num_workers=0) if len(dataset) <= IN_PROCESS else split
 
     kept, held = hold_out(train_labels, held_out, seed)
-    labels = tuple(map(str, getattr(train, "classes", range(num_labels))))
     return DataSet(
         name,
-        labels,
+        (),
         (channels, height, width),
         scale.mean,
         scale.std,
@@ -76,8 +138,6 @@ def wrap_datasets(
         part(test, test_labels, torch.arange(len(test_labels))),
         channel_order=wanted.channel_order or "rgb",
         sources=Sources(scale=scale.source, channel_order=wanted.order_source),
-        multi_label=targets.multi_label,
-        notes=targets.notes,
     )
 
 
@@ -131,7 +191,14 @@ class ItemDecoder:
 
     def __call__(self, position: int, seed: int | None) -> Tensor:
         """One image (C, H, W), uint8 or float32."""
-        return as_pixels(self.dataset[position][0])
+        return as_pixels(picture_of(self.dataset[position]))
+
+
+def picture_of(item: Any) -> Any:
+    """The image in an item, which may also be all of it."""
+    if isinstance(item, Tensor | np.ndarray | Image.Image):
+        return item
+    return ItemReader().inputs_of(item) if isinstance(item, Mapping) else item[0]
 
 
 def as_pixels(image: Any) -> Tensor:

@@ -35,6 +35,11 @@ def choose_labels(asked: Sequence[str], data: DataSet) -> tuple[str, ...]:
         UsageError: they are not two labels of the data or more, each once, but not all.
         InputError: a file of names cannot be read, or an image may have several labels.
     """
+    if data.unlabeled:
+        raise UsageError(
+            f"`labels_kept={','.join(asked)[:100]}` given for images without labels; expected "
+            "images of the labels to keep, told by their folders; give such, or leave it out"
+        )
     if data.multi_label:
         raise InputError(
             f"`labels_kept={','.join(asked)[:100]}` given for data with several labels for an "

@@ -18,7 +18,7 @@ from .listing import Listing
 from .origin import imagenet_mean_std
 from .parts import list_parts
 from .preprocessing import Preprocessing
-from .split import DataSet, Source, Sources, Split, channel_notes
+from .split import DataSet, Source, Sources, Split, channel_notes, output_names
 from .streams import StreamSplit
 
 LARGEST_IN_MEMORY = 2**30
@@ -57,6 +57,7 @@ def open_image_folder(
     held_out: float,
     seed: int,
     num_labels: int | None = None,
+    unlabeled: bool = False,
     reading: Reading,
 ) -> DataSet:
     """Open a folder; arguments and defaults as in `open_data`.
@@ -65,8 +66,9 @@ def open_image_folder(
         InputError: as `list_parts`, or (small sets, which are decoded here) an image that does not
             decode.
     """
-    listed = list_parts(root, held_out, seed, num_labels)
+    listed = list_parts(root, held_out, seed, num_labels, unlabeled=unlabeled)
     files = listed.files
+    labels = output_names(num_labels) if listed.unlabeled else files.labels
     _check_labels(root, files.labels)
     shared = None if wanted.size else shared_size(files.paths)
     height, width = wanted.size or shared or USUAL_SIZE
@@ -90,7 +92,7 @@ def open_image_folder(
     name = str(root.resolve())
     return DataSet(
         name,
-        files.labels,
+        labels,
         input_size,
         mean,
         std,
@@ -99,6 +101,7 @@ def open_image_folder(
         test,
         channel_order=order,
         sources=sources,
+        unlabeled=listed.unlabeled,
         notes=(*listed.notes, *channel_notes(channels, is_grey=is_grey)),
     )
 

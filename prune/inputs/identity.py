@@ -37,4 +37,5 @@ def data_facts(data: DataSet) -> dict[str, Any]:
         "`mean`": list(data.mean),
         "`std`": list(data.std),
         "`channel_order`": data.channel_order,
+        **({"`unlabeled`": True} if data.unlabeled else {}),
     }

@@ -5,6 +5,10 @@
 (a, b, label)                for a network that needs two arguments
 (inputs, label, ...)         for a network of one argument; what follows is not read
 {"pixel_values": ..., "labels": ...}     by name; what fits no argument and is no label is not read
+
+Without labels: an item that is a tensor, an array or a picture, or a tuple of one, or a dictionary
+of nothing but arguments, has none. Where the user says that there are none, inputs are what comes
+first: one part of a tuple, or as many as the network needs; and what fits the arguments by name.
 """
 
 import inspect
@@ -64,6 +68,28 @@ class ItemReader:
             return tuple(item[:num_inputs]), item[num_inputs]
         return item[0], item[1]
 
+    def inputs_of(self, item: Any) -> Any:
+        """Inputs of an item or batch whose labels, if there are any, are not read.
+
+        Raises:
+            InputError: it does not tell.
+
+        >>> ItemReader().inputs_of({"image": "a picture", "name": "a.jpg", "size": 3})
+        'a picture'
+        >>> ItemReader(("left", "right"), ("left", "right")).inputs_of(("a", "b", 3))
+        ('a', 'b')
+        """
+        if isinstance(item, Mapping):
+            return self._named({**item, LABEL_NAMES[0]: None})[0]
+        if not isinstance(item, tuple | list):
+            return item
+        num_inputs = max(1, len(self.required))
+        if num_inputs > 1 and item and isinstance(item[0], tuple | list):
+            item = item[0]  # ((a, b), label)
+        if len(item) < num_inputs:
+            raise InputError(_unreadable(_kind_of(item)))
+        return item[0] if num_inputs == 1 else tuple(item[:num_inputs])
+
     def _named(self, item: Mapping[Any, Any]) -> tuple[Any, Any]:
         """By name: labels by the usual ones or what is left over, inputs by the arguments."""
         labels = [name for name in LABEL_NAMES if name in item]
@@ -86,6 +112,18 @@ class ItemReader:
         """One input, by position where it is the first argument or none of that name."""
         by_position = name not in self.names or name == self.names[0]
         return value if by_position else {name: value}
+
+
+def lacks_label(item: Any, reader: ItemReader) -> bool:
+    """Whether an item, or a batch, surely holds inputs alone.
+
+    >>> lacks_label("a picture", ItemReader()), lacks_label(("a picture", 3), ItemReader())
+    (True, False)
+    """
+    if isinstance(item, Mapping):
+        known = {*reader.names, *INPUT_NAMES} - {*LABEL_NAMES}
+        return bool(item) and all(name in known for name in item)
+    return not isinstance(item, tuple | list) or len(item) == 1
 
 
 def _kind_of(item: Any) -> str:

@@ -59,6 +59,11 @@ def number_labels(data: DataSet, asked: DataOptions, stated: Sequence[str] = ())
         UsageError: two orders are asked for.
         InputError: the file of names cannot be used, or lacks a label of the data.
     """
+    if asked.multi_label:
+        raise UsageError(
+            "`multi_label` given for labelled images, which say so themselves; leave it out, or "
+            "add `unlabeled`"
+        )
     if asked.labels is not None:
         if asked.label_order is not None:
             raise UsageError(
@@ -75,6 +80,32 @@ def number_labels(data: DataSet, asked: DataOptions, stated: Sequence[str] = ())
         return data
     note = f"the labels are in the order that the model file states: {listed(stated)}"
     return _noting(_renumber(data, tuple(stated)), note)
+
+
+def name_outputs(data: DataSet, asked: DataOptions, stated: Sequence[str] = ()) -> DataSet:
+    """Images that nobody labelled, with names for the network's outputs.
+
+    They are those that the user gives, or else the model file; or else their numbers.
+
+    Raises:
+        UsageError: an order of labels is asked for.
+        InputError: there is not one name for each output.
+    """
+    data = replace(data, multi_label=asked.multi_label)
+    if asked.label_order is not None:
+        raise UsageError(
+            f"`label_order={asked.label_order}` given for unlabeled images, which have no order; "
+            "leave it out, or give the names of the outputs as `labels`"
+        )
+    if asked.labels is None:
+        return replace(data, labels=tuple(stated)) if len(stated) == len(data.labels) else data
+    names = read_label_names(asked.labels)
+    if len(names) != len(data.labels):
+        raise InputError(
+            f"`labels={asked.labels}` has {len(names)} names ({listed(names)}) for a network of "
+            f"{len(data.labels)} outputs; expected a name for each"
+        )
+    return replace(data, labels=names)
 
 
 def _names_from(path: Path, data: DataSet) -> tuple[str, ...]:

@@ -79,6 +79,30 @@ def list_images(folder: Path) -> Listing:
     return listing
 
 
+NO_LABEL = ""
+"""The one label of files that nobody labelled."""
+
+
+def list_all_images(folder: Path) -> Listing:
+    """Image files in a folder and below it, whatever its folders are called, under `NO_LABEL`.
+
+    Raises:
+        InputError: no images, or one that is no regular file.
+    """
+    images, hidden = _images_of(str(folder))
+    if not images:
+        raise InputError(f"{folder} holds no images; expected some in it or in its folders")
+    zeros_N = torch.zeros(len(images), dtype=torch.int64)
+    return Listing((NO_LABEL,), tuple(images.values()), zeros_N, tuple(images), tuple(hidden))
+
+
+def lies_flat(folder: Path) -> bool:
+    """Whether a folder holds images, and no folder in it does: nobody sorted them by label."""
+    return bool(_loose_images(folder)) and not any(
+        holds_images(folder / name) for name in inner_folders(folder)
+    )
+
+
 def is_hidden(name: str) -> bool:
     """Whether a folder of that name is hidden, or a system's own."""
     return name.startswith(".") or name in SYSTEM_FOLDERS
@@ -131,16 +155,21 @@ def label_folders(folder: Path) -> list[str]:
     Raises:
         InputError: it cannot be read, or holds none.
     """
-    try:
-        entries = [entry for entry in os.scandir(folder) if entry.is_dir()]
-    except OSError as error:
-        raise InputError(f"{folder} cannot be read ({error.strerror}); give another") from error
-    labels = sorted(entry.name for entry in entries if not is_hidden(entry.name))
+    labels = inner_folders(folder)
     if not labels:
         raise InputError(
             f"{folder} holds no label folders; expected one folder of images per label"
         )
     return labels
+
+
+def inner_folders(folder: Path) -> list[str]:
+    """The same, where there may be none. Raises InputError if it cannot be read."""
+    try:
+        entries = [entry for entry in os.scandir(folder) if entry.is_dir()]
+    except OSError as error:
+        raise InputError(f"{folder} cannot be read ({error.strerror}); give another") from error
+    return sorted(entry.name for entry in entries if not is_hidden(entry.name))
 
 
 def _images_of(folder: str) -> tuple[dict[str, str], list[str]]:

@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Subset
 
-from ..errors import InputError
+from ..errors import InputError, UsageError
+from ..forward import batch_size_of
 from ..tasks import Task
-from .items import ItemReader
-from .loaders import batch_of, read_loader, read_targets
+from .items import ItemReader, lacks_label
+from .loaders import ReadLoader, batch_of, inputs_in_batch, read_loader, read_targets
 from .split import Batch, Batches, DataSet, hold_out
 from .targets import Targets, target_rows
 
@@ -30,22 +31,31 @@ class Live:
         first: of the training batches.
         train, held_out: all of them, once; `first` is the first of train.
         task: whether an image may have several labels, as the first batch tells.
+        unlabeled: whether no labels were read; all are 0.
     """
 
     first: Batch
     train: Batches
     held_out: Batches
     task: Task
+    unlabeled: bool = False
 
 
 def read_live(
     batches: Iterable[Any],
     held_out: Iterable[Any],
     reader: ItemReader,
-    num_labels: int,
+    num_labels: int | None,
     device: torch.device,
+    *,
+    unlabeled: bool = False,
 ) -> Live:
     """Batches in any of the forms of `items` and `targets`.
+
+    Args:
+        num_labels: may be None without labels.
+        unlabeled: labels are not read, if there are any; a first batch that surely has none says so
+            by itself.
 
     Raises:
         InputError: there are none, or the first does not tell inputs and labels.
@@ -54,6 +64,9 @@ def read_live(
     raw = next(train, None)
     if raw is None:
         raise InputError("batches is empty; give at least one pair of inputs and labels")
+    if unlabeled or lacks_label(raw, reader):
+        return _read_inputs(raw, train, held_out, reader, device)
+    num_labels = require_count(num_labels)
     targets = Targets.of(target_rows(reader.pair_of(raw)[1]))
     targets.require(num_labels)
 
@@ -65,22 +78,65 @@ def read_live(
     return Live(first, chain([first], read(train)), read(held_out), task)
 
 
+def _read_inputs(
+    raw: Any,
+    train: Iterable[Any],
+    held_out: Iterable[Any],
+    reader: ItemReader,
+    device: torch.device,
+) -> Live:
+    """Batches of inputs alone; `raw` is the first of train."""
+
+    def read(batch: Any) -> Batch:
+        inputs = inputs_in_batch(batch, reader, device)
+        return inputs, torch.zeros(batch_size_of(inputs), dtype=torch.int64, device=device)
+
+    first = read(raw)
+    return Live(first, chain([first], map(read, train)), map(read, held_out), Task(()), True)
+
+
+def require_count(num_labels: int | None) -> int:
+    """The number of labels, which has to be said where there are labels.
+
+    Raises:
+        UsageError: it was not.
+    """
+    if num_labels is None:
+        raise UsageError(
+            "labelled images given without `num_labels`; expected the number of labels; give it, "
+            "or `judge=outputs` for outputs that are no class scores, "
+            "or `unlabeled=True` to go without labels"
+        )
+    return num_labels
+
+
 def read_loaders(
     train: DataLoader[Any],
     held_out: DataLoader[Any] | None,
-    num_labels: int,
+    num_labels: int | None,
     seed: int,
     reader: ItemReader,
+    *,
+    unlabeled: bool = False,
 ) -> DataSet:
     """The loaders as splits, with what has to be said of them.
 
     Without a held-out loader, a tenth of the training data set is taken out of it.
 
+    Args:
+        num_labels: may be None without labels, which then have no names yet.
+        unlabeled: labels are not read, if there are any; a first item of `train` that surely has
+            none says so by itself.
+
     Raises:
+        UsageError: labels without their number.
         InputError: as `read_loader`; or targets that do not fit `num_labels`.
     """
-    found = read_loader(train, reader, "train")
+    found = read_loader(train, reader, "train", unlabeled=unlabeled)
     learning, notes = found.split, found.notes
+    if learning.unlabeled:
+        return _unlabeled_loaders(found, held_out, seed, reader)
+    num_labels = require_count(num_labels)
     if held_out is None:
         rows = read_targets(learning)
         targets = _targets(rows, num_labels)
@@ -90,6 +146,11 @@ def read_loaders(
         )
     else:
         other = read_loader(held_out, reader, "held_out")
+        if other.split.unlabeled:
+            raise InputError(
+                "train with labels and held_out without given; expected both alike; give both with "
+                "labels, or `unlabeled=True` to go without"
+            )
         deciding, notes = other.split, (*notes, *other.notes)
         rows = read_targets(learning, limit=1)
         if rows.ndim == 2:  # all rows tell one-hot from several labels
@@ -109,6 +170,34 @@ def read_loaders(
         deciding,
         multi_label=targets.multi_label,
         notes=(*notes, *targets.notes),
+    )
+
+
+def _unlabeled_loaders(
+    train: ReadLoader, held_out: DataLoader[Any] | None, seed: int, reader: ItemReader
+) -> DataSet:
+    """The same for images whose labels are not read."""
+    learning, notes = train.split, train.notes
+    if held_out is None:
+        kept, out = hold_out(torch.zeros(learning.num_images), HELD_OUT_SHARE, seed)
+        learning, deciding = (
+            replace(learning, items=Subset(learning.items, part.tolist())) for part in (kept, out)
+        )
+    else:
+        other = read_loader(held_out, reader, "held_out", unlabeled=True)
+        deciding, notes = other.split, (*notes, *other.notes)
+    size: Any = train.size
+    return DataSet(
+        "your loaders",
+        (),
+        size,
+        (),
+        (),
+        learning,
+        deciding,
+        deciding,
+        unlabeled=True,
+        notes=notes,
     )
 
 

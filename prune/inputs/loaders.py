@@ -3,8 +3,8 @@
 Shapes: N items of a batch.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -12,13 +12,35 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, default_collate
 
 from ..errors import InputError, first_line
-from ..forward import on_device, tensors_of
-from .items import ItemReader, inputs_in_words
-from .split import Batch, choose_order
+from ..forward import batch_size_of, on_device, tensors_of
+from .items import ItemReader, inputs_in_words, lacks_label
+from .split import Batch, Inputs, choose_order
 from .targets import INDICES, Targets, gather_rows, target_rows
 
 ORDERING_SAMPLERS = ("SequentialSampler", "RandomSampler", "BatchSampler", "DistributedSampler")
 """They visit every item, in an order of their own: nothing is lost where another is taken."""
+
+
+def inputs_in_batch(batch: Any, reader: ItemReader, device: torch.device | str) -> Inputs:
+    """Inputs of a batch whose labels are not read, on the device.
+
+    Raises:
+        InputError: the batch does not tell, or they are no tensors.
+    """
+    inputs = reader.inputs_of(batch)
+    _require_tensors(inputs)
+    return on_device(inputs, device)
+
+
+def _require_tensors(inputs: Any) -> list[Tensor]:
+    """Tensors with a row for each item."""
+    found = [x for x in tensors_of(inputs) if x.ndim]
+    if not found:
+        raise InputError(
+            f"batches whose inputs are {inputs_in_words(inputs)} given; expected tensors; "
+            "give a data set with tensors, as `transforms.ToTensor` makes them of pictures"
+        )
+    return found
 
 
 def batch_of(batch: Any, reader: ItemReader, device: torch.device | str, targets: Targets) -> Batch:
@@ -28,12 +50,7 @@ def batch_of(batch: Any, reader: ItemReader, device: torch.device | str, targets
         InputError: the batch does not tell which they are, or they are of another kind.
     """
     inputs, given = reader.pair_of(batch)
-    found = [x for x in tensors_of(inputs) if x.ndim]
-    if not found:
-        raise InputError(
-            f"batches whose inputs are {inputs_in_words(inputs)} given; expected tensors; "
-            "give a data set with tensors, as `transforms.ToTensor` makes them of pictures"
-        )
+    found = _require_tensors(inputs)
     labels_N = targets.read(given)
     if len(labels_N) != len(found[0]):
         raise InputError(
@@ -54,6 +71,7 @@ class LoaderSplit:
         num_workers, collate: as the user's own loader has them.
         targets: how the targets of all items are read.
         reader: which parts of an item the network is given.
+        unlabeled: whether labels are not read; the positions of the items stand in their place.
     """
 
     items: Dataset[Any]
@@ -61,6 +79,7 @@ class LoaderSplit:
     collate: Callable[[list[Any]], Any] | None = None
     targets: Targets = INDICES
     reader: ItemReader = field(default_factory=ItemReader)
+    unlabeled: bool = False
 
     @property
     def num_images(self) -> int:
@@ -70,6 +89,8 @@ class LoaderSplit:
     @property
     def labels_N(self) -> Tensor:
         """Labels of each item, (N,) or (N, K) int64; reads every item once."""
+        if self.unlabeled:
+            return torch.arange(self.num_images)
         return self.targets.read(read_targets(self))
 
     def target_in(self, item: Any) -> Any:
@@ -96,8 +117,23 @@ class LoaderSplit:
             num_workers=self.num_workers,
             collate_fn=self.collate,
         )
+        if self.unlabeled:
+            yield from _with_places(loader, order, self.reader, device)
+            return
         for batch in loader:
             yield batch_of(batch, self.reader, device, self.targets)
+
+
+def _with_places(
+    loader: Iterable[Any], order: list[int], reader: ItemReader, device: torch.device | str
+) -> Iterator[Batch]:
+    """Inputs of batches, with the positions of their items."""
+    done = 0
+    for batch in loader:
+        inputs = inputs_in_batch(batch, reader, device)
+        size = batch_size_of(inputs)
+        yield inputs, torch.tensor(order[done : done + size], device=device)
+        done += size
 
 
 def read_targets(split: LoaderSplit, limit: int | None = None) -> Tensor:
@@ -119,7 +155,9 @@ class ReadLoader:
     notes: tuple[str, ...] = ()
 
 
-def read_loader(loader: DataLoader[Any], reader: ItemReader, what: str) -> ReadLoader:
+def read_loader(
+    loader: DataLoader[Any], reader: ItemReader, what: str, *, unlabeled: bool = False
+) -> ReadLoader:
     """The items that a loader visits, as a split that is read in orders of this tool.
 
     A sampler that visits a part (`SubsetRandomSampler`) restricts the split to it. Of others only
@@ -127,10 +165,25 @@ def read_loader(loader: DataLoader[Any], reader: ItemReader, what: str) -> ReadL
 
     Args:
         what: the loader's name, for messages: train or held_out.
+        unlabeled: labels are not read, if there are any. An item that surely holds inputs alone
+            says so by itself.
 
     Raises:
         InputError: its items cannot be had by position, there are none, or the first one cannot be
             read.
+    """
+    items, notes = loader_items(loader, what)
+    split = LoaderSplit(items, loader.num_workers, loader.collate_fn, reader=reader)
+    if unlabeled or _is_unlabeled(split):
+        split = replace(split, unlabeled=True)
+    return ReadLoader(split, _first_size(split, what), notes)
+
+
+def loader_items(loader: DataLoader[Any], what: str) -> tuple[Dataset[Any], tuple[str, ...]]:
+    """The items that a loader visits, and what is lost of its sampler.
+
+    Raises:
+        InputError: its items cannot be had by position, or there are none.
     """
     dataset: Any = loader.dataset
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
@@ -148,8 +201,19 @@ def read_loader(loader: DataLoader[Any], reader: ItemReader, what: str) -> ReadL
     items: Any = dataset if positions is None else Subset(dataset, positions)
     if not len(items):
         raise InputError(f"{what} given without items; expected images and labels; give some")
-    split = LoaderSplit(items, loader.num_workers, loader.collate_fn, reader=reader)
-    return ReadLoader(split, _first_size(split, what), tuple(_lost(loader, positions, what)))
+    return items, tuple(_lost(loader, positions, what))
+
+
+def _is_unlabeled(split: LoaderSplit) -> bool:
+    """Whether the first item, as the user's own collate function gives it, surely has no label."""
+    with torch.random.fork_rng(devices=[]):  # augmentations draw from it
+        item = split.items[0]
+        if split.collate is not None and split.collate is not default_collate:
+            try:
+                item = split.collate([item])
+            except TypeError:  # said in other words where it is put into a batch
+                return False
+    return lacks_label(item, split.reader)
 
 
 def _positions(loader: DataLoader[Any]) -> list[int] | None:
@@ -175,7 +239,7 @@ def _first_size(split: LoaderSplit, what: str) -> tuple[int, ...]:
     """
     with torch.random.fork_rng(devices=[]):  # augmentations draw from it
         item = split.items[0]
-        if split.collate in (None, default_collate):
+        if split.collate in (None, default_collate) and not split.unlabeled:
             # Its message knows the target before it was put into a batch.
             gather_rows([split.target_in(item)])
         try:
@@ -185,6 +249,9 @@ def _first_size(split: LoaderSplit, what: str) -> tuple[int, ...]:
                 f"{what} given, whose items cannot be put into a batch ({first_line(error)}); "
                 "expected tensors; give a transform that makes them, or a `collate_fn`"
             ) from error
-    given = split.reader.pair_of(batch)
-    inputs, _ = batch_of(batch, split.reader, "cpu", Targets.of(target_rows(given[1])))
+    if split.unlabeled:
+        inputs = inputs_in_batch(batch, split.reader, "cpu")
+    else:
+        given = split.reader.pair_of(batch)
+        inputs, _ = batch_of(batch, split.reader, "cpu", Targets.of(target_rows(given[1])))
     return tuple(int(n) for n in inputs.shape[1:]) if isinstance(inputs, Tensor) else ()

@@ -14,7 +14,17 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .listing import Listing, is_hidden, label_folders, list_images, require_apart
+from .listing import (
+    NO_LABEL,
+    Listing,
+    inner_folders,
+    is_hidden,
+    label_folders,
+    lies_flat,
+    list_all_images,
+    list_images,
+    require_apart,
+)
 from .split import hold_out
 
 TRAIN_NAMES = ("train", "training", "train_set", "training_set")
@@ -25,6 +35,8 @@ TEST_SHARE = 0.2
 """Of the images of a folder without a test part, set aside as one."""
 MOST_SHOWN = 5
 """Names that a message lists."""
+NOT_SORTED = "no label folders: the images are taken as unlabeled (`unlabeled`)"
+"""What is said where nobody asked for it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +53,15 @@ class Parts:
     test: Tensor
     notes: tuple[str, ...] = ()
 
+    @property
+    def unlabeled(self) -> bool:
+        """Whether the files have no labels: all have `NO_LABEL`."""
+        return self.files.labels == (NO_LABEL,)
 
-def list_parts(root: Path, share: float, seed: int, num_labels: int | None) -> Parts:
+
+def list_parts(
+    root: Path, share: float, seed: int, num_labels: int | None, *, unlabeled: bool = False
+) -> Parts:
     """All files of a folder, and which of them are for training, held out, and for the test.
 
     A label may lack images in any part but that of training. A label folder without any image
@@ -51,6 +70,8 @@ def list_parts(root: Path, share: float, seed: int, num_labels: int | None) -> P
     Args:
         share: of the training part that is held out.
         num_labels: outputs of the network, where they are known.
+        unlabeled: images of all folders, whatever these are called, without labels. A folder
+            whose images lie outside label folders is taken so by itself, for a known network.
 
     Raises:
         InputError: no such folder, no images, a single label, a label that training lacks and the
@@ -61,31 +82,52 @@ def list_parts(root: Path, share: float, seed: int, num_labels: int | None) -> P
             f"`data={root}`: no such folder; "
             "expected one with train/ and test/ (or val/), each with one folder per label"
         )
-    found = _with_labels(root, _find_parts(root, share, seed), num_labels)
-    _require_labels(root, found.files, num_labels)
-    notes = [*found.notes, *_missing(found)]
+    is_flat = not unlabeled and num_labels is not None and _is_flat(root)
+    found = _find_parts(root, share, seed, unlabeled=unlabeled or is_flat)
+    notes = [NOT_SORTED] * is_flat
+    if not found.unlabeled:
+        found = _with_labels(root, found, num_labels)
+        _require_labels(root, found.files, num_labels)
+        notes += _missing(found)
+    notes += found.notes
     if found.files.left_out:
         notes.append(f"left out of the data: {_few(_below(root, found.files.left_out))}")
     return replace(found, notes=tuple(notes))
 
 
-def _find_parts(root: Path, share: float, seed: int) -> Parts:
-    """The parts as they lie there, with all label folders."""
-    inside = label_folders(root)
+def _named_parts(inside: list[str]) -> tuple[str, str, str]:
+    """The folders of the parts: for training, for the test, held out; empty where there is none."""
     train, test, val = (
         _named(inside, names) for names in (TRAIN_NAMES, TEST_NAMES, HELD_OUT_NAMES)
     )
+    return train, test, val
+
+
+def _is_flat(root: Path) -> bool:
+    """Whether no part of a folder has label folders, and each has images."""
+    inside = inner_folders(root)
+    train, test, val = _named_parts(inside)
+    is_split = train and (test or val or len(inside) == 1)
+    parts = [name for name in (train, test, val) if name] if is_split else [""]
+    return all(lies_flat(root / name) for name in parts)
+
+
+def _find_parts(root: Path, share: float, seed: int, *, unlabeled: bool) -> Parts:
+    """The parts as they lie there, with all label folders; or all images without labels."""
+    list_part = list_all_images if unlabeled else list_images
+    inside = inner_folders(root) if unlabeled else label_folders(root)
+    train, test, val = _named_parts(inside)
     if train and not (test or val) and len(inside) == 1:
         note = f"no test part beside {train}/: a fifth of it was set aside as one"
-        return replace(_split_one(list_images(root / train), share, seed), notes=(note,))
+        return replace(_split_one(list_part(root / train), share, seed), notes=(note,))
     if not train or not (test or val):
-        return _split_one(list_images(root), share, seed)
-    learning, last = list_images(root / train), list_images(root / (test or val))
+        return _split_one(list_part(root), share, seed)
+    learning, last = list_part(root / train), list_part(root / (test or val))
     beside = [name for name in inside if name not in (train, test, val)]
     hidden = [entry.name for entry in root.iterdir() if entry.is_dir() and is_hidden(entry.name)]
     left_out = tuple(str(root / name) for name in sorted([*beside, *hidden]))
     if test and val:
-        files, (first, held, second) = _join([learning, list_images(root / val), last])
+        files, (first, held, second) = _join([learning, list_part(root / val), last])
         return Parts(replace(files, left_out=files.left_out + left_out), first, held, second)
     files, (_, second) = _join([learning, last])
     kept, held = hold_out(learning.labels_N, share, seed)

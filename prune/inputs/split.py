@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from ..errors import InputError
 from ..options import ChannelOrder
 from ..shown import short_repr
 
@@ -104,6 +105,8 @@ class DataSet:
         channel_order: of the inputs; mean and std are in this order.
         sources: where input_size, mean and std, and channel_order come from.
         multi_label: whether an image may have any number of labels.
+        unlabeled: whether nobody labelled the images: labels are then the answers of the network
+            that came in (`answered.py`), and names those of its outputs.
         notes: what was left out or chosen while it was opened, a line each.
     """
 
@@ -118,6 +121,7 @@ class DataSet:
     channel_order: ChannelOrder = "rgb"
     sources: Sources = Sources()
     multi_label: bool = False
+    unlabeled: bool = False
     notes: tuple[str, ...] = ()
 
     __repr__ = short_repr
@@ -168,6 +172,23 @@ class DataSet:
     def sourced(self, **sources: Source) -> "DataSet":
         """The same with other sources of the parts of its preprocessing that are named."""
         return replace(self, sources=replace(self.sources, **sources))
+
+
+def output_names(num_outputs: int | None) -> tuple[str, ...]:
+    """Names of labels that nobody named, by their numbers; one output tells two labels apart.
+
+    Raises:
+        InputError: nobody says how many outputs there are.
+
+    >>> output_names(1)
+    ('0', '1')
+    """
+    if num_outputs is None:
+        raise InputError(
+            "images without labels given, and no trained network whose answers could stand in "
+            "their place; expected labelled images; give one folder of images per label"
+        )
+    return tuple(map(str, range(max(2, num_outputs))))
 
 
 GREY_FED_AS_COLOUR = "grey pictures are fed in three equal channels, as many as the network takes"

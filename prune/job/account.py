@@ -2,7 +2,7 @@
 
 import resource
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from math import prod
@@ -30,10 +30,11 @@ from ...evaluate.report.words import honest_warnings
 from ...export.checked import Exported
 from ..inputs.checkpoint import Checkpoint
 from ..inputs.split import DataSet
+from ..mechanism.spectrum import GroupSpectrum
 from ..options import Settings
-from ..scores import Score
+from ..scores import FIDELITY, Score
 from ..structure.cut import Cut
-from .known import Case, Planned
+from .known import Case, Measured, Planned
 from .latency_budget import drift_notes
 from .stages import Outcome
 
@@ -80,7 +81,7 @@ def assemble(command: str, done: Finished) -> Report:
     report = Report(
         command=command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        target=done.settings.select.budget.words,
+        target=done.settings.select.budget.words_with(FIDELITY if data.unlabeled else "accuracy"),
         model=model_line(done.model_name, done.checkpoint, data),
         accuracy=Stages(None, None, None, None),
         held_out=Stages(held["original"], held["removed"], held["repaired"], held["final"]),
@@ -95,9 +96,10 @@ def assemble(command: str, done: Finished) -> Report:
         environment=describe_environment(),
         plan_digest=planned.plan.digest,
         depth=tuple(
-            DepthLine(p.writer or p.reader, p.success_rate, p.reader) for p in spectrum.depth
+            DepthLine(p.writer or p.reader, p.success_rate, p.reader)
+            for p in (spectrum.depth if spectrum else ())
         ),
-        pictures=strongest_and_weakest(spectrum, planned.plan, data.labels),
+        pictures=strongest_and_weakest(spectrum, planned.plan, data.labels) if spectrum else (),
         kept_whole=planned.measured.structure.kept_whole,
         contest=planned.contest,
         repair=outcome.facts,
@@ -149,7 +151,7 @@ def layer_lines(model: nn.Module, planned: Planned) -> tuple[LayerLine, ...]:
     structure = planned.measured.structure
     costs = layer_costs(model, planned.cut)
     for group, layer, measured in zip(
-        structure.groups, planned.plan.layers, planned.measured.spectrum.groups, strict=True
+        structure.groups, planned.plan.layers, fields_of(planned.measured), strict=True
     ):
         found = (
             {}
@@ -194,6 +196,13 @@ def _lines_cut_off(model: nn.Module, planned: Planned) -> Iterator[LayerLine]:
                     else "cut off: its input already tells the labels as well as any later layer"
                 )
                 yield LayerLine(f"{name}.{inner}".rstrip("."), len(weight), 0, reason=reason)
+
+
+def fields_of(measured: Measured) -> Sequence[GroupSpectrum | None]:
+    """What the filters of every group do to labels; None for each where there are none."""
+    if measured.spectrum is None:
+        return [None] * len(measured.structure.groups)
+    return measured.spectrum.groups
 
 
 @dataclass(frozen=True)

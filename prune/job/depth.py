@@ -112,12 +112,19 @@ def _same_budget(shorter: Case, budget: Budget, original: Amounts, chosen: Choic
     return Budget(budget.kind, min(1.0, share))
 
 
+def _rates(planned: Planned) -> tuple[DepthPoint, ...]:
+    """Success rates along the depth."""
+    spectrum = planned.measured.spectrum
+    assert spectrum is not None, "`cut_depth` is refused where there are no labels"
+    return spectrum.depth
+
+
 def without_end(case: Case, planned: Planned) -> Shorter | None:
     """The network that ends where its success rate is reached; None where nowhere can.
 
     The input is untouched.
     """
-    depth = planned.measured.spectrum.depth
+    depth = _rates(planned)
     for layer in layers_without_gain(depth, case.data.held_out.num_images):
         try:
             cut = find_cut(case.model, layer, case.example)
@@ -136,7 +143,7 @@ def without_branches(case: Case, planned: Planned) -> Shorter | None:
 
     The input is untouched.
     """
-    depth = planned.measured.spectrum.depth
+    depth = _rates(planned)
     blocks = blocks_without_gain(
         depth, residual_blocks(case.model, case.example), case.data.held_out.num_images
     )

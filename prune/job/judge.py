@@ -5,6 +5,13 @@ that was made of it without training knows them just as well, so such networks c
 retrained one forgets them, and looks worse than it is (training images are no better: what is
 augmented anew is forgotten too). It has to be compared on images that neither has ever seen: the
 held-out ones, zoomed.
+
+Where nobody labelled the images, the labels are the original's own answers: it is right on all of
+them, learned or not, so its accuracy tells nothing. What tells is how sure it is: of images that it
+has learned it is surer than of others (membership inference, Yeom et al., arXiv 1709.01604). Unless
+it is less sure of held-out images than of training images, it may have learned both. The question
+that zoomed images then answer is which network gives the original's answers on pictures that none
+of them has seen, and the labels are its answers to the zoomed pictures, not to the whole ones.
 """
 
 from collections.abc import Iterator
@@ -16,9 +23,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ...evaluate.measure.accuracy import measure_score
+from ...evaluate.measure.accuracy import EVALUATION_BATCH, measure_score
+from ..forward import call, evaluating
+from ..inputs.answered import AnsweredSplit
 from ..inputs.split import Batch, Split
 from ..scores import Accuracy, Score
+from ..tasks import class_probabilities
 from .known import HELD_OUT_IMAGES, Case
 
 ZOOM = 0.75
@@ -69,7 +79,28 @@ def zoom(images: Tensor) -> Tensor:
     return functional.interpolate(middle, (height, width), mode="bilinear")
 
 
-def may_know(training: Score, held_out: Score) -> bool:
+def zoomed(split: Split) -> Split:
+    """The same images zoomed; where labels are the original's answers, with those to the zoomed."""
+    if isinstance(split, AnsweredSplit):
+        return split.over(Zoomed(split.split))
+    return Zoomed(split)
+
+
+@dataclass(frozen=True)
+class Sureness:
+    """How sure a network is of its answers.
+
+    Attributes:
+        value: mean over images of the probability of its answer; where an image may have several
+            labels, the mean over them of that of the likelier of yes and no.
+        error: its standard error.
+    """
+
+    value: float
+    error: float
+
+
+def may_know(training: Score | Sureness, held_out: Score | Sureness) -> bool:
     """Whether a network may have learned its held-out images: it finds them no harder.
 
     One-sided test of two proportions, p = hits of both together over images of both together:
@@ -92,12 +123,32 @@ def may_know(training: Score, held_out: Score) -> bool:
 def has_learned_held_out(original: Case) -> bool:
     """Whether the held-out images have to be zoomed before they judge what was retrained.
 
-    Never for inputs that are no images, and cannot be zoomed.
+    Never for inputs that are no images, and cannot be zoomed; nor where the original's own outputs
+    judge, which it cannot have learned by heart.
     """
+    if original.outputs is not None:
+        return False
     example = original.example
     if not isinstance(example, Tensor) or example.ndim != 4:
         return False
-    return may_know(_accuracy(original, original.data.train), original.accuracy)
+    train, held_out = original.data.train, original.data.held_out
+    if original.data.unlabeled:
+        return may_know(_sureness(original, train), _sureness(original, held_out))
+    return may_know(_accuracy(original, train), original.accuracy)
+
+
+def _sureness(case: Case, split: Split) -> Sureness:
+    """Of as many images as choices are made on."""
+    is_multi = case.data.multi_label
+    found = []
+    limit = min(split.num_images, HELD_OUT_IMAGES)
+    with evaluating(case.model):
+        for images, _ in split.batches(EVALUATION_BATCH, device=case.device, limit=limit):
+            shares_NK = class_probabilities(call(case.model, images), multi_label=is_multi)
+            of_answer_NK = torch.maximum(shares_NK, 1 - shares_NK) if is_multi else shares_NK
+            found.append(of_answer_NK.mean(1) if is_multi else of_answer_NK.amax(1))
+    sure_N = torch.cat(found).double().cpu()
+    return Sureness(float(sure_N.mean()), float(sure_N.std() / sqrt(len(sure_N))))
 
 
 def _accuracy(case: Case, split: Split) -> Score:
@@ -130,14 +181,19 @@ def judge_retraining(original: Case, before: Case, after: Case) -> Verdict:
     figures = f"held-out {new.name} {new.value:.4f} after it, {old.value:.4f} before it"
     if not has_learned_held_out(original):
         return Verdict(False, f"retraining was dropped: {figures}")
-    zoomed = Zoomed(original.data.held_out)
-    old, new = _accuracy(before, zoomed), _accuracy(after, zoomed)
+    unseen = zoomed(original.data.held_out)
+    old, new = _accuracy(before, unseen), _accuracy(after, unseen)
     seen = f"{new.value:.4f} after it, {old.value:.4f} before it on the same images zoomed"
     if new.value <= old.value:
         return Verdict(False, f"retraining was dropped: {figures}; {seen}")
+    why = (
+        "the original is as sure of held-out images as of training images, so it may have learned "
+        "them, and their figures may flatter"
+        if original.data.unlabeled
+        else "the original finds held-out images no harder than training images, so it has "
+        "probably learned them, and their figures flatter"
+    )
     return Verdict(
         True,
-        "retraining was judged on zoomed images: the original finds held-out images no harder than "
-        "training images, so it has probably learned them, and their figures flatter what was not "
-        f"retrained ({figures}; {seen})",
+        f"retraining was judged on zoomed images: {why} what was not retrained ({figures}; {seen})",
     )

@@ -13,11 +13,12 @@ from ..errors import InputError
 from ..inputs.callables import Trusted, import_callable, is_callable_name
 from ..linear_algebra import told_of_raised
 from ..mechanism.spectrum import Spectrum, measure
-from ..mechanism.statistics import Statistics
+from ..mechanism.statistics import Statistics, collect_moment_statistics
 from ..options import SelectOptions, Settings
+from ..progress import Progress
 from ..selection.criteria import Ranking, rank_units
 from ..selection.evidence import Evidence
-from ..selection.search import contest
+from ..selection.search import AUTO, contest
 from ..structure.choice import Choice
 from ..structure.cost import CostModel
 from ..structure.finite import check_finite_weights
@@ -33,6 +34,8 @@ CONTEST_BUDGET = Budget("macs", 0.5)
 """At which criteria are compared where the budget itself is searched: at neither end."""
 
 
+MECHANISM = "mechanism"
+"""The one candidate of a contest that needs labels."""
 GRADIENT_PART = 4
 """Gradients are taken on one in so many of the measured images: a step back costs as much as two or
 three forward, and the mean over batches settles early."""
@@ -66,7 +69,7 @@ def make_plan(case: Case, budget: Budget, settings: Settings) -> Planned:
         contest=tried,
         reference_ms=fitted.reference_ms,
         notes=(
-            *told_of_raised(measured.spectrum.raised, "label probes"),
+            *told_of_raised(raised_in(measured.spectrum), "label probes"),
             *told_of_raised(ranking.raised, "ranking"),
             *((fitted.note,) if fitted.note else ()),
         ),
@@ -108,6 +111,8 @@ def measure_images(case: Case, settings: Settings) -> Measured:
         cost = CostModel.of(case.model, structure)
     check_removable(structure)
     with case.log.stage("measure") as progress:
+        if case.outputs is not None:
+            return Measured(structure, cost, _moments(case, structure, settings, progress), None)
 
         def make() -> tuple[Statistics, Spectrum]:
             images = case.training(settings.select.images)
@@ -116,6 +121,19 @@ def measure_images(case: Case, settings: Settings) -> Measured:
 
         name = f"measured-{case.digest}"
         return Measured(structure, cost, *case.kept.once(name, make, MEASURED))
+
+
+def _moments(
+    case: Case, structure: Structure, settings: Settings, progress: Progress
+) -> Statistics:
+    """Second moments alone: what needs no label."""
+    images = case.training(settings.select.images)
+    return collect_moment_statistics(case.traced(structure), images, progress=progress)
+
+
+def raised_in(spectrum: Spectrum | None) -> Mapping[str, float]:
+    """Readers whose label probes needed a larger ridge; none without labels."""
+    return {} if spectrum is None else spectrum.raised
 
 
 def check_removable(structure: Structure) -> None:
@@ -159,6 +177,7 @@ def choose_ranking(
         lambda criterion: rank_by(case, measured, criterion, select.images),
         lambda ranking: counted_plan(measured, ranking, at, select),
         lambda plan: top1_after_repair(case, measured, plan, with_repair=select.repair),
+        [name for name in AUTO if measured.spectrum is not None or name != MECHANISM],
     )
     return trials[0].ranking, {trial.criterion: trial.top1 for trial in trials}
 

@@ -14,9 +14,12 @@ Gradients of the loss say less (docs/contest.md): they take the errors at differ
 unrelated, and miss what the average pooling in front of a classifier adds up. Divergences of the
 label probabilities hardly see an error where a network is sure, as it is of images that it has
 memorised.
+
+Where outputs are no logits, (|dz|^2 / |z|^2) is the mean over outputs of |dz|^2 relative to their
+variance.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -49,10 +52,9 @@ def measure_sensitivity(
         ranking: whose order each group is halved by.
         progress: called with (groups done, groups).
     """
-    images = [images for images, _ in case.held_out(SENSITIVITY_IMAGES)]
+    images = [] if case.outputs else [x for x, _ in case.held_out(SENSITIVITY_IMAGES)]
     norms = find_norm_behind(case.model, case.example)
-    multi_label = case.data.multi_label
-    expected = _logits(case.model, images, multi_label)
+    loss_of = _loss_of(case, images)
     groups = measured.structure.groups
     widths = np.array([len(group.units) for group in groups], dtype=np.int64)
     found: dict[str, float] = {}
@@ -63,10 +65,22 @@ def measure_sensitivity(
         removed = remove(case.model, cut)
         halved, _ = repair(removed, case.model, cut, measured.statistics, norm_behind=norms)
         noise = noise_at(ranking.error[index], width - int(trial[index]))
-        lost = relative_change(expected, _logits(halved, images, multi_label))
+        lost = loss_of(halved)
         found[group.name] = lost / noise if noise > 0 else 0.0
         progress(index + 1, len(groups))
     return found
+
+
+def _loss_of(case: Case, images: Sequence[Inputs]) -> Callable[[nn.Module], float]:
+    """What a network loses: the change of its logits; or, where its outputs are something else,
+    the mean relative error of all of them (`output_score`)."""
+    judge = case.outputs
+    if judge is not None:
+        limit = case.at_most(SENSITIVITY_IMAGES)
+        return lambda model: 1 - judge.score(model, case.data.held_out, limit).value
+    multi_label = case.data.multi_label
+    expected = _logits(case.model, images, multi_label)
+    return lambda model: relative_change(expected, _logits(model, images, multi_label))
 
 
 def noise_at(error: Mapping[str, FloatArray], num_removed: int) -> float:

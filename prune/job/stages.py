@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from ..errors import InputError, PruneError
+from ..errors import InputError, PruneError, UsageError
 from ..inputs.identity import data_facts
 from ..inputs.split import Split
 from ..options import RetrainOptions, Settings
@@ -20,14 +20,17 @@ from ..shown import short_repr
 from ..structure.certificate import Certificate, certify
 from ..structure.plan import Plan
 from ..structure.surgery import remove
+from ..training.imitation import Imitation
 from ..training.recipe import Training, retraining
 from ..training.train import Journal, TrainingData, train_network
-from .judge import Zoomed, has_learned_held_out, judge_retraining
+from .judge import has_learned_held_out, judge_retraining, zoomed
 from .kept_repair import repair_once
-from .known import Case, Planned
+from .known import HELD_OUT_IMAGES, Case, Planned
 from .repair_and_check import Repaired, repair_and_check
 
 Note = str | int | float | bool | None
+ANSWERS_ALONE = 1.0
+"""Weight of the original's answers in a retraining without labels: there is nothing else."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,20 @@ def carry_out(
     )
 
 
+def check_teacher(case: Case, settings: Settings) -> None:
+    """Refuse a retraining that would have nothing to learn from.
+
+    Raises:
+        UsageError: neither labels nor the original's answers.
+    """
+    retrain = settings.retrain
+    if case.data.unlabeled and retrain.epochs and not retrain.distill:
+        raise UsageError(
+            "`distill=False` given for images without labels, where a retraining learns from the "
+            "original's answers alone; leave it out, or give `epochs=0`"
+        )
+
+
 @dataclass(frozen=True)
 class Retrained:
     """What a retraining led to.
@@ -136,12 +153,15 @@ def retrain(original: Case, repaired: Case, options: RetrainOptions, journal: Jo
     Args:
         journal: where the training reports to, but for its progress, which is the job's.
     """
-    recipe = retraining(options.epochs, **recipe_changes(options, original.seed))
+    changes = recipe_changes(options, original.seed)
+    if original.data.unlabeled:
+        changes = {**changes, "distill": ANSWERS_ALONE}
+    recipe = retraining(options.epochs, **changes)
     watched, notes = _watched(original, recipe)
     with original.log.stage("retrain") as progress:
         trained = train_network(
             copy.deepcopy(repaired.model),
-            TrainingData(original.data.train, watched),
+            TrainingData(original.data.train, watched, _imitation(original)),
             recipe,
             device=original.device,
             teacher=original.model,
@@ -151,6 +171,14 @@ def retrain(original: Case, repaired: Case, options: RetrainOptions, journal: Jo
         verdict = judge_retraining(original, repaired, after)
     notes += (verdict.note,) if verdict.note else ()
     return Retrained(after, after if verdict.paid else repaired, notes)
+
+
+def _imitation(original: Case) -> Imitation | None:
+    """What a retraining imitates where there are no labels: all outputs of the original."""
+    if original.outputs is None:
+        return None
+    limit = original.at_most(min(original.data.held_out.num_images, HELD_OUT_IMAGES))
+    return Imitation(original.model, original.outputs.scale(original.data.held_out, limit))
 
 
 def _journal(original: Case, plan: Plan, step: int | None) -> Journal:
@@ -171,7 +199,7 @@ def _watched(original: Case, recipe: Training) -> tuple[Split, tuple[str, ...]]:
     if recipe.patience is None or not has_learned_held_out(original):
         return original.data.held_out, ()
     note = "`patience` looked at zoomed images: the original has probably learned held-out ones"
-    return Zoomed(original.data.held_out), (note,)
+    return zoomed(original.data.held_out), (note,)
 
 
 def recipe_changes(options: RetrainOptions, seed: int) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from .depth import plan_at_best_depth
 from .kept_plan import plan_once
 from .known import Case, Planned
 from .plan import make_plan
-from .stages import Outcome, carry_out
+from .stages import Outcome, carry_out, check_teacher
 
 BRIEF_EPOCHS = 1
 """Epochs between two steps, where the network is retrained at all."""
@@ -35,6 +35,7 @@ def plan_and_carry_out(case: Case, settings: Settings) -> tuple[Planned, Outcome
     """
     check_selection(settings.select)
     check_ranges(settings)
+    check_teacher(case, settings)
     Choice.of(settings.select).check(case.model)
     budget, steps = settings.select.budget, settings.select.steps
     whole: Planned | None = None

@@ -193,8 +193,8 @@ class _Refit:
         like_O, bounds = targets.answers[0][0], ANYTHING if way is None else way.bounds
         scale = None if way is None else OutputScale.of(self.model, way, self.cut.kept, like_O)
         beside: Iterable[Tensor | None] = repeat(None) if stream is None else stream
-        for batch, (x, s) in enumerate(zip(inputs, beside, strict=False)):
-            positions_S = layer.positions(batch, self.images.seed)
+        each = zip(inputs, beside, targets.positions, strict=False)
+        for batch, (x, s, positions_S) in enumerate(each):
             streams = None
             if s is not None and targets.streams:
                 streams = targets.streams[batch], output_rows(module, s, positions_S)

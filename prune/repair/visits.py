@@ -6,7 +6,7 @@ Shapes: N images of a batch, R rows (sampled positions of images), O outputs.
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
@@ -58,9 +58,9 @@ class Layer:
     num_sampled: int
     bytes_per_image: int
 
-    def positions(self, batch: int, seed: int) -> Tensor:
-        """Positions (S,) of one batch."""
-        return choose_positions(self.num_positions, self.num_sampled, (seed, batch))
+    def positions(self, batch: int, seed: int, num_positions: int) -> Tensor:
+        """Positions (S,) of one batch, of so many that its images have."""
+        return choose_positions(num_positions, self.num_sampled, (seed, batch))
 
 
 def refittable(
@@ -168,10 +168,12 @@ class LayerTargets:
     Attributes:
         answers: of a layer.
         streams: what is added to them after the norm; empty where that is not known.
+        positions: which they are, (S,) of each batch: maps of other sizes have others.
     """
 
-    answers: list[Tensor]
-    streams: list[Tensor]
+    answers: list[Tensor] = field(default_factory=list)
+    streams: list[Tensor] = field(default_factory=list)
+    positions: list[Tensor] = field(default_factory=list)
 
 
 def targets_of(
@@ -183,7 +185,7 @@ def targets_of(
     streams: Mapping[str, str],
 ) -> dict[str, LayerTargets]:
     """Layer -> what the original gives there."""
-    found = {layer.name: LayerTargets([], []) for layer in layers}
+    found = {layer.name: LayerTargets() for layer in layers}
     by_name = {layer.name: layer for layer in layers}
     given: dict[str, Tensor] = {}
 
@@ -192,7 +194,8 @@ def targets_of(
         if name not in by_name:
             return
         module, own = model.get_submodule(name), found[name]
-        positions_S = by_name[name].positions(len(own.answers), seed)
+        positions_S = by_name[name].positions(len(own.answers), seed, count_positions(module, y))
+        own.positions.append(positions_S)
         maps = {"answers": y} | ({"streams": given[streams[name]]} if name in streams else {})
         for kind, a_map in maps.items():
             rows_RO = output_rows(module, a_map, positions_S)

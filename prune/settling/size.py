@@ -43,6 +43,7 @@ ALL_SIDES = (28, 32, 224, 64, 96, 128, 48, 160, 192, 256, 299, 320, 384, 448, 51
 classifier takes a flattened map runs at one size alone."""
 
 
+LIKELIEST = Source("the likeliest at which the network runs: a guess; the images are cropped to it")
 ONLY = Source("the first usual one at which the network runs; the images are cropped to it")
 
 
@@ -61,6 +62,8 @@ def settle_size(opened: Opened, asked: DataOptions) -> tuple[Opened, Size, Sourc
         running = (s for s in squares if _runs(model, data.input_size[0], s, opened.device))
         size = next(running, None)
         return default if size is None else (opened, size, ONLY)
+    if data.unlabeled and len(sizes) > 1:
+        return _guessed_size(opened, sizes)
     if len(sizes) == 1 or not data.held_out.num_images:
         return opened, sizes[0], data.sources.size if sizes[0] == data.input_size[1:] else ONLY
     return _measured(opened, sizes, asked)
@@ -124,6 +127,17 @@ def _measured(
     ask = asking(opened.checkpoint.model, samples, opened.device)
     found = run_trials(trials, ask, len(samples[0]))
     return _told(opened, found, sizes, len(samples[0]))
+
+
+def _guessed_size(opened: Opened, sizes: Sequence[Size]) -> tuple[Opened, Size, Source]:
+    """The likeliest size, where there are no labels to try sizes on."""
+    others = ", ".join(map(size_words, sizes[1:]))
+    noted = opened.noting(
+        "nobody says which input size the network was trained with, and there are no labels to try "
+        f"sizes on: {size_words(sizes[0])} is a guess (it also runs at {others}); give `input_size`"
+    )
+    is_default = sizes[0] == opened.data.input_size[1:]
+    return noted, sizes[0], opened.data.sources.size if is_default else LIKELIEST
 
 
 def size_words(size: Size) -> str:

@@ -29,15 +29,22 @@ def with_state(opened: Opened, state: bool, correct: int, other: int, total: int
     Args:
         correct, other: images that are right in this state, and in the other one. total: of them.
     """
-    checkpoint = opened.checkpoint
-    checkpoint.model.transform_input = state  # type: ignore[assignment]
-    parsed = zoo.parse_arch(str(checkpoint.origin.arch))
-    named = str(replace(parsed, options={**parsed.options, OPTION: state}))
+    opened = in_state(opened, state)
+    named = opened.checkpoint.origin.arch
     words = {True: "on", False: "off"}
     note = (
         f"the file does not say whether the network rescales its inputs (`arch={named}` does): "
         f"{words[state]}, with {correct} of {total} held-out images right, "
         f"{other} with it {words[not state]}"
     )
+    return opened.noting(note)
+
+
+def in_state(opened: Opened, state: bool) -> Opened:
+    """The network set to a state, which its name then has too."""
+    checkpoint = opened.checkpoint
+    checkpoint.model.transform_input = state  # type: ignore[assignment]
+    parsed = zoo.parse_arch(str(checkpoint.origin.arch))
+    named = str(replace(parsed, options={**parsed.options, OPTION: state}))
     origin = replace(checkpoint.origin, arch=named)
-    return replace(opened, checkpoint=replace(checkpoint, origin=origin)).noting(note)
+    return replace(opened, checkpoint=replace(checkpoint, origin=origin))

@@ -141,7 +141,7 @@ def asking(model: nn.Module, samples: Sequence[Sample], device: torch.device) ->
         with observed(model, norm) as moments:
             rows = [
                 class_scores(call(model, batch)).cpu().double()
-                for batch in _fed(sample.images[positions], trial, device)
+                for batch in fed_batches(sample.images[positions], trial, device)
             ]
         answers = judge(torch.cat(rows), sample.labels_N[positions])
         if norm is None:
@@ -151,7 +151,8 @@ def asking(model: nn.Module, samples: Sequence[Sample], device: torch.device) ->
     return ask
 
 
-def _fed(images: Tensor, trial: InputTrial, device: torch.device) -> Iterator[Tensor]:
+def fed_batches(images: Tensor, trial: InputTrial, device: torch.device) -> Iterator[Tensor]:
+    """Images of a sample as a trial feeds them to the network, on the device."""
     for batch in torch.split(images, TRIAL_BATCH):
         sent = batch.to(device)
         sent = sent.flip(1) if trial.is_reversed else sent

@@ -14,13 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import GateError, UsageError
-from ..forward import call, channels_last, evaluating
+from ..forward import batch_size_of, call, channels_last, evaluating
 from ..inputs.split import Inputs, Split, seeded
+from ..output_score import OutputTally, float_outputs
 from ..outputs import class_scores
 from ..progress import Progress, silent
 from ..scores import Score, Tally
 from ..tasks import imitation_loss, label_loss
 from .device import autocast
+from .imitation import Imitation
 from .loss import mix
 from .recipe import Training
 from .state import Length, TrainingState, load_state, save_state, start_training
@@ -29,6 +31,10 @@ Log = Callable[[dict[str, Any]], None]
 
 VALIDATION_BATCH = 256
 """Images measured at once: no gradients are kept, so more of them fit than in a training step."""
+STEEPEST = 1.0
+"""Norm that the gradient of an imitation is cut to (arXiv 1211.5063). Squared errors have no bound,
+unlike the gradients of cross-entropy: without it the learning rate of classifiers ruins a network
+without batch norms, with it all three of `docs/other-networks.md` gain."""
 SEED_STRIDE = 10_007
 """Between the epochs' seeds of two trainings: above any number of epochs, so that none is shared;
 a prime, so that no round seeds meet."""
@@ -42,10 +48,13 @@ class TrainingData:
         train: what the network learns from, augmented.
         held_out: measured after every epoch and written to the log; decides only if
             `Training.patience` is set. None, or a split without images, for no measurement.
+        imitation: learn the outputs of another network, and be measured by them; labels are then
+            not looked at. None for class labels.
     """
 
     train: Split
     held_out: Split | None = None
+    imitation: Imitation | None = None
 
     @property
     def measured(self) -> Split | None:
@@ -132,9 +141,9 @@ def _one_more_epoch(
     uninterrupted one on every device, and the caller's generators stay as they are.
     """
     with seeded(state.training.seed * SEED_STRIDE + state.epoch + 1, state.device):
-        row = _train_epoch(state, data.train, teacher, journal.progress)
+        row = _train_epoch(state, data, teacher, journal.progress)
         if data.measured is not None:
-            score = measure_while_training(state.result, data.measured, state.device)
+            score = _measure(state, data, data.measured)
             row[f"held_out_{score.key}"] = score.value
             state.note_held_out(score.value)
     state.history.append(row)
@@ -143,9 +152,15 @@ def _one_more_epoch(
         save_state(journal.resume, state)
 
 
+def _measure(state: TrainingState, data: TrainingData, split: Split) -> Score:
+    if data.imitation is not None:
+        return data.imitation.measure(state.result, split, VALIDATION_BATCH)
+    return measure_while_training(state.result, split, state.device)
+
+
 def measure_while_training(model: nn.Module, split: Split, device: torch.device) -> Score:
     """Score on a split, in the precision of the training; modes are restored."""
-    tally = Tally()
+    tally = Tally.on(split)
     with evaluating(model):
         for images, labels_B in split.batches(VALIDATION_BATCH, device=device):
             with autocast(device, model):  # not while images are read: collate is no arithmetic
@@ -160,26 +175,30 @@ def _place(model: nn.Module, device: torch.device) -> nn.Module:
 
 
 def _train_epoch(
-    state: TrainingState, train: Split, teacher: nn.Module | None, progress: Progress
+    state: TrainingState, data: TrainingData, teacher: nn.Module | None, progress: Progress
 ) -> dict[str, Any]:
     """One pass, and its row of the log; sums stay on the device, so that nothing waits for it."""
     started = time.perf_counter()
     training, length, device = state.training, state.length, state.device
-    state.model.train()
+    state.model.train(data.imitation is None)
     done = state.epoch * length.steps_per_epoch
     loss_sum = torch.zeros((), device=device)
-    tally = Tally()
+    tally = Tally.on(data.train) if data.imitation is None else data.imitation.tally()
     lr = state.schedule.get_last_lr()[0]
     state.epoch += 1
     seed = training.seed * SEED_STRIDE + state.epoch
-    for images, labels_B in train.batches(
+    for images, labels_B in data.train.batches(
         training.batch_size, device=device, augment=True, shuffle_seed=seed
     ):
         if len(labels_B) < 2 or done == length.steps:
             break
-        loss, logits_BK = _step(state, teacher, images, labels_B)
+        if isinstance(tally, OutputTally):
+            assert data.imitation is not None
+            loss = _imitate(state, data.imitation, tally, images)
+        else:
+            loss, logits_BK = _step(state, teacher, images, labels_B)
+            tally.add(logits_BK, labels_B)
         loss_sum += loss * len(labels_B)
-        tally.add(logits_BK, labels_B)
         done += 1
         progress(done, length.steps)
     score, num_images = tally.score(), tally.total
@@ -205,13 +224,34 @@ def _step(
 ) -> tuple[Tensor, Tensor]:
     """One step of SGD; the loss and the logits, detached."""
     loss, logits_BK = _loss(state, teacher, images, labels_B)
+    _update(state, loss)
+    return loss.detach(), logits_BK.detach()
+
+
+def _imitate(
+    state: TrainingState, imitation: Imitation, tally: OutputTally, images: Inputs
+) -> Tensor:
+    """One step towards another network's outputs; the loss, detached."""
+    images = channels_last(images)
+    with autocast(state.device, state.model):
+        found = float_outputs(call(state.model, images))
+    expected = imitation.targets(images)
+    loss = imitation.loss(found, expected)
+    _update(state, loss, STEEPEST)
+    tally.add({name: x.detach() for name, x in found.items()}, expected, batch_size_of(images))
+    return loss.detach()
+
+
+def _update(state: TrainingState, loss: Tensor, steepest: float | None = None) -> None:
+    """One step of the optimizer and all that follows it; gradients are cut to a norm, if given."""
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
+    if steepest is not None:
+        torch.nn.utils.clip_grad_norm_(state.model.parameters(), steepest)
     state.optimizer.step()
     state.schedule.step()
     if state.average is not None:
         state.average.update_parameters(state.model)
-    return loss.detach(), logits_BK.detach()
 
 
 def _loss(

@@ -34,7 +34,7 @@ from ...job.kept import Kept
 from ...job.kept_plan import plan_once
 from ...job.known import Case, Planned
 from ...job.plan import CONTEST_BUDGET, choose_ranking, measure_network
-from ...job.stages import Outcome, carry_out
+from ...job.stages import Outcome, carry_out, check_teacher
 from ...lock import only_writer
 from ...progress import RunLog
 from ...scores import Accuracy
@@ -136,6 +136,7 @@ def _work(options: Sweep, pending: list[Budget], out: Path, log: RunLog) -> None
     if options.opset is not None:
         data = opened.case.data
         check_exportable(opened.case.model, data.input_size, GraphFormat(options.opset))
+    check_teacher(opened.case, settings_of(options))
     bind_to(out, job_facts(opened.checkpoint, opened.case, settings_of(options)))
     planned = _measure(options, pending, replace(opened.case, kept=Kept(out)))
     sent = _Sent(options, planned, out.absolute(), Path.cwd())

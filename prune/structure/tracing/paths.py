@@ -73,9 +73,11 @@ def _explain(model: nn.Module) -> str:
         name: sum(x.numel() for x in child.parameters()) for name, child in model.named_children()
     }
     part = "backbone" if "backbone" in sizes else max(sizes, key=sizes.__getitem__, default="")
-    instead = f"prune its {part} alone" if part else "prune a part of it"
+    instead = "prune a part of it, and give inputs that this part takes"
+    if part:
+        instead = f"prune its {part} alone: `part={part}` of compress, or shrink of that module"
     return (
         f"a {type(model).__name__} given, which branches on the values that its layers compute (as "
         "detectors do on their boxes); expected a network that runs the same operations whatever "
-        f"its weights are; {instead}, and give inputs that this part takes"
+        f"its weights are; {instead}"
     )

@@ -1,0 +1,190 @@
+"""A user's own loader read for its inputs alone: what else its items hold is not looked at.
+
+    x                       inputs of a network of one argument
+    (x, ...)                the same; what follows is not read
+    (a, b, ...)             for a network that needs two arguments
+    (images, targets)       images a list: a detector's batch, as its collate function makes it
+    {"image": x, ...}       by the names of the arguments, or the usual ones
+
+Where a `recorder` is given, the network of these inputs is run, and what it hands to a part of it
+is what the batches hold (`inputs/recorded.py`).
+
+Shapes: N images of a batch.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from ..errors import InputError, first_line
+from ..forward import batch_size_of, on_device, tensors_of
+from .items import INPUT_NAMES, ItemReader, inputs_in_words
+from .loaders import loader_items
+from .split import Batch, DataSet, Inputs, choose_order, generator
+
+Recorder = Callable[[Inputs], list[Inputs]]
+"""Inputs of the whole network -> inputs of every call of its part."""
+
+
+def inputs_in(batch: Any, reader: ItemReader) -> Inputs:
+    """What one call of a network takes, out of an item or a batch.
+
+    Raises:
+        InputError: it does not tell.
+
+    >>> inputs_in(("picture", "mask"), ItemReader(("x",), ("x",)))
+    'picture'
+    """
+    count = max(1, len(reader.required))
+    if isinstance(batch, Mapping):
+        named = {name: batch[name] for name in reader.names if name in batch}
+        usual = [batch[name] for name in INPUT_NAMES if name in batch]
+        if named or not usual:
+            return named or _refuse(batch)
+        return usual[0]
+    if not isinstance(batch, tuple | list):
+        return batch
+    if len(batch) < count:
+        return _refuse(batch)
+    first = batch[0] if count == 1 else tuple(batch[:count])
+    is_list = isinstance(first, tuple | list) and count == 1
+    return (list(first),) if is_list else first
+
+
+def _refuse(batch: Any) -> Any:
+    raise InputError(
+        f"batches that are {inputs_in_words(batch)} given; expected the inputs of the network "
+        "first, or under the names of its arguments; give such items, or a `collate_fn` that "
+        "makes them"
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class InputSplit:
+    """The inputs of a data set's items; all labels are 0.
+
+    Attributes:
+        items: a data set with a length.
+        batch_size: of the user's loader; no batch holds more.
+        num_workers, collate: as the user's loader has them.
+        reader: which parts of an item the network is given.
+        recorder: what makes inputs of a part of them; None for those of the network itself.
+    """
+
+    items: Dataset[Any]
+    batch_size: int
+    num_workers: int
+    collate: Callable[[list[Any]], Any] | None
+    reader: ItemReader
+    recorder: Recorder | None = None
+
+    @property
+    def num_images(self) -> int:
+        """How many items it holds."""
+        return len(self.items)  # type: ignore[arg-type]
+
+    @property
+    def labels_N(self) -> Tensor:
+        """Zeros: there are no labels."""
+        return torch.zeros(self.num_images, dtype=torch.int64)
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        device: torch.device | str,
+        augment: bool = False,
+        shuffle_seed: int | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Batch]:
+        """One pass; `augment` changes nothing, the data set augments as it likes."""
+        order = choose_order(self.num_images, shuffle_seed, limit).tolist()
+        loader = DataLoader(
+            Subset(self.items, order),
+            batch_size=min(batch_size, self.batch_size),
+            num_workers=self.num_workers,
+            collate_fn=self.collate,
+        )
+        for batch in loader:
+            given = on_device(self._inputs(batch), device)
+            for inputs in [given] if self.recorder is None else self.recorder(given):
+                yield inputs, torch.zeros(batch_size_of(inputs), dtype=torch.int64, device=device)
+
+    def _inputs(self, batch: Any) -> Inputs:
+        inputs = inputs_in(batch, self.reader)
+        if not [x for x in tensors_of(inputs) if x.ndim]:
+            raise InputError(
+                f"batches whose inputs are {inputs_in_words(inputs)} given; expected tensors; "
+                "give a data set with tensors, as `transforms.ToTensor` makes them of pictures"
+            )
+        return inputs
+
+
+def read_inputs(
+    train: DataLoader[Any],
+    held_out: DataLoader[Any] | None,
+    seed: int,
+    reader: ItemReader,
+    recorder: Recorder | None,
+) -> DataSet:
+    """The loaders as splits of inputs, with what has to be said of them.
+
+    The size of the inputs is left open. Without a held-out loader, a tenth of the training data
+    set is taken out of it.
+
+    Raises:
+        InputError: a loader cannot be read by position, or holds too little.
+    """
+    learning, notes = _split(train, reader, recorder, "train")
+    if held_out is None:
+        kept, out = _tenth(learning.num_images, seed)
+        learning, deciding = (
+            replace(learning, items=Subset(learning.items, x)) for x in (kept, out)
+        )
+    else:
+        deciding, more = _split(held_out, reader, recorder, "held_out")
+        notes = (*notes, *more)
+    _check_collate(deciding)
+    size: Any = ()
+    return DataSet("your loaders", ("",), size, (), (), learning, deciding, deciding, notes=notes)
+
+
+HELD_OUT_TENTH = 0.1
+"""Of a loader's items, taken out for every choice where no other loader is given: as of the job."""
+
+
+def _tenth(count: int, seed: int) -> tuple[list[int], list[int]]:
+    """Positions of the items that stay, and of those that are held out; both ascending."""
+    if count < 2:
+        raise InputError(
+            f"train given with {count} items; expected two or more, so that one can be held out; "
+            "give more, or `held_out`"
+        )
+    order = torch.randperm(count, generator=generator(seed)).tolist()
+    num_out = max(1, round(HELD_OUT_TENTH * count))
+    return sorted(order[num_out:]), sorted(order[:num_out])
+
+
+def _split(
+    loader: DataLoader[Any], reader: ItemReader, recorder: Recorder | None, what: str
+) -> tuple[InputSplit, tuple[str, ...]]:
+    items, notes = loader_items(loader, what)
+    size = loader.batch_size or getattr(loader.batch_sampler, "batch_size", None) or 1
+    split = InputSplit(items, size, loader.num_workers, loader.collate_fn, reader, recorder)
+    return split, notes
+
+
+def _check_collate(split: InputSplit) -> None:
+    """Raises InputError where the first item cannot be put into a batch."""
+    with torch.random.fork_rng(devices=[]):  # augmentations draw from it
+        try:
+            (split.collate or torch.utils.data.default_collate)([split.items[0]])
+        except TypeError as error:
+            raise InputError(
+                f"items given that cannot be put into a batch ({first_line(error)}); expected "
+                "tensors; give a transform that makes them, or a `collate_fn`"
+            ) from error

@@ -1,0 +1,98 @@
+"""Loaders read for their inputs alone, and inputs of a part recorded."""
+
+from typing import Any
+
+import pytest
+import torch
+from prune_dl.prune.errors import InputError, UsageError
+from prune_dl.prune.inputs.items import ItemReader
+from prune_dl.prune.inputs.recorded import recorder_of
+from prune_dl.prune.inputs.unjudged import inputs_in, read_inputs
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+ONE, TWO = ItemReader(("x",), ("x",)), ItemReader(("left", "right"), ("left", "right"))
+X = torch.ones(2, 3)
+
+
+@pytest.mark.parametrize(
+    ("batch", "reader", "expected"),
+    [
+        (X, ONE, X),
+        ((X,), ONE, X),
+        ([X, "mask"], ONE, X),
+        ((X, X, "target"), TWO, (X, X)),
+        (([X, X], "targets"), ONE, ([X, X],)),
+        ({"image": X, "mask": 0}, ONE, X),
+        ({"x": X, "mask": 0}, ONE, {"x": X}),
+    ],
+)
+def test_inputs_come_first_or_by_name(batch: Any, reader: ItemReader, expected: Any) -> None:
+    assert str(inputs_in(batch, reader)) == str(expected)
+
+
+def test_what_holds_no_inputs_is_refused() -> None:
+    with pytest.raises(InputError, match="expected the inputs of the network first"):
+        inputs_in((X,), TWO)
+    with pytest.raises(InputError, match="a dictionary"):
+        inputs_in({"mask": X}, ONE)
+    words = DataLoader(["a", "b"], batch_size=2)  # type: ignore[arg-type]
+    data = read_inputs(words, words, 0, ONE, None)
+    with pytest.raises(InputError, match="whose inputs are a str given; expected tensors"):
+        next(data.train.batches(2, device="cpu"))
+
+
+def test_a_tenth_is_held_out_and_no_batch_is_larger_than_the_users() -> None:
+    loader = DataLoader(TensorDataset(torch.arange(40.0)[:, None]), batch_size=4)
+    data = read_inputs(loader, None, 0, ONE, None)
+    parts = [
+        torch.cat([x for x, _ in split.batches(100, device="cpu")])
+        for split in (data.train, data.held_out)
+    ]
+    assert [len(x) for x in parts] == [36, 4]
+    assert sorted(torch.cat(parts)[:, 0].tolist()) == list(range(40))
+    assert all(len(x) <= 4 for x, _ in data.train.batches(100, device="cpu"))
+    with pytest.raises(InputError, match="train given with 1 items; expected two or more"):
+        read_inputs(DataLoader(TensorDataset(X[:1])), None, 0, ONE, None)
+
+
+class Scaled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3, 3)
+
+    def forward(self, x: Tensor, factor: float = 1.0) -> Tensor:
+        return factor * self.layer(x)
+
+
+class Whole(nn.Module):
+    """Calls its part by position, by name, or by both."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how, self.part, self.relu = how, Scaled(), nn.ReLU()
+        self.head = nn.Linear(3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.how == "skip":
+            return self.head(x)
+        calls = {"names": ((), {"x": x, "factor": 2.0}), "both": ((x,), {"factor": 2.0})}
+        given, named = calls.get(self.how, ((x,), {}))
+        return self.head(self.relu(self.part(*given, **named)))
+
+
+def test_inputs_of_a_part_are_recorded_as_it_is_called() -> None:
+    assert torch.equal(recorder_of(Whole("position"), "part", X)(X)[0], X)
+    for how in ("names", "both"):
+        (inputs,) = recorder_of(Whole(how), "part", X)(X)
+        assert list(inputs) == ["x", "factor"]
+        assert inputs["factor"] == 2.0
+
+
+def test_parts_that_cannot_be_pruned_are_named() -> None:
+    with pytest.raises(InputError, match="which the network does not run"):
+        recorder_of(Whole("skip"), "part", X)
+    with pytest.raises(UsageError, match=r"a ReLU without parameters; .* such as part, head"):
+        recorder_of(Whole("names"), "relu", X)
+    with pytest.raises(InputError, match="on which Whole does not run"):
+        recorder_of(Whole("names"), "part", torch.ones(2, 5))
