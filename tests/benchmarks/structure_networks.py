@@ -21,7 +21,8 @@ def network_of(spec: str, size: int, batch: int = 2) -> tuple[Any, Any]:
     torch.manual_seed(0)
     model, default = _timm(name) if zoo == "timm" else _torchvision(name, size)
     _disturb(model.eval())
-    for side in dict.fromkeys((size, default[-1])):
+    sides = (size, default[-1]) if zoo == "timm" else (default[-1],)
+    for side in dict.fromkeys(sides):
         images = torch.randn(batch, *default[:1], side, side)
         try:
             with torch.no_grad():

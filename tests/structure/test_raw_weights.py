@@ -159,6 +159,28 @@ def test_nothing_that_is_multiplied_is_left_unexplained(
     assert unexplained(*build(), monkeypatch) == set()
 
 
+def torchvision_names() -> list[str]:
+    """Classifiers of torchvision, without the largest: one of each size says what both say."""
+    from torchvision import models
+
+    largest = ("vit_h_14", "regnet_y_128gf")
+    return [name for name in models.list_models(module=models) if name not in largest]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", torchvision_names())
+def test_nothing_of_torchvision_is_left_unexplained(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from torchvision import models
+
+    options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    fixed = name.startswith(("vit", "maxvit"))
+    side = 224 if fixed else 299 if name == "inception_v3" else 96
+    model = models.get_model(name, weights=None, **options)
+    assert unexplained(model, torch.randn(1, 3, side, side), monkeypatch) == set()
+
+
 FAMILIES = (
     *("test_resnet", "test_vit", "test_convnext", "test_nfnet", "botnet26t_256", "cait_xxs24_224"),
     *("coat_tiny", "convit_tiny", "crossvit_tiny_240", "gcvit_xxtiny", "lambda_resnet26t"),
@@ -169,6 +191,7 @@ FAMILIES = (
         "swin_tiny_patch4_window7_224",
         "xcit_nano_12_p16_224",
     ),
+    *("edgenext_xx_small", "nextvit_small", "sequencer2d_s", "vit_tiny_patch16_dinov3_qkvb"),
     *("gmlp_ti16_224", "efficientnet_cc_b0_4e", "maxvit_pico_rw_256", "volo_d1_224", "csatv2"),
 )
 
