@@ -59,7 +59,7 @@ def main(epochs: int = 8, optimizer: str = "adamw", criterion: str = "l1") -> li
 
 
 def build_network() -> nn.Module:
-    """A small residual-free network; any other does as well."""
+    """A small network; any other does as well."""
     return nn.Sequential(
         nn.Conv2d(1, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32), nn.ReLU(),
         nn.Conv2d(32, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
