@@ -68,26 +68,8 @@ def test_what_was_accuracy_is_called_fidelity_in_every_file(run: Path, home: Pat
 
 
 def test_a_person_reads_fidelity(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    argv = [
-        "--model",
-        str(home / "digits.pt"),
-        "--data",
-        str(home / "pictures"),
-        "--max-drop",
-        "90",
-    ]
-    quick = (
-        "--macs",
-        "0.9",
-        "--max-drop",
-        "90",
-        "--epochs",
-        "0",
-        "--images",
-        "300",
-        "--bench-seconds",
-        "0.1",
-    )
+    argv = ["--model", str(home / "digits.pt"), "--data", str(home / "pictures"), "--macs", "0.9"]
+    quick = ("--max-drop", "90", "--epochs", "0", "--images", "300", "--bench-seconds", "0.1")
     assert cli.run([*argv, *quick, "--out", str(home / "read")]) == 0
     said = capsys.readouterr()
     assert re.search(r"original .* by definition", said.out)
