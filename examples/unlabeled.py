@@ -3,8 +3,8 @@
     python examples/unlabeled.py --model vgg16_cifar10.pt --data cifar10/ --macs 0.4 --out arms/
 
 Three networks without a gradient step: pruned with the labels of the images ("labels"), with the
-labels but another seed of every random choice ("labels, seed 1": what differs by chance), and with
-the network's own answers in their place ("answers"). A row each: top-1 on the labelled test part;
+network's own answers in their place ("answers"), and with the labels but another seed of every
+random choice ("labels, seed 1": what differs by chance). A row each: top-1 on the labelled test part;
 fidelity, the share of test images with the answer of the original; the filters kept that "labels"
 keeps too (Jaccard: of all that one of the two keeps). The first row is the original. A network is
 kept in OUT as soon as it is made, and a second call goes on where the first stopped.
@@ -73,7 +73,7 @@ class ComparedArm:
 def main(options: Options) -> None:
     """Make and measure what is missing, and print the table."""
     options.out.mkdir(parents=True, exist_ok=True)
-    arms = [_arm(options, name) for name in (ORIGINAL, LABELS, OTHER_SEED, ANSWERS)]
+    arms = [_arm(options, name) for name in (ORIGINAL, LABELS, ANSWERS, OTHER_SEED)]
     print("| network | top-1, % | fidelity, % | 95 % interval | images | filters as with labels |")
     print("|---|---|---|---|---|---|")
     for arm in arms:
