@@ -21,7 +21,7 @@ from .recipe import Training
 
 FUSED_ON = ("cpu", "cuda", "mps")
 """Devices on which torch updates all weights in one kernel. On a CPU the loop over tensors, torch's
-default there, takes ten times as long for the 15 M weights of VGG-16 (`docs/training.md`)."""
+default there, takes three times as long for the 15 M weights of VGG-16 (`docs/training.md`)."""
 
 
 @dataclass(frozen=True)

@@ -68,9 +68,7 @@ def train_by_hand(
     """The same without the product: no schedule, no tally, no check."""
     student = student.to(memory_format=LAST).train()
     teacher = teacher.to(memory_format=LAST).eval()
-    optimizer = torch.optim.SGD(
-        student.parameters(), lr=0.01, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=fused
-    )
+    optimizer = sgd(student, 0.01, fused)
     for images, labels in split.batches(batch, device=CPU, augment=True, shuffle_seed=1):
         images = images.contiguous(memory_format=LAST)
         with precision(student, half):
@@ -82,6 +80,11 @@ def train_by_hand(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+
+
+def sgd(model: nn.Module, lr: float, fused: bool | None) -> torch.optim.Optimizer:
+    """The product's optimizer; not fused is torch's default on CPUs."""
+    return torch.optim.SGD(model.parameters(), lr, 0.9, 0, 5e-4, nesterov=True, fused=fused)
 
 
 def precision(model: nn.Module, half: bool) -> Any:
@@ -119,9 +122,6 @@ def parts_of(
         with torch.no_grad(), precision(model, True):
             model(inputs)
 
-    def steps_of(fused: bool | None) -> Callable[[], Any]:
-        return torch.optim.SGD(student.parameters(), 1e-9, 0.9, fused=fused).step
-
     student, teacher = student.train().to(memory_format=LAST), teacher.eval()
     other = copy.deepcopy(student).to(memory_format=FIRST)
     learn(student, images)
@@ -132,8 +132,8 @@ def parts_of(
         "teacher": lambda: answer(teacher, images),
         "teacher, batch norms folded": lambda: answer(folded, images),
         "images": lambda: next(split.batches(batch, device=CPU, augment=True, shuffle_seed=1)),
-        "optimizer": steps_of(True),
-        "optimizer, tensor after tensor": steps_of(None),
+        "optimizer": sgd(student, 1e-9, True).step,
+        "optimizer, tensor after tensor": sgd(student, 1e-9, None).step,
     }
 
 
