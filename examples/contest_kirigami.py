@@ -1,8 +1,8 @@
 """torch-kirigami's arms of the contest (see contest.py; pip install torch-kirigami).
 
-Greedy over the whole network by its own metrics, as its README does; its budget is parameters, so the
-number is searched that leaves the multiply-adds. OSSCAR, a closed-form repair, is an example in its
-repository for the hidden layers of transformer blocks and is not in the package.
+Greedy over the whole network by its own metrics, as its README does; its budget is parameters, so
+the number is searched that leaves the multiply-adds. OSSCAR, a closed-form repair, is an example
+in its repository for the hidden layers of transformer blocks and is not in the package.
 """
 
 import time
@@ -51,8 +51,6 @@ def _prune(scene: Scene, arm: str, params: float, seed: int) -> nn.Module:
     metrics = {"kirigami-group": GroupMagnitude, "kirigami-l1": Magnitude}
     metric = WeightTaylor() if arm == "kirigami-taylor" else metrics[arm](p=1 + arm.endswith("p"))
     budget = ParameterBudget(max_params=int(params * count_params(scene.model)))
-    model, _ = pruner.prune(
-        pruner.discover_candidates(), budget=budget, strategy=Greedy(metric)
-    )
+    model, _ = pruner.prune(pruner.discover_candidates(), budget=budget, strategy=Greedy(metric))
     model.zero_grad()
     return model.eval()

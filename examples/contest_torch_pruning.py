@@ -69,9 +69,7 @@ def _importance(known: Any, arm: str, num_labels: int) -> Any:
     return known.RandomImportance()
 
 
-def _take_gradients(
-    scene: Scene, arm: str, model: nn.Module, importance: Any, pruner: Any
-) -> None:
+def _take_gradients(scene: Scene, arm: str, model: nn.Module, importance: Any, pruner: Any) -> None:
     """What the importance needs of the loss; nothing for those of weights."""
     if arm == "tp-taylor":
         for images, labels in scene.training(GRADIENT_IMAGES):
