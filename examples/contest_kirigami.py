@@ -1,8 +1,8 @@
 """torch-kirigami's arms of the contest (see contest.py; pip install torch-kirigami).
 
 Greedy over the whole network by its own metrics, as its README does; its budget is parameters, so
-the number is searched that leaves the multiply-adds. OSSCAR, a closed-form repair, is an example
-in its repository for the hidden layers of transformer blocks and is not in the package.
+the number is searched that leaves the multiply-adds. OSSCAR, a closed-form repair, is
+a workflow in its repository and not in the package.
 """
 
 import time
