@@ -30,11 +30,10 @@ OUT/0.5.html the same as a picture, OUT/0.5.json the rows.
 
 import argparse
 import copy
-import hashlib
 import importlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import contest_aimet
@@ -46,6 +45,7 @@ import contest_ours
 import contest_torch_pruning
 import torch
 from contest_page import table, write_page
+from contest_rows import Columns, Row, Settings, read_rows
 from contest_scene import CPU, Made, Scene, count_params, measure_latency, open_scene
 from prune_dl.evaluate.measure.accuracy import measure_accuracy
 from prune_dl.prune.errors import PruneError, first_line
@@ -63,52 +63,6 @@ BUDGET_TOLERANCE = 0.05
 """How far above the budget a peer may end, as a share of it, before that is its error."""
 NORM_IMAGES = 2560
 MISSING = "ModuleNotFoundError"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a row depends on; rows of other settings are measured again.
-
-    Attributes:
-        multiple: widths of our arms are multiples of this; 0 for as round as the job makes them.
-    """
-
-    model: str
-    data: str
-    macs: float
-    images: int = 6000
-    lr: float = 0.02
-    distill: float = 0.7
-    allocate: str = "output"
-    multiple: int = 1
-    test_images: int | None = None
-
-    def file_of(self, arm: str, seed: int) -> str:
-        """Name of the file that keeps a network."""
-        words = json.dumps([asdict(self), arm, seed])
-        return f"{arm}-{hashlib.sha256(words.encode()).hexdigest()[:12]}.pt"
-
-
-@dataclass(frozen=True)
-class Columns:
-    """What is measured of every network beside its accuracy before any step; 0 is not measured."""
-
-    batches: int = 0
-    epochs: tuple[int, ...] = ()
-    bench_seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Row:
-    """One arm, one seed: what was measured so far, by column (see `contest_page`).
-
-    A peer that cannot prune the network has no figures, and its error.
-    """
-
-    arm: str
-    seed: int
-    values: Mapping[str, float | None] = field(default_factory=dict)
-    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -242,14 +196,6 @@ def run(
             rows.append(measure_row(contest, known.get((arm, seed), Row(arm, seed))))
             write_results(settings, rows, out)
     return rows
-
-
-def read_rows(settings: Settings, out: Path) -> dict[tuple[str, int], Row]:
-    """The last row of every arm and seed that was measured with these settings."""
-    file = out / "rows.jsonl"
-    lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-    rows = [Row(**line["row"]) for line in lines if line["settings"] == asdict(settings)]
-    return {(row.arm, row.seed): row for row in rows}
 
 
 def write_results(settings: Settings, rows: list[Row], out: Path) -> None:

@@ -82,8 +82,9 @@ def merge_scales(layer: Normed, kept: Tensor, gone: Tensor) -> Tensor:
     scale_RK = (gain_U * norm_U)[gone, None] / (gain_U * norm_U)[None, kept]
     constant_RK = (offset_U[gone, None] - scale_RK * offset_U[None, kept]).abs() / scale_RK
     fits_RK = scale_RK.isfinite() & (scale_RK > 0) & (cosine_RK >= LEAST_COSINE)
-    least = constant_RK.amin(1, keepdim=True)
-    spread = (constant_RK.amax(1, keepdim=True) - least).clamp(min=torch.finfo().tiny)
+    least = torch.where(fits_RK, constant_RK, torch.inf).amin(1, keepdim=True)
+    most = torch.where(fits_RK, constant_RK, -torch.inf).amax(1, keepdim=True)
+    spread = (most - least).clamp(min=torch.finfo().tiny)
     cost_RK = COSINE_SHARE * (1 - cosine_RK) + (1 - COSINE_SHARE) * (constant_RK - least) / spread
     best_R = torch.where(fits_RK, cost_RK, torch.inf).argmin(1, keepdim=True)
     merged_RK = torch.zeros_like(scale_RK).scatter(1, best_R, scale_RK.gather(1, best_R))

@@ -7,7 +7,7 @@ a workflow in its repository and not in the package.
 
 import time
 
-from contest_scene import GRADIENT_IMAGES, Made, Scene, count_params
+from contest_scene import GRADIENT_IMAGES, Made, Scene, count_params, widest_within
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -19,17 +19,8 @@ TRIALS = 12
 def make(scene: Scene, arm: str, macs: float, seed: int) -> Made:
     """The widest network within the budget that a number of parameters leads to."""
     start = time.perf_counter()
-    low, high = 0.0, 1.0
-    best: nn.Module | None = None
-    for _ in range(TRIALS):
-        params = (low + high) / 2
-        model = _prune(scene, arm, params, seed)
-        if scene.share(model) <= macs:
-            low, best = params, model
-        else:
-            high = params
-    assert best is not None, "no number of parameters leads to the budget"
-    return Made(best, (time.perf_counter() - start) / TRIALS)
+    model = widest_within(scene, macs, lambda share: _prune(scene, arm, share, seed), TRIALS)
+    return Made(model, (time.perf_counter() - start) / TRIALS)
 
 
 def _prune(scene: Scene, arm: str, params: float, seed: int) -> nn.Module:

@@ -4,7 +4,7 @@ import copy
 import hashlib
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -105,6 +105,39 @@ class Scene:
         with torch.no_grad():
             right = [(model(x).argmax(1) == y).float().mean() for x, y in self.scoring]
         return float(torch.stack(right).mean())
+
+
+def widest_within(
+    scene: Scene, macs: float, prune: Callable[[float], nn.Module], trials: int
+) -> nn.Module:
+    """The widest network within a budget, of a tool that counts something else.
+
+    Args:
+        prune: share of what the tool counts -> network; whatever it raises means too little.
+        trials: each halves the shares that are left.
+
+    Raises:
+        Exception: the tool's own, where no share leads to the budget.
+    """
+    low, high = 0.0, 1.0
+    best: nn.Module | None = None
+    problem: Exception = ValueError(f"no share leads to {macs:.0%} of the multiply-adds")
+    for _ in range(trials):
+        share = (low + high) / 2
+        try:
+            model = prune(share)
+        except ImportError:
+            raise
+        except Exception as error:  # each tool has its own for a budget that is too small
+            low, problem = share, error
+            continue
+        if scene.share(model) <= macs:
+            low, best = share, model
+        else:
+            high = share
+    if best is None:
+        raise problem
+    return best
 
 
 def count_macs(model: nn.Module, example: Tensor) -> int:

@@ -3,10 +3,12 @@
 import importlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import contest
 import contest_controls
 import contest_page
+import contest_scene
 import pytest
 import torch
 from contest import Columns, Row, Settings
@@ -140,6 +142,23 @@ def test_filters_that_point_elsewhere_are_not_merged() -> None:
     same = contest_controls.Normed(filters, torch.ones(3), torch.zeros(3))
     gone = torch.tensor([1, 2])
     assert contest_controls.merge_scales(same, torch.tensor([0]), gone).tolist() == [[0.0], [0.0]]
+
+
+def test_a_budget_of_another_kind_is_searched() -> None:
+    tried = []
+
+    def prune(share: float) -> nn.Module:
+        tried.append(share)
+        if share < 0.3:
+            raise ZeroDivisionError("too little")
+        return nn.Linear(1, round(100 * share))
+
+    scene = SimpleNamespace(share=lambda model: model.out_features / 100)
+    found = contest_scene.widest_within(scene, 0.4, prune, 8)
+    assert found.out_features == 40
+    assert len(tried) == 8
+    with pytest.raises(ZeroDivisionError, match="too little"):
+        contest_scene.widest_within(scene, 0.2, prune, 8)
 
 
 def test_the_table_leaves_empty_what_was_not_asked_for() -> None:
