@@ -32,7 +32,6 @@ import argparse
 import copy
 import importlib
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -46,9 +45,9 @@ import contest_torch_pruning
 import torch
 from contest_page import table, write_page
 from contest_rows import Columns, Row, Settings, read_rows
-from contest_scene import CPU, Made, Scene, count_params, measure_latency, open_scene
+from contest_scene import CPU, Scene, count_params, measure_latency, open_scene
 from prune_dl.evaluate.measure.accuracy import measure_accuracy
-from prune_dl.prune.errors import PruneError, first_line
+from prune_dl.prune.errors import first_line
 from prune_dl.prune.options import SelectOptions
 from prune_dl.prune.repair.norms import reestimate_norms
 from prune_dl.prune.training.device import autocast
@@ -80,12 +79,6 @@ class Contest:
             print(json.dumps({"settings": asdict(self.settings), "row": asdict(row)}), file=stream)
         return row
 
-    def make(self, arm: str, seed: int) -> Made:
-        """One arm's network."""
-        return importlib.import_module(MODULE_OF[arm]).make(
-            self.scene, arm, self.settings.macs, seed
-        )
-
     def top1(self, model: nn.Module) -> float:
         """Test accuracy, a fraction."""
         limit = self.settings.test_images
@@ -106,67 +99,77 @@ class Contest:
         return train_network(copy.deepcopy(model), data, recipe, device=CPU, teacher=teacher)
 
 
+Pair = tuple[nn.Module, nn.Module]
+"""A network as it was made, and what its trainings start from."""
+
+
 def measure_row(contest: Contest, row: Row) -> Row:
     """A row with every column that is asked for; those that it has stay."""
-    file = contest.out / "networks" / contest.settings.file_of(row.arm, row.seed)
     if row.error.startswith(MISSING):
         row = replace(row, error="")  # it may have been installed since
-    if row.error:
+    missing = [name for name in contest.columns.names if name not in row.values]
+    if row.error or ("no step" in row.values and not missing):
         return row
-    if "no step" not in row.values or not file.exists():
-        row = contest.write(_made(contest, row, file))
+    file = contest.out / "networks" / contest.settings.file_of(row.arm, row.seed)
+    if "no step" in row.values and file.exists():
+        pair = torch.load(file, weights_only=False)
+    else:
+        row, pair = _make(contest, row)
+        print(contest.write(row), flush=True)
+        if pair is None:
+            return row
+        _keep(pair, file)
+    for name in missing:
+        value = measure_column(contest, name, pair, row.seed)
+        row = contest.write(replace(row, values={**row.values, name: value}))
         print(row, flush=True)
-    if row.error:
-        return row
-    smaller, start = torch.load(file, weights_only=False)
-    for name, measure in wanted_columns(contest, smaller, start, row.seed).items():
-        if name not in row.values:
-            row = contest.write(replace(row, values={**row.values, name: measure()}))
-            print(row, flush=True)
     return row
 
 
-def _made(contest: Contest, row: Row, file: Path) -> Row:
-    """Make one arm's network, keep it, and measure it before any step."""
-    scene = contest.scene
+def _make(contest: Contest, row: Row) -> tuple[Row, Pair | None]:
+    """Make one arm's network and measure it before any step; or its error, and no network."""
+    scene, macs = contest.scene, contest.settings.macs
+    module = importlib.import_module(MODULE_OF[row.arm])
     try:
-        made = contest.make(row.arm, row.seed)
+        made = module.make(scene, row.arm, macs, row.seed)
         share = scene.share(made.model.eval())
-    except PruneError:
-        raise
-    except Exception as error:  # whatever it is, it is a result of the contest
-        if MODULE_OF[row.arm] in {module.__name__ for module in OURS}:
+    except Exception as error:  # whatever a peer raises is a result of the contest
+        if module in OURS:
             raise
-        return replace(row, error=f"{type(error).__name__}: {first_line(error)}")
-    reached = {"macs": share, "params": count_params(made.model) / count_params(scene.model)}
-    if share > contest.settings.macs * (1 + BUDGET_TOLERANCE):
-        return replace(row, error=f"the budget is missed: {share:.1%} of the multiply-adds")
+        return replace(row, error=f"{type(error).__name__}: {first_line(error)}"), None
+    if share > macs * (1 + BUDGET_TOLERANCE):
+        return replace(row, error=f"the budget is missed: {share:.1%} of the multiply-adds"), None
     renewed = reestimate_norms(made.model, scene.training(NORM_IMAGES), CPU)
-    no_step, norms = contest.top1(made.model), contest.top1(renewed)
+    values = {
+        "macs": share,
+        "params": count_params(made.model) / count_params(scene.model),
+        "no step": contest.top1(made.model),
+        "BN": contest.top1(renewed),
+        "ranking": made.ranking_seconds,
+        "repair": made.repair_seconds,
+    }
+    start = made.model if values["no step"] >= values["BN"] else renewed
+    return replace(row, values={**row.values, **values}), (made.model, start)
+
+
+def _keep(pair: Pair, file: Path) -> None:
+    """Pickle a network where that is possible; one that cannot be is made again when needed."""
     file.parent.mkdir(exist_ok=True)
-    torch.save((made.model, made.model if no_step >= norms else renewed), file)
-    seconds = {"ranking": made.ranking_seconds, "repair": made.repair_seconds}
-    return replace(
-        row, values={**row.values, **reached, "no step": no_step, "BN": norms, **seconds}
-    )
+    try:
+        torch.save(pair, file)
+    except Exception as error:  # classes made at run time, hooks, locks
+        print(f"not kept: {first_line(error)}", flush=True)
+        file.unlink(missing_ok=True)
 
 
-def wanted_columns(
-    contest: Contest, smaller: nn.Module, start: nn.Module, seed: int
-) -> dict[str, Callable[[], float | None]]:
-    """Columns beside those before any step, and how each one is measured."""
-    columns = contest.columns
-    found: dict[str, Callable[[], float | None]] = {}
-    if columns.bench_seconds:
-        found["latency"] = lambda: _times_as_fast(contest, smaller)
-    if columns.batches:
-        found[f"{columns.batches} batches"] = lambda: contest.after(
-            start, seed, max_batches=columns.batches
-        )
-    for epochs in columns.epochs:
-        name = f"{epochs} epoch{'s' * (epochs > 1)}"
-        found[name] = lambda epochs=epochs: contest.after(start, seed, epochs=epochs)
-    return found
+def measure_column(contest: Contest, name: str, pair: Pair, seed: int) -> float | None:
+    """One column beside those before any step."""
+    smaller, start = pair
+    if name == "latency":
+        return _times_as_fast(contest, smaller)
+    number, unit = name.split()
+    kind = "max_batches" if unit == "batches" else "epochs"
+    return contest.after(start, seed, **{kind: int(number)})
 
 
 def _times_as_fast(contest: Contest, smaller: nn.Module) -> float | None:

@@ -39,6 +39,13 @@ class Columns:
     epochs: tuple[int, ...] = ()
     bench_seconds: float = 0.0
 
+    @property
+    def names(self) -> list[str]:
+        """As rows name them."""
+        found = ["latency"] * bool(self.bench_seconds)
+        found += [f"{self.batches} batches"] * bool(self.batches)
+        return found + [f"{number} epoch{'s' * (number > 1)}" for number in self.epochs]
+
 
 @dataclass(frozen=True)
 class Row:
