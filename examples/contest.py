@@ -61,7 +61,7 @@ MODULE_OF = {arm: module.__name__ for module in (*OURS, *PEERS) for arm in modul
 BUDGET_TOLERANCE = 0.05
 """How far above the budget a peer may end, as a share of it, before that is its error."""
 NORM_IMAGES = 2560
-MISSING = "ModuleNotFoundError"
+MISSING = ("ModuleNotFoundError", "ImportError")
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """AIMET's arm of the contest (see contest.py; pip install aimet-torch).
 
-Channel pruning with weight reconstruction, a greedy search over layers by multiply-adds, as in its
-documentation: ten ratios a layer, the first convolution ignored. Ratios are scored on 500 held-out
-images; layers are reconstructed on 5,000 rows, ten from an image.
+Channel pruning with weight reconstruction, a greedy search over layers by multiply-adds, as in
+its documentation: functions made modules by its model preparer, ten ratios a layer, the first
+convolution ignored. Ratios are scored on 500 held-out images; layers are reconstructed on 5,000
+rows, ten from an image.
 """
 
 import os
@@ -24,8 +25,9 @@ def make(scene: Scene, arm: str, macs: float, seed: int) -> Made:
     from aimet_torch.common.defs import CompressionScheme, CostMetric, GreedySelectionParameters
     from aimet_torch.compress import ModelCompressor
     from aimet_torch.defs import ChannelPruningParameters
+    from aimet_torch.model_preparer import prepare_model
 
-    model = scene.copied(seed)
+    model = prepare_model(scene.copied(seed))
     convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
     images, labels = next(
         scene.case.data.train.batches(2000, device=CPU, limit=2000, shuffle_seed=0)
