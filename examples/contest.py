@@ -1,140 +1,204 @@
 """The contest: one network, one budget, one retraining recipe; our criteria against the peers'.
 
-    python examples/contest.py --model vgg16_cifar10.pt --data cifar10/ --macs 0.4 --out contest/
-    python examples/contest.py ... --arms mechanism l1 tp-lamp --seeds 0 --batches 150
+    python examples/contest.py --model resnet56.th --data cifar10/ --macs 0.5 --out contest/
+    python examples/contest.py ... --arms mechanism l1 tp-lamp --seeds 0 --batches 150 --epochs 2 10
 
-Arms: every criterion of prune-dl with shared allocation, repair and refit ("mechanism", "l1", ...),
-without refit ("l1-repaired") or without both ("l1-unrepaired"), and Torch-Pruning's importances,
-global over the layers ("tp-l1", "tp-l2", "tp-bn-scale", "tp-taylor", "tp-fpgm", "tp-lamp"), or
-uniform ("tp-random"; all need torch-pruning). Columns: test accuracy with no gradient step, after
-BN re-estimation, after a few batches of SGD, after a few epochs, all with the same recipe, images,
-batches and seeds (the job's own recipe: the original is the teacher, of the peers too; --distill 0
-is without it); multiply-adds; seconds of ranking. Accuracies are measured in bfloat16 where the
-processor has it (prune_dl.prune.training.device), for every arm alike.
+Arms. Ours are the job's own stages: every criterion with shared allocation, repair and refit
+("mechanism", "l1", ...), repaired only ("mechanism-repaired"), not repaired ("l1-unrepaired"), or
+with Neuron Merging as the repair ("l1-merged"; `contest_controls.py`). The peers', each in a file
+of its own, which says how it is used and what to install: Torch-Pruning's importances ("tp-l1",
+...), torch-kirigami ("kirigami-group", "kirigami-l1", "kirigami-taylor"), AIMET ("aimet"), Sony's
+MCT ("mct") and ModelOpt's FastNAS ("modelopt"). A peer is imported when its arm is asked for; one
+that cannot be imported, cannot prune the network or misses the budget by more than 5 % is a row
+with its error.
 
-The statistics are kept in OUT. Each row is written to OUT/rows.jsonl as soon as it is measured, and
-a second call with the same settings goes on where the first stopped; several budgets may share OUT.
-OUT/0.4.md has the means and ranges over the seeds at 40 % of the multiply-adds, OUT/0.4.html the
-same as a picture, OUT/0.4.json the rows.
+Columns, each only where it is asked for: test accuracy with no gradient step and after BN
+re-estimation (always), after so many batches of SGD (--batches) and after so many epochs
+(--epochs), each a training of its own from the better of the first two, with the job's own
+recipe, images and seeds (the original is the teacher, of the peers too; --distill 0 is without
+it); multiply-adds and parameters left; how many times as fast as the original (--bench-seconds;
+both as ONNX files, in turns); seconds of ranking and of repair ("-" where a tool does both in one
+call). Accuracies are measured in bfloat16 where the processor has it
+(prune_dl.prune.training.device), for every arm alike.
+
+OUT keeps the measurements, the networks (pickled: trust a folder only if you made it) and
+OUT/rows.jsonl, to which a row is written as soon as a column is measured. A second call with the
+same settings goes on where the first stopped, and adds the columns that are new; several budgets
+may share OUT. OUT/0.5.md has the means and ranges over the seeds at 50 % of the multiply-adds,
+OUT/0.5.html the same as a picture, OUT/0.5.json the rows.
 """
 
 import argparse
 import copy
+import importlib
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import contest_aimet
+import contest_controls
+import contest_kirigami
+import contest_mct
+import contest_modelopt
+import contest_ours
+import contest_torch_pruning
 import torch
-from contest_arms import CPU, OURS, PEERS, Scene, few, ours, peer, prepare
 from contest_page import table, write_page
+from contest_rows import Columns, Row, Settings, read_rows
+from contest_scene import CPU, Scene, count_params, measure_latency, open_scene
 from prune_dl.evaluate.measure.accuracy import measure_accuracy
+from prune_dl.prune.errors import first_line
+from prune_dl.prune.options import SelectOptions
 from prune_dl.prune.repair.norms import reestimate_norms
 from prune_dl.prune.training.device import autocast
 from prune_dl.prune.training.recipe import Training, retraining
 from prune_dl.prune.training.train import TrainingData, train_network
 from torch import nn
 
-
-@dataclass(frozen=True)
-class Settings:
-    """What a row depends on; rows of other settings are measured again."""
-
-    model: str
-    data: str
-    macs: float
-    images: int
-    batches: int
-    epochs: int
-    lr: float
-    distill: float
-    allocate: str
-    test_images: int | None
+OURS = (contest_ours, contest_controls)
+PEERS = (contest_torch_pruning, contest_kirigami, contest_aimet, contest_mct, contest_modelopt)
+MODULE_OF = {arm: module.__name__ for module in (*OURS, *PEERS) for arm in module.ARMS}
+BUDGET_TOLERANCE = 0.05
+"""How far above the budget a peer may end, as a share of it, before that is its error."""
+NORM_IMAGES = 2560
+MISSING = ("ModuleNotFoundError", "ImportError")
 
 
 @dataclass(frozen=True)
-class Row:
-    """One arm, one seed. Accuracies are fractions of the test part (its first shuffled images).
+class Contest:
+    """One budget on one network, and the folder that it is kept in."""
 
-    A peer that cannot prune the network has no figures, and its error.
-    """
+    settings: Settings
+    columns: Columns
+    scene: Scene
+    out: Path
 
-    arm: str
-    seed: int
-    macs_share: float | None
-    no_step: float | None
-    norms: float | None
-    trained: float | None
-    trained_epochs: float | None
-    ranking_seconds: float | None
-    error: str = ""
+    def write(self, row: Row) -> Row:
+        """Append a row to OUT/rows.jsonl, where it takes the place of the one before it."""
+        with (self.out / "rows.jsonl").open("a") as stream:
+            print(json.dumps({"settings": asdict(self.settings), "row": asdict(row)}), file=stream)
+        return row
 
-
-def measure_row(scene: Scene, settings: Settings, arm: str, seed: int) -> Row:
-    """Make one arm's network and measure every column."""
-    if not arm.startswith("tp-"):
-        made = ours(scene, arm, settings.macs, seed, settings.allocate)
-        return measure_network(scene, settings, arm, seed, *made)
-    try:
-        smaller, share, seconds = peer(scene, arm, settings.macs, seed)
-        with torch.no_grad():
-            smaller.eval()(torch.zeros(2, *scene.data.input_size))
-    except Exception as error:  # whatever it is, it is a result of the contest
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        return Row(arm, seed, None, None, None, None, None, None, reason)
-    return measure_network(scene, settings, arm, seed, smaller, share, seconds)
-
-
-def measure_network(
-    scene: Scene,
-    settings: Settings,
-    arm: str,
-    seed: int,
-    smaller: nn.Module,
-    share: float,
-    seconds: float,
-) -> Row:
-    """Every column of a network that was made."""
-    test = scene.data.test
-
-    def top1(model: nn.Module) -> float:
+    def top1(self, model: nn.Module) -> float:
+        """Test accuracy, a fraction."""
+        limit = self.settings.test_images
         with autocast(CPU, model):
-            return measure_accuracy(model.eval(), test, device=CPU, limit=settings.test_images).top1
+            return measure_accuracy(
+                model.eval(), self.scene.case.data.test, device=CPU, limit=limit
+            ).top1
 
-    no_step = top1(smaller)
-    renormed = reestimate_norms(smaller, few(scene, 2560), CPU)
-    norms = top1(renormed)
-    start = smaller if no_step >= norms else renormed
+    def after(self, model: nn.Module, seed: int, **changes: int) -> float:
+        """Test accuracy after a training of its own."""
+        settings = self.settings
+        recipe = retraining(1, lr=settings.lr, seed=seed, distill=settings.distill)
+        return self.top1(self._trained(model, replace(recipe, **changes)))
 
-    def after(recipe: Training) -> float:
-        trained = copy.deepcopy(start)
-        data = TrainingData(scene.data.train)
-        return top1(train_network(trained, data, recipe, device=CPU, teacher=scene.model))
-
-    recipe = retraining(1, lr=settings.lr, seed=seed, distill=settings.distill)
-    batches, epochs = settings.batches, settings.epochs
-    trained = after(replace(recipe, max_batches=batches)) if batches else None
-    trained_epochs = after(replace(recipe, epochs=epochs)) if epochs else None
-    return Row(arm, seed, share, no_step, norms, trained, trained_epochs, seconds)
+    def _trained(self, model: nn.Module, recipe: Training) -> nn.Module:
+        data = TrainingData(self.scene.case.data.train)
+        teacher = self.scene.model
+        return train_network(copy.deepcopy(model), data, recipe, device=CPU, teacher=teacher)
 
 
-def run(settings: Settings, arms: list[str], seeds: list[int], out: Path) -> list[Row]:
+Pair = tuple[nn.Module, nn.Module]
+"""A network as it was made, and what its trainings start from."""
+
+
+def measure_row(contest: Contest, row: Row) -> Row:
+    """A row with every column that is asked for; those that it has stay."""
+    if row.error.startswith(MISSING):
+        row = replace(row, error="")  # it may have been installed since
+    missing = [name for name in contest.columns.names if name not in row.values]
+    if row.error or ("no step" in row.values and not missing):
+        return row
+    file = contest.out / "networks" / contest.settings.file_of(row.arm, row.seed)
+    if "no step" in row.values and file.exists():
+        pair = torch.load(file, weights_only=False)
+    else:
+        row, pair = _make(contest, row)
+        print(contest.write(row), flush=True)
+        if pair is None:
+            return row
+        _keep(pair, file)
+    for name in missing:
+        value = measure_column(contest, name, pair, row.seed)
+        row = contest.write(replace(row, values={**row.values, name: value}))
+        print(row, flush=True)
+    return row
+
+
+def _make(contest: Contest, row: Row) -> tuple[Row, Pair | None]:
+    """Make one arm's network and measure it before any step; or its error, and no network."""
+    scene, macs = contest.scene, contest.settings.macs
+    module = importlib.import_module(MODULE_OF[row.arm])
+    try:
+        made = module.make(scene, row.arm, macs, row.seed)
+        share = scene.share(made.model.eval())
+    except Exception as error:  # whatever a peer raises is a result of the contest
+        if module in OURS:
+            raise
+        return replace(row, error=f"{type(error).__name__}: {first_line(error)}"), None
+    if share > macs * (1 + BUDGET_TOLERANCE):
+        return replace(row, error=f"the budget is missed: {share:.1%} of the multiply-adds"), None
+    renewed = reestimate_norms(made.model, scene.training(NORM_IMAGES), CPU)
+    values = {
+        "macs": share,
+        "params": count_params(made.model) / count_params(scene.model),
+        "no step": contest.top1(made.model),
+        "BN": contest.top1(renewed),
+        "ranking": made.ranking_seconds,
+        "repair": made.repair_seconds,
+    }
+    start = made.model if values["no step"] >= values["BN"] else renewed
+    return replace(row, values={**row.values, **values}), (made.model, start)
+
+
+def _keep(pair: Pair, file: Path) -> None:
+    """Pickle a network where that is possible; one that cannot be is made again when needed."""
+    file.parent.mkdir(exist_ok=True)
+    try:
+        torch.save(pair, file)
+    except Exception as error:  # classes made at run time, hooks, locks
+        print(f"not kept: {first_line(error)}", flush=True)
+        file.unlink(missing_ok=True)
+
+
+def measure_column(contest: Contest, name: str, pair: Pair, seed: int) -> float | None:
+    """One column beside those before any step."""
+    smaller, start = pair
+    if name == "latency":
+        return _times_as_fast(contest, smaller)
+    number, unit = name.split()
+    kind = "max_batches" if unit == "batches" else "epochs"
+    return contest.after(start, seed, **{kind: int(number)})
+
+
+def _times_as_fast(contest: Contest, smaller: nn.Module) -> float | None:
+    try:
+        return measure_latency(contest.scene, smaller, contest.columns.bench_seconds)["ratio"]
+    except Exception as error:  # a network that does not export is a result, too
+        print(f"no latency: {first_line(error)}", flush=True)
+        return None
+
+
+def run(
+    settings: Settings, columns: Columns, arms: list[str], seeds: list[int], out: Path
+) -> list[Row]:
     """Measure what is not in OUT/rows.jsonl yet, and write the table."""
     out.mkdir(parents=True, exist_ok=True)
-    file = out / "rows.jsonl"
-    lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-    rows = [Row(**x["row"]) for x in lines if x["settings"] == asdict(settings)]
-    wanted = [(a, s) for a in arms for s in seeds if (a, s) not in {(r.arm, r.seed) for r in rows}]
-    scene = prepare(settings.model, settings.data, settings.images, out) if wanted else None
-    for arm, seed in wanted:
-        assert scene is not None
-        rows.append(measure_row(scene, settings, arm, seed))
-        with file.open("a") as stream:
-            print(json.dumps({"settings": asdict(settings), "row": asdict(rows[-1])}), file=stream)
-        print(rows[-1], flush=True)
-        write_results(settings, rows, out)
-    chosen = [row for row in rows if row.arm in arms and row.seed in seeds]
-    write_results(settings, chosen, out)
-    return chosen
+    known = read_rows(settings, out)
+    select = SelectOptions(
+        images=settings.images,
+        allocate=settings.allocate,  # type: ignore[arg-type]  # checked where it is used
+        multiple=settings.multiple or None,
+    )
+    scene = open_scene(settings.model, settings.data, select, out)
+    contest = Contest(settings, columns, scene, out)
+    rows = []
+    for seed in seeds:
+        for arm in arms:
+            rows.append(measure_row(contest, known.get((arm, seed), Row(arm, seed))))
+            write_results(settings, rows, out)
+    return rows
 
 
 def write_results(settings: Settings, rows: list[Row], out: Path) -> None:
@@ -146,41 +210,39 @@ def write_results(settings: Settings, rows: list[Row], out: Path) -> None:
     write_page(rows, out / f"{name}.html", f"{settings.macs:.0%} of the multiply-adds")
 
 
-def main() -> None:
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The options."""
+    default = Settings("", "", 0.4)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--macs", type=float, default=0.4, help="share of the multiply-adds left")
-    parser.add_argument("--images", type=int, default=6000, help="of the statistics")
-    parser.add_argument("--batches", type=int, default=150, help="of SGD; 0 for none")
-    parser.add_argument("--epochs", type=int, default=0, help="of SGD; 0 for none")
-    parser.add_argument("--lr", type=float, default=0.02)
-    parser.add_argument(
-        "--distill", type=float, default=0.7, help="share of the original's answers in the loss"
-    )
-    parser.add_argument(
-        "--allocate", default="sr", help="how our arms spread the budget: sr, error or uniform"
-    )
-    parser.add_argument("--test-images", type=int, default=None, help="default: the whole part")
-    parser.add_argument("--arms", nargs="+", default=[*OURS, *PEERS])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--out", type=Path, required=True)
-    given = parser.parse_args()
+    add = parser.add_argument
+    add("--model", required=True)
+    add("--data", required=True)
+    add("--macs", type=float, default=default.macs, help="share of the multiply-adds left")
+    add("--images", type=int, default=default.images, help="of the statistics")
+    add("--batches", type=int, default=0, help="of SGD; 0 for none")
+    add("--epochs", type=int, nargs="*", default=[], help="of SGD; a training for each number")
+    add("--bench-seconds", type=float, default=0.0, help="of latency; 0 for none")
+    add("--lr", type=float, default=default.lr)
+    add("--distill", type=float, default=default.distill, help="share of the original's answers")
+    add("--allocate", default=default.allocate, help="of our arms: output, sr, error or uniform")
+    add("--multiple", type=int, default=1, help="of our widths; 0: as round as the job's")
+    add("--test-images", type=int, default=None, help="default: the whole part")
+    add("--arms", nargs="+", choices=list(MODULE_OF), default=list(MODULE_OF), metavar="ARM")
+    add("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    add("--out", type=Path, required=True)
+    return parser.parse_args(argv)
+
+
+def main() -> None:
+    given = parse()
+    names = ("model", "data", "macs", "images", "lr", "distill", "allocate", "multiple")
     settings = Settings(
-        given.model,
-        given.data,
-        given.macs,
-        given.images,
-        given.batches,
-        given.epochs,
-        given.lr,
-        given.distill,
-        given.allocate,
-        given.test_images,
+        **{name: getattr(given, name) for name in (*names, "test_images")},
     )
-    print(table(run(settings, given.arms, given.seeds, given.out)))
+    columns = Columns(given.batches, tuple(given.epochs), given.bench_seconds)
+    print(table(run(settings, columns, given.arms, given.seeds, given.out)))
 
 
 if __name__ == "__main__":
