@@ -31,7 +31,8 @@ def measure_score(
     progress: Progress = silent,
     limit: int | None = None,
 ) -> Score:
-    """How good a network is on a part of the data: top-1 accuracy, or mean average precision.
+    """How good a network is on a part of the data: top-1 accuracy, or mean average precision; where
+    labels are the answers of the network that came in, fidelity.
 
     Runs in evaluation mode without gradients, in the network's own precision; every module's
     mode is restored afterwards, also after an error.

@@ -158,7 +158,8 @@ def label_folders(folder: Path) -> list[str]:
     labels = inner_folders(folder)
     if not labels:
         raise InputError(
-            f"{folder} holds no label folders; expected one folder of images per label"
+            f"{folder} holds no label folders; expected one folder of images per label, or "
+            "`unlabeled` for a trained network"
         )
     return labels
 

@@ -178,9 +178,9 @@ def notes_of_answers(answers_N: Tensor, labels: Sequence[str]) -> tuple[str, ...
     kinds = torch.unique(answers_N, dim=0)
     if count and len(kinds) < 2:
         raise InputError(
-            f"{count} images given, all with the network's answer {_words(kinds, labels)}; expected "
-            "two answers at least, which filters select among; give other images, or say how they "
-            "are fed (`mean`, `std`, `input_size`)"
+            f"{count} images given, all with the network's answer {_words(kinds, labels)}; "
+            "expected two answers at least, which filters select among; give other images, or say "
+            "how they are fed (`mean`, `std`, `input_size`)"
         )
     if answers_N.ndim == 2:
         answered_K = answers_N.sum(dim=0)

@@ -70,7 +70,8 @@ class Journal:
         progress: called with (steps done, steps in all).
         log: called after every epoch with a plain dict (epoch, lr, loss, train_top1,
             seconds, images_per_second, held_out_top1; with several labels for an image
-            train_mean_average_precision and held_out_mean_average_precision).
+            train_mean_average_precision and held_out_mean_average_precision; without labels
+            train_fidelity and held_out_fidelity).
         resume: a file that is written after every epoch, the last one included. If it is there
             already, the training goes on from it; on a CPU the outcome is that of an uninterrupted
             run, bit for bit. It is never removed here.

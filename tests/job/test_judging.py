@@ -1,8 +1,11 @@
 """Who decides whether a retraining paid: held-out images, or the same ones zoomed."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from prune_dl.evaluate.measure.accuracy import Accuracy
+from prune_dl.prune.inputs.answered import with_answers
 from prune_dl.prune.inputs.arrays import ArraySplit, Images
 from prune_dl.prune.inputs.split import DataSet
 from prune_dl.prune.job.judge import Verdict, judge_retraining, may_know, zoom
@@ -83,3 +86,34 @@ def test_only_a_gap_beyond_noise_clears_a_network(
     training: int, held_out: int, known: bool
 ) -> None:
     assert may_know(Accuracy(training, 1000), Accuracy(held_out, 1000)) is known
+
+
+class KnowsSurely(Knows):
+    """The same, and surer of training images than of others."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        surely = torch.where(x[:, 0, 4, 4].round() < len(TRAIN), 10.0, 1.0)
+        return super().forward(x) * surely[:, None]
+
+
+def verdict_by_answers(original: Knows, before: Knows, after: Knows) -> Verdict:
+    data = with_answers(replace(DATA, unlabeled=True), original, CPU)
+    first = Case(original, data, CPU)
+    return judge_retraining(first, first.of(before), first.of(after))
+
+
+def test_without_labels_zoomed_images_are_compared_by_answers_to_the_zoomed() -> None:
+    original = Knows(200, 50, 20)
+    worse = verdict_by_answers(original, Knows(200, 45, 20), Knows(200, 43, 40))
+    assert not worse.paid  # with the answers to the whole images it would have
+    assert "held-out fidelity 0.8600 after it, 0.9000 before it" in worse.note
+    assert "0.6000 after it, 1.0000 before it on the same images zoomed" in worse.note
+    better = verdict_by_answers(original, Knows(200, 45, 40), Knows(200, 43, 20))
+    assert better.paid
+    assert "as sure of held-out images as of training images" in better.note
+
+
+def test_an_original_that_is_less_sure_of_held_out_images_leaves_the_word_to_them() -> None:
+    found = verdict_by_answers(KnowsSurely(200, 50, 20), Knows(200, 45, 40), Knows(200, 43, 20))
+    assert not found.paid
+    assert "zoomed" not in found.note
