@@ -3,9 +3,9 @@
     python examples/own_loop.py                  # AdamW, by the l1 norm of the weights: no data
     python examples/own_loop.py --optimizer sgd --criterion response
 
-The built-in digits. Halfway, half of the filters go; the optimizer goes on with its state (momentum,
-averages, steps), and so does its learning-rate schedule. Prints multiply-adds and test accuracy before
-the removal, right after it, and at the end.
+The built-in digits. Halfway, half of the filters go; the optimizer goes on with its state
+(momentum, averages, steps), and so does its learning-rate schedule. Prints multiply-adds and test
+accuracy before the removal, right after it, and at the end.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def main(epochs: int = 8, optimizer: str = "adamw", criterion: str = "l1") -> li
 
 
 def build_network() -> nn.Module:
-    """A small residual-free network; any other does as well."""
+    """A small network; any other does as well."""
     return nn.Sequential(
         nn.Conv2d(1, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32), nn.ReLU(),
         nn.Conv2d(32, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
