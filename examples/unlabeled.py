@@ -4,10 +4,10 @@
 
 Three networks without a gradient step: pruned with the labels of the images ("labels"), with the
 network's own answers in their place ("answers"), and with the labels but another seed of every
-random choice ("labels, seed 1": what differs by chance). A row each: top-1 on the labelled test part;
-fidelity, the share of test images with the answer of the original; the filters kept that "labels"
-keeps too (Jaccard: of all that one of the two keeps). The first row is the original. A network is
-kept in OUT as soon as it is made, and a second call goes on where the first stopped.
+random choice ("labels, seed 1": what differs by chance). A row each: top-1 on the labelled test
+part; fidelity, the share of test images with the answer of the original; the filters kept that
+"labels" keeps too (Jaccard: of all that one of the two keeps). The first row is the original. A
+row is kept in OUT as soon as it is measured, and a second call goes on where the first stopped.
 """
 
 import json
