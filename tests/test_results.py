@@ -148,3 +148,27 @@ def test_a_network_of_several_inputs_is_not_exported(
         result.export(tmp_path / "x.onnx")
     assert not list(tmp_path.iterdir())
     assert result.report(tmp_path).name == "report.html"
+
+
+class TwoHeads(nn.Module):
+    """A network of two outputs, each with a column for each label."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+        self.left, self.right = nn.Linear(8, 4), nn.Linear(8, 4)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        features = self.conv(images).relu().mean((2, 3))
+        return {"left": self.left(features), "right": self.right(features)}
+
+
+def test_the_file_holds_the_output_that_was_chosen(loader: DataLoader[Any], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    found = compress(TwoHeads().eval(), loader, 4, keep=0.5, epochs=0, output="right")
+    images = torch.rand(3, 3, 8, 8)
+    made = found.export(tmp_path / "right.onnx")
+    file_NK = run_session(open_session(made.path), images.numpy())
+    with torch.inference_mode():
+        outputs = found.model(images)
+    np.testing.assert_allclose(file_NK, outputs["right"], atol=1e-5)

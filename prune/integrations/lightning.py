@@ -58,7 +58,7 @@ class PruneCallback(Callback):  # type: ignore[misc]
     The optimizers keep their state (momentum, AdamW's averages, step counts), cut as the parameters
     are, and stay the same objects: learning-rate schedules, scalers and hooks go on. After step i
     of n, share^(i / n) of the network is left, as near as whole filters allow. What is left is
-    logged as `prune/filters`, `prune/macs` and `prune/params`.
+    logged as `left/filters`, `left/macs` and `left/params`.
 
     Checkpoints say what was removed: `trainer.fit(fresh_module, ckpt_path=...)` with this callback
     cuts the fresh module alike and goes on, and so do validate, test and predict.
@@ -196,7 +196,7 @@ class PruneCallback(Callback):  # type: ignore[misc]
         self.removals = self.removals.then(pruned, network, made.model, made.cut)
         rank_zero_info("\n".join([pruned.words, *made.notes]))
         shown = zip(("filters", "macs", "params"), asdict(made.after).values(), strict=True)
-        values = {f"prune/{what}": float(count) for what, count in shown}
+        values = {f"left/{what}": float(count) for what, count in shown}
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=1)
 
     def _make(self, trainer: Trainer, network: nn.Module, example: Any, budget: Budget) -> _Smaller:

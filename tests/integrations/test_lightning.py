@@ -100,7 +100,7 @@ def test_a_budget_is_reached_in_steps_and_the_training_goes_on(
     shares = [one.after.macs / history[0].before.macs for one in history]
     assert shares == pytest.approx([0.5, 0.25], rel=0.1)
     assert module.net.first.out_channels == 8
-    assert run.callback_metrics["prune/macs"] == history[1].after.macs
+    assert run.callback_metrics["left/macs"] == history[1].after.macs
     (optimizer,) = run.optimizers
     held = {id(p) for p in optimizer.param_groups[0]["params"]}
     assert held == {id(p) for p in module.parameters()}
@@ -126,6 +126,16 @@ def test_a_training_resumed_from_a_checkpoint_ends_as_one_that_was_not_interrupt
     assert goes_on.removals.is_like(prune.removals)
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(again.state_dict()[name], value, msg=name)
+
+
+def test_removals_that_a_resumed_training_has_missed_are_made_up_for_one_an_epoch(
+    loader: DataLoader[Any], tmp_path: Path
+) -> None:
+    keep = ModelCheckpoint(tmp_path, save_last=True)
+    trainer(tmp_path, keep, epochs=2).fit(fresh(), loader)
+    late = PruneCallback((0, 1), keep=0.5, network="net")
+    trainer(tmp_path, late).fit(fresh(), loader, ckpt_path=tmp_path / "last.ckpt")
+    assert [one.epoch for one in late.removals.history] == [2, 3]
 
 
 def test_criteria_that_need_data_repair_and_a_checkpoint_comes_back_without_a_trainer(
