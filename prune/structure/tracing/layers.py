@@ -86,7 +86,7 @@ def _raw_layers(model: nn.Module, recording: Recording, taken: set[str]) -> list
         name = kernel.parameter
         if kernel.written is None or name in taken or name in found or name not in shapes:
             continue
-        if np.isin(flat(kernel.written)[:1], computed).any():
+        if (computed == flat(kernel.written)[0]).any():
             continue  # a table of kernels (of experts), whose columns are no filters
         axis = _written_axis(recording, kernel)
         if axis not in (0, 1):

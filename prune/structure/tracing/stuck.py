@@ -1,4 +1,4 @@
-"""Filters that stay although the network may run without them, and lines of code that may be why.
+"""Filters that stay although nothing pins them, and lines of code that may be why.
 
 A reading that passes its trial can still leave little that can go: where every head goes as a whole
 and the groups of a convolution lose the same positions each, no channel is left that can. Another
@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from ..choice import ASKED
 from ..units import Structure
-from .layers import OUTPUT, layers_of
+from .layers import ALONE, layers_of
 from .recording import Recording
 from .stack import common_owner
 from .tags import Components, axes_of
@@ -29,9 +28,10 @@ def num_removable(structure: Structure, recording: Recording) -> int:
 def stuck_lines(
     model: nn.Module, recording: Recording, components: Components, structure: Structure
 ) -> list[list[int]]:
-    """Operations that may couple other filters, and touch some which stay, by line of code.
+    """Operations that may couple other filters, and touch some that stay, by line of code.
 
-    Filters that the user wants to stay, and outputs of the network, are not stuck.
+    Stuck are filters that nothing pins, but which could only go all together. Those that an
+    operation pins stay: a trial has asked for the other readings of its code already.
     """
     stuck_C = _stuck(model, recording, components, structure)
     lines: dict[object, list[int]] = {}
@@ -52,8 +52,7 @@ def _stuck(
     """Whether a component is of filters that are stuck."""
     stuck_C = np.zeros(len(components.pin_C), dtype=np.bool_)
     for layer in layers_of(model, recording):
-        reason = structure.kept_whole.get(layer.name, OUTPUT)
-        if reason.endswith((OUTPUT, ASKED)):
+        if not structure.kept_whole.get(layer.name, "").endswith(ALONE):
             continue
         for field in recording.tensors[layer.weight]:
             if axes_of(field) == {layer.out_axis}:

@@ -41,9 +41,9 @@ MAX_SMALLER_RUNS = 200
 """When to give up on a network that fixes sizes in its code. Each run settles at least one line; no
 classifier of torchvision needs more than three."""
 
-MAX_OTHER_READINGS = 16
-"""How many other readings are tried where layers stay whole that may not have to: one or two settle
-EdgeNeXt, Next-ViT and CoaT, and each costs a look at the tags, without a run of the network."""
+MAX_OTHER_READINGS = 8
+"""How many other readings are tried where filters could only go all together: one settles Next-ViT,
+two EdgeNeXt. Each costs a look at the tags, and a run only where more could go."""
 MAX_RUNS_OF_OTHERS = 10
 """When to give up on another reading."""
 EVERY_LAYER = Choice()
