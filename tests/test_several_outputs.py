@@ -260,7 +260,6 @@ class Stream(IterableDataset[Any]):
         (Items(lambda x, y: (x, y + 1)), "a label of 3 given, for 3 labels"),
         (Items(lambda x, y: (x, torch.rand(4, 4))), "labels of 1 x 4 x 4 given"),
         (Items(lambda x, y: {"a": x, "b": x, "label": y}), r"a dictionary \(a, b, label\)"),
-        (Items(lambda x, y: x), "a data set whose items are a Tensor given"),
         (Items(lambda x, y: ("a.png", y)), "inputs are a tuple of str|inputs are a list of str"),
     ],
 )

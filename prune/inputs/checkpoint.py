@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError, UsageError
 from ..files import write_torch
+from ..shown import short_repr
 from ..structure.permanent import permanent
 from ..structure.precision import precision_note
 from ..structure.units import AxisKey, IntArray
@@ -55,6 +56,8 @@ class Checkpoint:
     knows_inputs: bool = False
     notes: tuple[str, ...] = ()
     is_inferred: bool = False
+
+    __repr__ = short_repr
 
     def noting(self, *notes: str) -> "Checkpoint":
         """The same with more to be said of it."""

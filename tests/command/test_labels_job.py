@@ -102,7 +102,8 @@ def test_another_number_of_labels_is_named(home: Path, capsys: pytest.CaptureFix
     code, _, err = run("evaluate", *given, capsys=capsys)
     assert code == 3
     assert "the network has 4 labels and --data" in err
-    assert "has 3 (0, 1, 2); give the data that the network was trained on, or --labels" in err
+    assert "has 3 (0, 1, 2); give the data that the network was trained on, or --unlabeled" in err
+    assert "or --labels with the names of all 4 outputs in their order" in err
     Path("names.txt").write_text("\n".join(NAMES))
     top1, told = evaluated(*given, "--labels", "names.txt", capsys=capsys)
     assert top1 == 1.0

@@ -38,7 +38,7 @@ def test_the_classifier_is_cut_and_the_file_fits_a_whole_network(
 def test_all_labels_are_kept_where_none_are_named(trained: Trained, tmp_path: Path) -> None:
     model, loader = trained
     found = compress(model, loader, 10, keep=0.8, epochs=0, images=300)
-    assert found.origin.labels_kept == ()
+    assert found.given.came_in.origin.labels_kept == ()
     assert found.model(next(iter(loader))[0]).shape[1] == 10
 
 
