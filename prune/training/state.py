@@ -20,8 +20,8 @@ from .average import averaged_model
 from .recipe import Training
 
 FUSED_ON = ("cpu", "cuda", "mps")
-"""Devices on which torch updates a weight in one kernel: 1 to 4 % of a step of VGG-16 on a CPU, where
-torch's default is several kernels for each weight (`docs/training.md`)."""
+"""Devices on which torch updates a weight in one kernel. On a CPU its default is several kernels, and
+1 to 4 % of a step of VGG-16 are lost (`docs/training.md`)."""
 
 
 @dataclass(frozen=True)
