@@ -20,7 +20,7 @@ from .average import averaged_model
 from .recipe import Training
 
 FUSED_ON = ("cpu", "cuda", "mps")
-"""Devices on which torch updates a weight in one kernel. On a CPU its default is several kernels, and
+"""Devices on which torch updates a weight in one kernel. On a CPU its default is several kernels:
 1 to 4 % of a step of VGG-16 are lost (`docs/training.md`)."""
 
 
