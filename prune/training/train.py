@@ -33,8 +33,8 @@ VALIDATION_BATCH = 256
 """Images measured at once: no gradients are kept, so more of them fit than in a training step."""
 STEEPEST = 1.0
 """Norm that the gradient of an imitation is cut to (arXiv 1211.5063). Squared errors have no bound,
-unlike the gradients of cross-entropy: without it the learning rate of classifiers ruins a network
-without batch norms, with it all three of `docs/other-networks.md` gain."""
+unlike the gradients of cross-entropy: without it, networks without batch norms are ruined at rates
+that classifiers take (`docs/other-networks.md`). Other norms were not compared in a harness."""
 SEED_STRIDE = 10_007
 """Between the epochs' seeds of two trainings: above any number of epochs, so that none is shared;
 a prime, so that no round seeds meet."""
