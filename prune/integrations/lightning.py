@@ -57,7 +57,8 @@ class PruneCallback(Callback):  # type: ignore[misc]
 
     The optimizers keep their state (momentum, AdamW's averages, step counts), cut as the parameters
     are, and stay the same objects: learning-rate schedules, scalers and hooks go on. After step i
-    of n, share^(i / n) of the network is left, as near as whole filters allow. What is left is
+    of n, share^(i / n) of the network is left. By weights alone, a budget that whole filters cannot
+    meet is met as nearly as they can; otherwise it is an error, as in `compress`. What is left is
     logged as `left/filters`, `left/macs` and `left/params`.
 
     Checkpoints say what was removed: `trainer.fit(fresh_module, ckpt_path=...)` with this callback

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ with warnings.catch_warnings():
     import lightning.pytorch as lightning
     import pytorch_lightning
     from lightning.pytorch.callbacks import ModelCheckpoint
-    from prune_dl.prune.integrations.lightning import PruneCallback
+    from prune_dl.prune.integrations.lightning import PruneCallback, network_of
 
 
 class Net(nn.Module):
@@ -176,6 +177,16 @@ def test_what_cannot_work_is_refused(loader: DataLoader[Any], tmp_path: Path) ->
         trainer(tmp_path, PruneCallback((0,), keep=0.5, network="model")).fit(fresh(), loader)
     with pytest.raises(UsageError, match="a training of 4 epochs; expected epochs below 4"):
         trainer(tmp_path, PruneCallback((4,), keep=0.5, network="net")).fit(fresh(), loader)
+
+
+def test_several_processes_and_compiled_networks_are_refused() -> None:
+    prune = PruneCallback((0,), keep=0.5, network="net")
+    with pytest.raises(UsageError, match="a training of 2 processes; expected one"):
+        prune.setup(SimpleNamespace(world_size=2), fresh(), "fit")
+    module = fresh()
+    module.net = torch.compile(module.net)
+    with pytest.raises(UsageError, match=r"a compiled or parametrised .* given; expected plain"):
+        network_of(module, "net")
 
 
 def test_a_checkpoint_of_other_filters_is_refused(loader: DataLoader[Any], tmp_path: Path) -> None:
