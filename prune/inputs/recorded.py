@@ -80,16 +80,32 @@ def recorder_of(whole: nn.Module, part: str, inputs: Inputs) -> PartRecorder:
 
 
 def require_part(whole: nn.Module, part: str) -> None:
-    """Raises UsageError where a network has no module of that path, or it has no parameters."""
+    """Refuse what cannot be pruned by itself.
+
+    Raises:
+        UsageError: a network has no module of that path, or it has no parameters.
+        InputError: it shares weights with the rest, which would keep the old ones.
+    """
     known = dict(whole.named_modules())
     if part in known and part:
         if any(True for _ in known[part].parameters()):
+            _require_own_weights(whole, part)
             return
         raise UsageError(
             f"`part={part}` given, a {type(known[part]).__name__} without parameters; expected a "
             f"part with layers to prune, such as {part_names(whole)}"
         )
     raise UsageError(f"`part={part}` given; expected a part of the network: {part_names(whole)}")
+
+
+def _require_own_weights(whole: nn.Module, part: str) -> None:
+    own = {id(x): name for name, x in whole.get_submodule(part).named_parameters()}
+    for name, x in whole.named_parameters(remove_duplicate=False):
+        if id(x) in own and not name.startswith(f"{part}."):
+            raise InputError(
+                f"`part={part}` given, whose {own[id(x)]} is also {name} outside it; expected a "
+                "part with weights of its own; give one that holds both"
+            )
 
 
 def part_names(whole: nn.Module) -> str:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from prune_dl.prune.errors import InputError, UsageError
 from prune_dl.prune.inputs.items import ItemReader
-from prune_dl.prune.inputs.recorded import recorder_of
+from prune_dl.prune.inputs.recorded import recorder_of, require_part
 from prune_dl.prune.inputs.unjudged import inputs_in, read_inputs
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -96,3 +96,14 @@ def test_parts_that_cannot_be_pruned_are_named() -> None:
         recorder_of(Whole("names"), "relu", X)
     with pytest.raises(InputError, match="on which Whole does not run"):
         recorder_of(Whole("names"), "part", torch.ones(2, 5))
+
+
+def test_a_part_that_shares_weights_with_the_rest_is_refused() -> None:
+    whole = nn.ModuleDict({"encoder": nn.Linear(4, 4), "decoder": nn.Linear(4, 4)})
+    require_part(whole, "encoder")
+    whole["decoder"].weight = whole["encoder"].weight
+    with pytest.raises(InputError, match=r"whose weight is also decoder\.weight outside it"):
+        require_part(whole, "encoder")
+    whole["decoder"] = nn.Sequential(whole["encoder"])
+    with pytest.raises(InputError, match=r"whose weight is also decoder\.0\.weight outside it"):
+        require_part(whole, "encoder")
