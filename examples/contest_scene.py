@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -56,16 +57,28 @@ class Scene:
     """What all arms share. The network is never changed.
 
     Attributes:
-        case: network, data and device, as the job holds them.
-        measured: structure, statistics and sensitivities, as the job measures them; once.
+        case: network, data and device, as the job holds them, and where measurements are kept.
         select: how our arms choose; the rank is each arm's own.
-        measuring_seconds: what `measured` took when it was made.
     """
 
     case: Case
-    measured: Measured
     select: SelectOptions
-    measuring_seconds: float
+
+    @cached_property
+    def measured(self) -> Measured:
+        """Structure, statistics and sensitivities, as the job measures them, for our arms: once."""
+        start = time.perf_counter()
+        case, select = self.case, self.select
+        measured = measure_images(case, Settings(select=select))
+        if select.allocate == "output":
+            weights = case.kept.once(
+                f"sensitivity-{case.digest}.json",
+                lambda: find_sensitivity(case, measured, select),
+                Form(lambda found, place: write_json(place, found), read_json),
+            )
+            measured = replace(measured, sensitivity=weights)
+        print(f"measured in {time.perf_counter() - start:.0f} s", file=sys.stderr)
+        return measured
 
     @property
     def model(self) -> nn.Module:
@@ -154,29 +167,18 @@ def count_params(model: nn.Module) -> int:
 
 
 def open_scene(checkpoint: str, data_set: str, select: SelectOptions, out: Path) -> Scene:
-    """Load, trace and measure once for all arms and budgets; the measurements are kept in OUT."""
+    """Network and data; what is measured on them is kept in OUT, for all arms and budgets."""
     where = NetworkOptions(checkpoint), DataOptions(data_set), RunOptions(device="cpu")
     _, case = open_case(*where, RunLog())
     facts = [data_facts(case.data), select.images, case.seed]
     digest = hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:12]
-    case = replace(case, kept=Kept(out / f"measured-{digest}", seconds=0.0))
-    times = Form[float](lambda seconds, place: write_json(place, seconds), _read_json)
-    start = time.perf_counter()
-    measured = measure_images(case, Settings(select=select))
-    if select.allocate == "output":
-        weights = case.kept.once(
-            f"sensitivity-{case.digest}.json",
-            lambda: find_sensitivity(case, measured, select),
-            Form(lambda found, place: write_json(place, found), _read_json),
-        )
-        measured = replace(measured, sensitivity=weights)
-    taken = time.perf_counter() - start
-    seconds = case.kept.once(f"seconds-{select.allocate}-{case.digest}.json", lambda: taken, times)
-    return Scene(case, measured, select, seconds)
+    return Scene(replace(case, kept=Kept(out / f"measured-{digest}", seconds=0.0)), select)
 
 
-def _read_json(place: Path) -> object:
-    return json.loads(place.read_text())
+def read_json(place: Path) -> dict[str, float]:
+    """Numbers by name."""
+    found: dict[str, float] = json.loads(place.read_text())
+    return found
 
 
 def measure_latency(scene: Scene, model: nn.Module, seconds: float) -> dict[str, float]:
