@@ -214,7 +214,6 @@ def test_items_of_usual_kinds_are_read(item: Any) -> None:
         (lambda i: (IMAGES[i], -1), "a label of -1 given; expected 0 to K - 1"),
         (lambda i: (IMAGES[i], "cat"), "a label that is 'cat' given; expected one whole number"),
         (lambda i: (IMAGES[i], 0.5), "a label of 0.5 given; expected a whole number"),
-        (lambda i: IMAGES[i], "a data set whose items are a Tensor given; expected (input, label)"),
         (lambda i: {"a": IMAGES[i]}, "a data set whose items are a dictionary (a) given"),
         (
             lambda i: ((IMAGES[i],) * 2, int(LABELS[i])),
