@@ -1,4 +1,6 @@
-"""NVIDIA ModelOpt's arm of the contest (see contest.py; pip install nvidia-modelopt torchprofile).
+"""NVIDIA ModelOpt's arm of the contest (see contest.py).
+
+pip install nvidia-modelopt torchprofile==0.0.4
 
 FastNAS by multiply-adds, scored on 500 held-out images, batch norms calibrated on training images
 by its own search. Widths are multiples of 8; its default of 32 leaves nothing to choose where a
