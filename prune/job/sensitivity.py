@@ -1,16 +1,14 @@
 """How much the outputs of a network change per unit of error in a layer: measured, group by group.
 
 The relative error e of a layer's response says nothing about what the network makes of it: in
-ResNet-56 the same error costs several times as much in one group as in another. So each group in
+ResNet-56 the same error costs twelve times as much in one group as in another. So each group in
 turn is cut to half its width, its readers are repaired, and the change of the logits is measured:
 
-    w_g = min over a, b of |z - a z' - b|^2 / |z|^2   /   sum over readers r of e_r / (1 - e_r)
+    w_g = (|dz|^2 / |z|^2)  /  sum over readers r of e_r / (1 - e_r)
 
-z and z' are the logits of all images before and after, less their mean over the labels, which no
-probability depends on (with several labels for an image they stay as they are). A scale a and a
-shift b for each label are free: a layer's error shrinks and shifts what comes after it, and the
-refit of the later layers mends that. e_r is the error that the ranking states for that width. No
-label is read.
+z are the logits of all images, less their mean over the labels, which no probability depends on
+(with several labels for an image they stay as they are); dz is their change, and e_r the error that
+the ranking states for that width. No label is read.
 
 Gradients of the loss say less (docs/contest.md): they take the errors at different positions as
 unrelated, and miss what the average pooling in front of a classifier adds up. Divergences of the
@@ -82,7 +80,7 @@ def _loss_of(case: Case, images: Sequence[Inputs]) -> Callable[[nn.Module], floa
         return lambda model: 1 - judge.score(model, case.data.held_out, limit).value
     multi_label = case.data.multi_label
     expected = _logits(case.model, images, multi_label)
-    return lambda model: lasting_change(expected, _logits(model, images, multi_label))
+    return lambda model: relative_change(expected, _logits(model, images, multi_label))
 
 
 def noise_at(error: Mapping[str, FloatArray], num_removed: int) -> float:
@@ -90,22 +88,14 @@ def noise_at(error: Mapping[str, FloatArray], num_removed: int) -> float:
     return float(sum(noise_to_signal(error_M)[num_removed] for error_M in error.values()))
 
 
-def lasting_change(expected_NK: Tensor, found_NK: Tensor) -> float:
-    """Squared change of logits (N, K) that no scale and shift of each label's mends.
+def relative_change(expected: Tensor, found: Tensor) -> float:
+    """Squared change of logits (N, K), relative to their squares; 0 where all of them are 0.
 
-    Relative to their squares; 0 where all of them are 0.
-
-    >>> z = torch.tensor([[2.0, 1.0], [-2.0, 3.0]])
-    >>> lasting_change(z, z / 4 + 7), lasting_change(z, torch.ones(2, 2))
-    (0.0, 0.5555555555555556)
+    >>> relative_change(torch.tensor([[2.0, -2.0]]), torch.tensor([[1.0, -1.0]]))
+    0.25
     """
-    scale = float(expected_NK.double().square().sum())
-    if scale == 0:
-        return 0.0
-    z_NK, found_NK = (x.double() - x.double().mean(0) for x in (expected_NK, found_NK))
-    power_K = found_NK.square().sum(0)
-    share_K = (z_NK * found_NK).sum(0) / torch.where(power_K > 0, power_K, 1.0)
-    return float((z_NK - share_K * found_NK).square().sum()) / scale
+    scale = float(expected.square().sum())
+    return float((found - expected).square().sum()) / scale if scale > 0 else 0.0
 
 
 def _logits(model: nn.Module, batches: Sequence[Inputs], multi_label: bool) -> Tensor:

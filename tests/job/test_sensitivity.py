@@ -13,7 +13,7 @@ from prune_dl.prune.inputs.checkpoint import load_checkpoint
 from prune_dl.prune.inputs.data import open_data
 from prune_dl.prune.job.known import Case, Measured
 from prune_dl.prune.job.plan import find_sensitivity, rank_by
-from prune_dl.prune.job.sensitivity import lasting_change, measure_sensitivity
+from prune_dl.prune.job.sensitivity import measure_sensitivity
 from prune_dl.prune.mechanism.spectrum import measure
 from prune_dl.prune.options import SelectOptions
 from prune_dl.prune.selection.allocate import Layout, allocate
@@ -54,18 +54,6 @@ def test_scale_and_common_shift_of_the_logits_do_not_count(scene: tuple[Case, Me
         assert after[name] == pytest.approx(weight, rel=1e-2)
 
 
-def test_only_what_no_scale_and_shift_mends_counts() -> None:
-    torch.manual_seed(0)
-    expected, noise = torch.randn(4000, 5), torch.randn(4000, 5)
-    mendable = expected * torch.rand(5) + torch.randn(5)
-    assert lasting_change(expected, mendable) == pytest.approx(0, abs=1e-9)
-    assert lasting_change(expected, mendable * 100) == pytest.approx(0, abs=1e-9)
-    # Of z + n the best share is 1 / (1 + s^2), and s^2 / (1 + s^2) of z stays unknown.
-    assert lasting_change(expected, expected + 0.5 * noise) == pytest.approx(0.2, rel=0.05)
-    assert lasting_change(expected, torch.ones(4000, 5)) == pytest.approx(1, rel=0.01)
-    assert lasting_change(torch.zeros(3, 2), torch.ones(3, 2)) == 0
-
-
 class Branches(nn.Module):
     """Two branches of equal layers; the classifier hears the second one ten times less."""
 
@@ -90,7 +78,7 @@ def test_a_branch_that_is_hardly_heard_gives_its_filters_first() -> None:
     case, measured = scene_of(model)
     select = SelectOptions(macs=0.7, allocate="output")
     weights = find_sensitivity(case, measured, select)
-    assert weights["quiet.0"] / weights["loud.0"] == pytest.approx(0.01, rel=0.1)
+    assert weights["quiet.0"] / weights["loud.0"] == pytest.approx(0.01, rel=0.05)
     ranking = rank_by(case, measured, "response", 0)
     parts = measured.structure, measured.cost, Budget("macs", 0.7)
     widths = {}
