@@ -228,3 +228,36 @@ def test_hidden_units_of_recurrent_layers_go(kind: str, tmp_path: Path) -> None:
     with torch.no_grad():
         assert torch.equal(again(zoo.images()), smaller(zoo.images()))
     cut(smaller, trace(smaller, zoo.images()))
+
+
+class AsWide(StatedHeads):
+    """As many heads as a head is wide, and a mask of windows as wide as that too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_heads = 4
+        self.qkv, self.proj = nn.Linear(16, 48), nn.Linear(16, 16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, p, c = x.shape
+        parts = self.qkv(x).reshape(n, p, 3, self.num_heads, 4).permute(2, 0, 3, 1, 4)
+        q, k, v = parts.unbind(0)
+        mask = x.new_zeros((8, 8))
+        mask[:4] = -1.0
+        mask = mask.view(2, 4, 2, 4).permute(0, 2, 1, 3).reshape(-1)
+        mixed = (q @ k.transpose(-2, -1) * 0.5 + mask).softmax(-1) @ v
+        merged: Tensor = self.proj(mixed.transpose(1, 2).reshape(n, p, c))
+        return merged
+
+
+def test_heads_are_told_from_what_is_as_long() -> None:
+    def forward(net: zoo.Net, x: Tensor) -> object:
+        x = net.stem(x)
+        return net.head(zoo.pool(x + pixels(net.heads(tokens(x)), x)))
+
+    layers = {"stem": zoo.conv(3, 16), "heads": AsWide(), "head": zoo.head(16)}
+    model, structure = traced(lambda: zoo.Net(forward, **layers))
+    assert set(structure.kept_whole) == {"head"}
+    smaller = cut(model, structure)
+    assert smaller.heads.num_heads == 2  # type: ignore[union-attr]
+    assert smaller.heads.proj.weight.shape == (8, 8)  # type: ignore[union-attr]
