@@ -83,18 +83,31 @@ def grouped(net: zoo.Net, x: Tensor) -> object:
     return net.head(zoo.pool(x))
 
 
-def positions(net: zoo.Net, x: Tensor) -> object:
+class Positions(nn.Module):
     """Values of heads filtered channel by channel in parts of unequal width, as in CoaT."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_heads, self.splits = 6, [8, 16]
+        self.qv, self.proj = nn.Linear(WIDTH, 2 * WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.small, self.large = zoo.conv(8, 8, groups=8), zoo.conv(16, 16, groups=16)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, p, c = x.shape
+        width, side = c // self.num_heads, int(p**0.5)
+        parts = self.qv(x).reshape(n, p, 2, self.num_heads, width).permute(2, 0, 3, 1, 4)
+        q, v = parts.unbind(0)
+        image = v.transpose(-1, -2).reshape(n, c, side, side)
+        first, second = torch.split(image, self.splits, dim=1)
+        moved = torch.cat([self.small(first), self.large(second)], 1)
+        moved = moved.reshape(n, self.num_heads, width, p).transpose(-1, -2)
+        out: Tensor = self.proj((q * moved).transpose(1, 2).reshape(n, p, c))
+        return out
+
+
+def of_tokens(net: zoo.Net, x: Tensor) -> object:
     x = net.stem(x)
-    n, _, h, w = x.shape
-    q, v = net.q(tokens(x)), net.v(tokens(x))
-    q, v = (y.reshape(n, h * w, net.heads, -1).transpose(1, 2) for y in (q, v))
-    image = v.transpose(-1, -2).reshape(n, -1, h, w)
-    parts = torch.split(image, net.splits, dim=1)
-    moved = torch.cat([net.small(parts[0]), net.large(parts[1])], 1)
-    moved = moved.reshape(n, v.shape[1], v.shape[3], h * w).transpose(-1, -2)
-    out = net.proj((q * moved).transpose(1, 2).reshape(n, h * w, -1))
-    return net.head(zoo.pool(x + pixels(out, x)))
+    return net.head(zoo.pool(x + pixels(net.heads(tokens(x)), x)))
 
 
 def edge() -> nn.Module:
@@ -110,13 +123,8 @@ def next_vit() -> nn.Module:
     return zoo.Net(grouped, groups=groups, mix=mix, **layers)
 
 
-def coat() -> nn.Module:
-    q, v, proj = (nn.Linear(WIDTH, WIDTH) for _ in range(3))
-    small, large = zoo.conv(8, 8, groups=8), zoo.conv(16, 16, groups=16)
-    layers = {"stem": zoo.conv(3, WIDTH), "small": small, "large": large}
-    net = zoo.Net(positions, q=q, v=v, proj=proj, head=zoo.head(WIDTH), **layers)
-    net.heads, net.splits = 6, [8, 16]  # type: ignore[assignment]
-    return net
+def around(heads: nn.Module, width: int = WIDTH) -> nn.Module:
+    return zoo.Net(of_tokens, stem=zoo.conv(3, width), heads=heads, head=zoo.head(width))
 
 
 class OverTime(nn.Module):
@@ -179,10 +187,11 @@ def test_groups_lose_the_same_positions_where_that_leaves_more() -> None:
 
 
 def test_a_block_of_channels_stays_a_block_where_each_is_filtered() -> None:
-    model, structure = traced(coat)
+    model, structure = traced(lambda: around(Positions()))
     assert set(structure.kept_whole) == {"head"}
-    smaller = cut(model, structure)
-    assert (smaller.heads, smaller.splits) == (3, [4, 8])
+    heads = cut(model, structure).heads
+    assert isinstance(heads, Positions)
+    assert (heads.num_heads, heads.splits) == (3, [4, 8])
 
 
 def test_one_head_is_left_of_two_in_an_einsum() -> None:
@@ -198,14 +207,10 @@ def test_one_head_is_left_of_two_in_an_einsum() -> None:
             merged: Tensor = self.proj(mixed.transpose(1, 2).reshape(n, p, c))
             return merged
 
-    def forward(net: zoo.Net, x: Tensor) -> object:
-        x = net.stem(x)
-        return net.head(zoo.pool(x + pixels(net.heads(tokens(x)), x)))
-
     def make() -> nn.Module:
         heads = Sums()
         heads.num_heads = 2
-        return zoo.Net(forward, stem=zoo.conv(3, WIDTH), heads=heads, head=zoo.head(WIDTH))
+        return around(heads)
 
     model, structure = traced(make)
     assert set(structure.kept_whole) == {"head"}
@@ -240,7 +245,9 @@ class AsWide(StatedHeads):
 
     def forward(self, x: Tensor) -> Tensor:
         n, p, c = x.shape
-        parts = self.qkv(x).reshape(n, p, 3, self.num_heads, 4).permute(2, 0, 3, 1, 4)
+        parts = (
+            self.qkv(x).reshape(n, p, 3, self.num_heads, c // self.num_heads).permute(2, 0, 3, 1, 4)
+        )
         q, k, v = parts.unbind(0)
         mask = x.new_zeros((8, 8))
         mask[:4] = -1.0
@@ -251,12 +258,7 @@ class AsWide(StatedHeads):
 
 
 def test_heads_are_told_from_what_is_as_long() -> None:
-    def forward(net: zoo.Net, x: Tensor) -> object:
-        x = net.stem(x)
-        return net.head(zoo.pool(x + pixels(net.heads(tokens(x)), x)))
-
-    layers = {"stem": zoo.conv(3, 16), "heads": AsWide(), "head": zoo.head(16)}
-    model, structure = traced(lambda: zoo.Net(forward, **layers))
+    model, structure = traced(lambda: around(AsWide(), 16))
     assert set(structure.kept_whole) == {"head"}
     smaller = cut(model, structure)
     assert smaller.heads.num_heads == 2  # type: ignore[union-attr]
