@@ -83,25 +83,36 @@ def grouped(net: zoo.Net, x: Tensor) -> object:
     return net.head(zoo.pool(x))
 
 
-class Positions(nn.Module):
-    """Values of heads filtered channel by channel in parts of unequal width, as in CoaT."""
+class Filters(nn.Module):
+    """Values of heads filtered channel by channel, in parts of unequal width."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.num_heads, self.splits = 6, [8, 16]
-        self.qv, self.proj = nn.Linear(WIDTH, 2 * WIDTH), nn.Linear(WIDTH, WIDTH)
-        self.small, self.large = zoo.conv(8, 8, groups=8), zoo.conv(16, 16, groups=16)
+        self.splits = [12, 18]
+        self.small, self.large = zoo.conv(12, 12, groups=12), zoo.conv(18, 18, groups=18)
+
+    def forward(self, q: Tensor, v: Tensor) -> Tensor:
+        n, heads, p, width = q.shape
+        side = int(p**0.5)
+        image = v.transpose(-1, -2).reshape(n, heads * width, side, side)
+        first, second = torch.split(image, self.splits, dim=1)
+        moved = torch.cat([self.small(first), self.large(second)], 1)
+        return q * moved.reshape(n, heads, width, p).transpose(-1, -2)
+
+
+class Positions(nn.Module):
+    """Attention of CoaT: its filters do not know how many heads there are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_heads = 5
+        self.qv, self.proj, self.filters = nn.Linear(30, 60), nn.Linear(30, 30), Filters()
 
     def forward(self, x: Tensor) -> Tensor:
         n, p, c = x.shape
-        width, side = c // self.num_heads, int(p**0.5)
-        parts = self.qv(x).reshape(n, p, 2, self.num_heads, width).permute(2, 0, 3, 1, 4)
-        q, v = parts.unbind(0)
-        image = v.transpose(-1, -2).reshape(n, c, side, side)
-        first, second = torch.split(image, self.splits, dim=1)
-        moved = torch.cat([self.small(first), self.large(second)], 1)
-        moved = moved.reshape(n, self.num_heads, width, p).transpose(-1, -2)
-        out: Tensor = self.proj((q * moved).transpose(1, 2).reshape(n, p, c))
+        parts = self.qv(x).reshape(n, p, 2, self.num_heads, c // self.num_heads)
+        q, v = parts.permute(2, 0, 3, 1, 4).unbind(0)
+        out: Tensor = self.proj(self.filters(q, v).transpose(1, 2).reshape(n, p, c))
         return out
 
 
@@ -187,11 +198,11 @@ def test_groups_lose_the_same_positions_where_that_leaves_more() -> None:
 
 
 def test_a_block_of_channels_stays_a_block_where_each_is_filtered() -> None:
-    model, structure = traced(lambda: around(Positions()))
+    model, structure = traced(lambda: around(Positions(), 30))
     assert set(structure.kept_whole) == {"head"}
     heads = cut(model, structure).heads
     assert isinstance(heads, Positions)
-    assert (heads.num_heads, heads.splits) == (3, [4, 8])
+    assert (heads.num_heads, heads.filters.splits) == (3, [6, 12])
 
 
 def test_one_head_is_left_of_two_in_an_einsum() -> None:
@@ -242,6 +253,8 @@ class AsWide(StatedHeads):
         super().__init__()
         self.num_heads = 4
         self.qkv, self.proj = nn.Linear(16, 48), nn.Linear(16, 16)
+        self.near = nn.Linear(2, 4)
+        self.register_buffer("steps", torch.rand(16, 16, 2))
 
     def forward(self, x: Tensor) -> Tensor:
         n, p, c = x.shape
@@ -252,7 +265,10 @@ class AsWide(StatedHeads):
         mask = x.new_zeros((8, 8))
         mask[:4] = -1.0
         mask = mask.view(2, 4, 2, 4).permute(0, 2, 1, 3).reshape(-1)
-        mixed = (q @ k.transpose(-2, -1) * 0.5 + mask).softmax(-1) @ v
+        near = self.near(self.steps).view(-1, self.num_heads).view(16, 16, -1).permute(2, 0, 1)
+        mixed = (q @ k.transpose(-2, -1) * 0.5 + near.repeat(1, p // 16, p // 16) + mask).softmax(
+            -1
+        ) @ v
         merged: Tensor = self.proj(mixed.transpose(1, 2).reshape(n, p, c))
         return merged
 
