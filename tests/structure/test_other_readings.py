@@ -83,18 +83,42 @@ def grouped(net: zoo.Net, x: Tensor) -> object:
     return net.head(zoo.pool(x))
 
 
-def positions(net: zoo.Net, x: Tensor) -> object:
-    """Values of heads filtered channel by channel in parts of unequal width, as in CoaT."""
+class Filters(nn.Module):
+    """Values of heads filtered channel by channel, in parts of unequal width."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.splits = [12, 18]
+        self.small, self.large = zoo.conv(12, 12, groups=12), zoo.conv(18, 18, groups=18)
+
+    def forward(self, q: Tensor, v: Tensor) -> Tensor:
+        n, heads, p, width = q.shape
+        side = int(p**0.5)
+        image = v.transpose(-1, -2).reshape(n, heads * width, side, side)
+        first, second = torch.split(image, self.splits, dim=1)
+        moved = torch.cat([self.small(first), self.large(second)], 1)
+        return q * moved.reshape(n, heads, width, p).transpose(-1, -2)
+
+
+class Positions(nn.Module):
+    """Attention of CoaT: its filters do not know how many heads there are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_heads = 5
+        self.qv, self.proj, self.filters = nn.Linear(30, 60), nn.Linear(30, 30), Filters()
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, p, c = x.shape
+        parts = self.qv(x).reshape(n, p, 2, self.num_heads, c // self.num_heads)
+        q, v = parts.permute(2, 0, 3, 1, 4).unbind(0)
+        out: Tensor = self.proj(self.filters(q, v).transpose(1, 2).reshape(n, p, c))
+        return out
+
+
+def of_tokens(net: zoo.Net, x: Tensor) -> object:
     x = net.stem(x)
-    n, _, h, w = x.shape
-    q, v = net.q(tokens(x)), net.v(tokens(x))
-    q, v = (y.reshape(n, h * w, net.heads, -1).transpose(1, 2) for y in (q, v))
-    image = v.transpose(-1, -2).reshape(n, -1, h, w)
-    parts = torch.split(image, net.splits, dim=1)
-    moved = torch.cat([net.small(parts[0]), net.large(parts[1])], 1)
-    moved = moved.reshape(n, v.shape[1], v.shape[3], h * w).transpose(-1, -2)
-    out = net.proj((q * moved).transpose(1, 2).reshape(n, h * w, -1))
-    return net.head(zoo.pool(x + pixels(out, x)))
+    return net.head(zoo.pool(x + pixels(net.heads(tokens(x)), x)))
 
 
 def edge() -> nn.Module:
@@ -110,13 +134,8 @@ def next_vit() -> nn.Module:
     return zoo.Net(grouped, groups=groups, mix=mix, **layers)
 
 
-def coat() -> nn.Module:
-    q, v, proj = (nn.Linear(WIDTH, WIDTH) for _ in range(3))
-    small, large = zoo.conv(8, 8, groups=8), zoo.conv(16, 16, groups=16)
-    layers = {"stem": zoo.conv(3, WIDTH), "small": small, "large": large}
-    net = zoo.Net(positions, q=q, v=v, proj=proj, head=zoo.head(WIDTH), **layers)
-    net.heads, net.splits = 6, [8, 16]  # type: ignore[assignment]
-    return net
+def around(heads: nn.Module, width: int = WIDTH) -> nn.Module:
+    return zoo.Net(of_tokens, stem=zoo.conv(3, width), heads=heads, head=zoo.head(width))
 
 
 class OverTime(nn.Module):
@@ -179,10 +198,11 @@ def test_groups_lose_the_same_positions_where_that_leaves_more() -> None:
 
 
 def test_a_block_of_channels_stays_a_block_where_each_is_filtered() -> None:
-    model, structure = traced(coat)
+    model, structure = traced(lambda: around(Positions(), 30))
     assert set(structure.kept_whole) == {"head"}
-    smaller = cut(model, structure)
-    assert (smaller.heads, smaller.splits) == (3, [4, 8])
+    heads = cut(model, structure).heads
+    assert isinstance(heads, Positions)
+    assert (heads.num_heads, heads.filters.splits) == (3, [6, 12])
 
 
 def test_one_head_is_left_of_two_in_an_einsum() -> None:
@@ -198,14 +218,10 @@ def test_one_head_is_left_of_two_in_an_einsum() -> None:
             merged: Tensor = self.proj(mixed.transpose(1, 2).reshape(n, p, c))
             return merged
 
-    def forward(net: zoo.Net, x: Tensor) -> object:
-        x = net.stem(x)
-        return net.head(zoo.pool(x + pixels(net.heads(tokens(x)), x)))
-
     def make() -> nn.Module:
         heads = Sums()
         heads.num_heads = 2
-        return zoo.Net(forward, stem=zoo.conv(3, WIDTH), heads=heads, head=zoo.head(WIDTH))
+        return around(heads)
 
     model, structure = traced(make)
     assert set(structure.kept_whole) == {"head"}
@@ -228,3 +244,38 @@ def test_hidden_units_of_recurrent_layers_go(kind: str, tmp_path: Path) -> None:
     with torch.no_grad():
         assert torch.equal(again(zoo.images()), smaller(zoo.images()))
     cut(smaller, trace(smaller, zoo.images()))
+
+
+class AsWide(StatedHeads):
+    """As many heads as a head is wide, and a mask of windows as wide as that too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.num_heads = 4
+        self.qkv, self.proj = nn.Linear(16, 48), nn.Linear(16, 16)
+        self.near = nn.Linear(2, 4)
+        self.register_buffer("steps", torch.rand(16, 16, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, p, c = x.shape
+        parts = (
+            self.qkv(x).reshape(n, p, 3, self.num_heads, c // self.num_heads).permute(2, 0, 3, 1, 4)
+        )
+        q, k, v = parts.unbind(0)
+        mask = x.new_zeros((8, 8))
+        mask[:4] = -1.0
+        mask = mask.view(2, 4, 2, 4).permute(0, 2, 1, 3).reshape(-1)
+        near = self.near(self.steps).view(-1, self.num_heads).view(16, 16, -1).permute(2, 0, 1)
+        mixed = (q @ k.transpose(-2, -1) * 0.5 + near.repeat(1, p // 16, p // 16) + mask).softmax(
+            -1
+        ) @ v
+        merged: Tensor = self.proj(mixed.transpose(1, 2).reshape(n, p, c))
+        return merged
+
+
+def test_heads_are_told_from_what_is_as_long() -> None:
+    model, structure = traced(lambda: around(AsWide(), 16))
+    assert set(structure.kept_whole) == {"head"}
+    smaller = cut(model, structure)
+    assert smaller.heads.num_heads == 2  # type: ignore[union-attr]
+    assert smaller.heads.proj.weight.shape == (8, 8)  # type: ignore[union-attr]

@@ -32,7 +32,7 @@ def filled(op: Op) -> Fields:
     """A constant of one value takes any size: fresh tags on every axis, or of a stated size."""
     out: Tensor = op.out
     sizes = [(axis, size) for axis, size in enumerate(out.shape) if size > 1]
-    fresh = [on_axis(op.tags.fresh(size), axis, out.ndim) for axis, size in sizes]
+    fresh = [on_axis(op.tags.of_constant(size), axis, out.ndim) for axis, size in sizes]
     for (axis, _), tags in zip(sizes, fresh, strict=True):
         op.read_as_stated(out.shape, axis, tags)
     return tuple(fresh)

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from .layers import SPATIAL
 from .op import Op, aten, rule
 from .tags import Fields, axes_of, find, lift, on_axis
 
@@ -41,7 +42,7 @@ def convolution(op: Op) -> Fields:
     along = tuple(field for field in others if _slides_along(op, field))
     for field in others:
         if not any(field is kept for kept in along):
-            op.pin(field, "it is a spatial axis of a convolution")
+            op.pin(field, SPATIAL)
         elif weight.shape[-1] > 1:
             op.mix(field)
     rows, columns = find(op.get(weight), 0), find(op.get(weight), 1)

@@ -16,6 +16,7 @@ from .tags import Components, axes_of, flat
 TOGETHER = "its filters go together with those of "
 ALONE = "its filters can only go all together, and a layer is never emptied"
 OUTPUT = "it is the output of the network"
+SPATIAL = "it is a spatial axis of a convolution"
 SINGLE = "it has a single filter"
 NOT_RUN = "it does not run on these inputs"
 COMPUTED = "its weight is computed from other tensors before every run"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ..units import Structure
-from .layers import ALONE, layers_of
+from .layers import ALONE, SPATIAL, layers_of
 from .recording import Recording
 from .stack import common_owner
 from .tags import Components, axes_of
@@ -30,8 +30,9 @@ def stuck_lines(
 ) -> list[list[int]]:
     """Operations that may couple other filters, and touch some that stay, by line of code.
 
-    Stuck are filters that nothing pins, but which could only go all together. Those that an
-    operation pins stay: a trial has asked for the other readings of its code already.
+    Stuck are filters that nothing pins, but which could only go all together, and those that a
+    convolution slides along, which may be a head's width that was taken for the heads (MViTv2).
+    What another operation pins stays: a trial has asked for the other readings of its code.
     """
     stuck_C = _stuck(model, recording, components, structure)
     lines: dict[object, list[int]] = {}
@@ -52,7 +53,8 @@ def _stuck(
     """Whether a component is of filters that are stuck."""
     stuck_C = np.zeros(len(components.pin_C), dtype=np.bool_)
     for layer in layers_of(model, recording):
-        if not structure.kept_whole.get(layer.name, "").endswith(ALONE):
+        reason = structure.kept_whole.get(layer.name, "")
+        if not reason.endswith(ALONE) and SPATIAL not in reason:
             continue
         for field in recording.tensors[layer.weight]:
             if axes_of(field) == {layer.out_axis}:

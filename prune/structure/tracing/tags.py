@@ -60,6 +60,7 @@ class Tags:
         self._pins: dict[int, list[tuple[Tensor, str]]] = {}
         self._component_T: IntArray | None = None
         self._copies: list[tuple[int, int]] = []
+        self._constants: list[tuple[int, int]] = []
         self.restart(0)
 
     def restart(self, operation: int) -> None:
@@ -86,9 +87,22 @@ class Tags:
 
     def are_of_copies(self, tags: Tensor) -> bool:
         """Whether tags were made for copies."""
+        return self._is_in(tags, self._copies)
+
+    def of_constant(self, count: int) -> Tensor:
+        """Tags of an axis of a constant of one value: no layer wrote it."""
+        self._constants.append((self._size, self._size + count))
+        return self.fresh(count)
+
+    def are_of_constant(self, tags: Tensor) -> bool:
+        """Whether tags were made for a constant."""
+        return self._is_in(tags, self._constants)
+
+    def _is_in(self, tags: Tensor, ranges: list[tuple[int, int]]) -> bool:
+        """Whether the first of the tags is in one of these ranges, which ascend."""
         first = int(tags.reshape(-1)[0])
-        index = bisect_right(self._copies, (first, self._size + 1)) - 1
-        return index >= 0 and first < self._copies[index][1]
+        index = bisect_right(ranges, (first, self._size + 1)) - 1
+        return index >= 0 and first < ranges[index][1]
 
     def unite(self, a: Tensor, b: Tensor) -> None:
         """From now on the tags of `a` and `b`, broadcast against each other, are the same."""

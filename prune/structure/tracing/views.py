@@ -124,7 +124,7 @@ def _keep_rectangular(op: Op, field: Tensor, to_axes: range, asked: Any) -> Tens
         return field
     op.couples = True
     open_size = {a for a in varying if isinstance(asked, list | tuple) and asked[a] == -1}
-    heads = {a: name for a in varying for name in op.stated(field.shape[a]) if counts_heads(name)}
+    heads = _heads(op, field, varying)
     ranked = sorted(
         varying, key=lambda a: (a in heads, a in open_size, field.shape[a], a), reverse=True
     )
@@ -145,6 +145,19 @@ def _keep_rectangular(op: Op, field: Tensor, to_axes: range, asked: Any) -> Tens
     if stated is not None:
         op.follow(stated, field)
     return field
+
+
+def _heads(op: Op, field: Tensor, varying: list[int]) -> dict[int, str]:
+    """Axes of a split as long as there are heads, and the attribute that counts those.
+
+    Of several (32 heads of width 32) the one before the width: heads are blocks of channels. None
+    of a constant: the windows of a mask may be as wide as there are heads.
+    """
+    if op.tags.are_of_constant(field):
+        return {}
+    found = {a: name for a in varying for name in op.stated(field.shape[a]) if counts_heads(name)}
+    before_width = varying[-2]
+    return {before_width: found[before_width]} if before_width in found else found
 
 
 def _stated_or_not(
