@@ -94,7 +94,7 @@ def test_heads_are_told_from_a_width_that_is_as_long() -> None:
     model = SwinTransformer(**{**SWIN, "num_heads": [4, 8]}, **kind).eval()
     structure = trace(model, IMAGES)
     assert set(structure.kept_whole) == {"head"}
-    assert cut(model, structure).features[1][0].attn.num_heads < 4  # type: ignore[index, union-attr]
+    assert cut(model, structure, IMAGES).features[1][0].attn.num_heads < 4  # type: ignore[index, union-attr]
 
 
 QUERIES = ("qkv", "to_qkv", "out_proj")
