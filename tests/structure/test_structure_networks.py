@@ -87,6 +87,16 @@ def test_attention_of_transformers_goes_or_is_explained(make: Callable[[], nn.Mo
     cut(model, structure, IMAGES)
 
 
+def test_heads_are_told_from_a_width_that_is_as_long() -> None:
+    """As in the last stages of Swin v2 base: 32 heads of width 32."""
+    torch.manual_seed(0)
+    kind = {"block": SwinTransformerBlockV2, "downsample_layer": PatchMergingV2}
+    model = SwinTransformer(**{**SWIN, "num_heads": [4, 8]}, **kind).eval()
+    structure = trace(model, IMAGES)
+    assert set(structure.kept_whole) == {"head"}
+    assert cut(model, structure, IMAGES).features[1][0].attn.num_heads < 4  # type: ignore[index, union-attr]
+
+
 QUERIES = ("qkv", "to_qkv", "out_proj")
 
 
