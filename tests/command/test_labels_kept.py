@@ -111,6 +111,7 @@ def test_data_of_the_kept_labels_alone_do_as_well(
     assert json.loads(out)["correct"] > 25
 
 
+@pytest.mark.slow
 def test_what_was_cut_can_be_cut_again(
     few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -124,6 +125,7 @@ def test_what_was_cut_can_be_cut_again(
     assert evaluated(tmp_path / "run", capsys)["correct"] == report["accuracy"]["final"]["correct"]
 
 
+@pytest.mark.slow
 def test_rank_and_sweep_take_kept_labels(
     trained_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -141,6 +143,7 @@ def test_rank_and_sweep_take_kept_labels(
     assert load_checkpoint(str(place)).origin.labels == ("1", "7", "9")
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_the_same_labels_alone(
     trained_file: Path,
     tmp_path: Path,

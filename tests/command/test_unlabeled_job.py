@@ -67,6 +67,7 @@ def test_what_was_accuracy_is_called_fidelity_in_every_file(run: Path, home: Pat
         assert "ccuracy" not in text
 
 
+@pytest.mark.slow
 def test_a_person_reads_fidelity(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     argv = ["--model", str(home / "digits.pt"), "--data", str(home / "pictures"), "--macs", "0.9"]
     quick = ("--max-drop", "90", "--epochs", "0", "--images", "300", "--bench-seconds", "0.1")
@@ -97,6 +98,7 @@ def test_rank_says_what_filters_select_among_the_networks_answers(home: Path) ->
     assert (home / "ranked" / "filters.csv").is_file()
 
 
+@pytest.mark.slow
 def test_a_sweep_compares_by_fidelity(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = home / "swept"
     places = ("--data", str(home / "pictures"), "--out", str(out), "--bench-seconds", "0.1")
@@ -159,6 +161,7 @@ def test_pictures_that_are_all_alike_are_refused(
     assert "16 images given, all with the network's answer" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_drop_of_fidelity_fails_the_gate(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gate = ("--keep", "0.05", "--max-drop", "0", "--epochs", "0", "--no-repair", "--images", "200")
     assert job(home, "gate", "--data", str(home / "pictures"), *gate) == 4

@@ -34,6 +34,7 @@ def settings_of(file: Path, macs: float = 0.5) -> Settings:
     return Settings(str(file), "digits", macs, images=600, test_images=100)
 
 
+@pytest.mark.slow
 def test_arms_are_measured_once_and_columns_are_added(trained_file: Path, tmp_path: Path) -> None:
     settings = settings_of(trained_file)
     arms = ["mechanism", "l1-merged", "random-unrepaired"]

@@ -17,6 +17,7 @@ def test_masks_cover_the_digits_and_parts_differ() -> None:
     assert torch.equal(images, again)
 
 
+@pytest.mark.slow
 def test_the_example_prints_its_table(capsys: pytest.CaptureFixture[str]) -> None:
     segmentation.main(
         segmentation.Options(images=48, epochs=1, width=4, retrain_epochs=1, bench_seconds=0.01)

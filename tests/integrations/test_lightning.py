@@ -203,6 +203,7 @@ def test_a_checkpoint_of_other_filters_is_refused(loader: DataLoader[Any], tmp_p
         PruneCallback.load(fresh(), tmp_path / "none.ckpt")
 
 
+@pytest.mark.slow
 def test_nothing_else_imports_lightning() -> None:
     import subprocess
     import sys
