@@ -31,6 +31,7 @@ def argv(trained_file: Path, finished_run: FinishedRun, tmp_path: Path) -> list[
     return ["epochs.py", "--model", str(trained_file), "--data", "digits", "--epochs", "2", *places]
 
 
+@pytest.mark.slow
 def test_every_arm_has_a_row_an_epoch_and_a_second_call_trains_nothing(
     argv: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
