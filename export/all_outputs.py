@@ -6,9 +6,7 @@ Shapes: N images of a batch.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +14,7 @@ from ..prune.errors import GateError, InputError
 from ..prune.forward import call, evaluating
 from ..prune.output_score import float_outputs, require_float_outputs
 from .graph import EXAMPLE_BATCH, AllOutputs, GraphFormat, export_module
-from .parity import PARITY_BATCH, PARITY_TOLERANCE
+from .parity import PARITY_BATCH, PARITY_TOLERANCE, differences
 from .session import open_session
 
 
@@ -69,18 +67,18 @@ def export_outputs(
     form = GraphFormat(opset, batch_size, tuple(expected))
     export_module(model, example, path, form, metadata=metadata, wrap=AllOutputs)
     found = open_session(path).run(None, {"images": images.cpu().numpy()})
-    differences = {
-        name: _difference(target.cpu().numpy(), value)
+    relative = {
+        name: differences(target.cpu().numpy(), value)[1]
         for (name, target), value in zip(expected.items(), found, strict=True)
     }
-    worst = max(differences, key=lambda name: differences[name])
-    if not differences[worst] <= PARITY_TOLERANCE:
+    worst = max(relative, key=lambda name: relative[name])
+    if not relative[worst] <= PARITY_TOLERANCE:
         path.unlink()
         raise GateError(
-            f"output {worst} of {path} differs from the network by {differences[worst]:.2g} of its "
+            f"output {worst} of {path} differs from the network by {relative[worst]:.2g} of its "
             f"largest magnitude; expected at most {PARITY_TOLERANCE:g}; the file was removed"
         )
-    return ExportedOutputs(path, path.stat().st_size, differences)
+    return ExportedOutputs(path, path.stat().st_size, relative)
 
 
 def _outputs(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
@@ -90,12 +88,3 @@ def _outputs(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
         outputs = call(model, images.to(device).clone())
     require_float_outputs(outputs)
     return float_outputs(outputs)
-
-
-def _difference(expected: Any, found: Any) -> float:
-    """Largest difference over the largest magnitude; infinite for other sizes, or NaN."""
-    if expected.shape != found.shape or not np.isfinite(found).all():
-        return float("inf")
-    worst = float(np.abs(expected.astype(np.float64) - found.astype(np.float64)).max())
-    largest = float(np.abs(expected).max())
-    return worst / largest if largest > 0 else worst

@@ -122,12 +122,25 @@ def compare_outputs(
     >>> compare_outputs(np.array([[1.0, 4.0]]), np.array([[1.0, 3.0]])).max_relative_difference
     0.25
     """
-    difference_NK = np.abs(network_NK.astype(np.float64) - file_NK.astype(np.float64))
-    largest = float(np.abs(network_NK).max())
-    worst = float(difference_NK.max()) if np.isfinite(difference_NK).all() else float("inf")
+    worst, relative = differences(network_NK, file_NK)
     agreement = float((_decided(network_NK, rule) == _decided(file_NK, rule)).mean())
-    relative = worst / largest if largest > 0 else worst
     return Parity(worst, relative, agreement, len(network_NK), tolerance)
+
+
+def differences(network: NDArray[Any], file: NDArray[Any]) -> tuple[float, float]:
+    """Largest difference of two outputs, and the same over the network's largest magnitude.
+
+    Infinite where a value is not finite, or the shapes differ.
+
+    >>> differences(np.array([1.0, 4.0]), np.array([1.0, 3.0]))
+    (1.0, 0.25)
+    """
+    if network.shape != file.shape:
+        return float("inf"), float("inf")
+    difference = np.abs(network.astype(np.float64) - file.astype(np.float64))
+    worst = float(difference.max()) if np.isfinite(difference).all() else float("inf")
+    largest = float(np.abs(network).max())
+    return worst, worst / largest if largest > 0 else worst
 
 
 def _decided(outputs_NK: NDArray[Any], rule: AnswerRule) -> NDArray[Any]:

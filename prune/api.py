@@ -1,7 +1,7 @@
 """The Python API: the job on live networks and the user's own data loaders."""
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,37 +11,27 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from ..export.all_outputs import ExportedOutputs
-from ..export.checked import Exported
 from .budget import Budget
-from .by_outputs import Asked, Metric, compress_by_outputs, gives_class_scores
-from .chosen_output import choose_output, num_outputs, output_hooked, without_choice
-from .errors import UsageError
+from .by_labels import AskedOfClassifier, compress_classifier
+from .by_outputs import AskedOfOutputs, Metric, compress_by_outputs, gives_class_scores
+from .chosen_output import choose_output, num_outputs, output_hooked
 from .forward import first_rows
-from .inputs.answered import OriginalAnswers, with_answers
-from .inputs.checkpoint import Checkpoint
-from .inputs.few_labels import choose_labels
+from .inputs.answered import OriginalAnswers
 from .inputs.items import ItemReader
-from .inputs.live import Live, read_live, read_loaders
-from .inputs.origin import Origin
-from .inputs.pruned_file import compose, load_pruned, save_pruned
-from .inputs.split import Batches, DataSet, output_names
+from .inputs.live import Live, read_live
+from .inputs.pruned_file import load_pruned
+from .inputs.split import Batches, output_names
 from .job.by_weights import ByWeights, cut_by_weights
-from .job.known import EXAMPLES, Case, Planned
-from .job.stages import Outcome
-from .job.steps import plan_and_carry_out
-from .job_options import JobOptions, as_layers, check_inputs, settings_of_call
+from .job.known import EXAMPLES
+from .job_options import JobOptions, as_layers
 from .mechanism.network import TracedNetwork
 from .mechanism.spectrum import Spectrum, measure
-from .options import RetrainOptions
 from .outputs import require_classifier
-from .progress import RunLog
-from .results import Given, export_result, html_of, report_result
+from .results import Compressed as Compressed
 from .settling.answers import answers_of
-from .settling.few_labels import keep_labels
-from .settling.labels import label_notes, notes_of
-from .settling.opened import SETTLING_IMAGES, Opened
-from .settling.unlabeled import OWN_ANSWERS, answer_notes, notes_of_answers
+from .settling.labels import notes_of
+from .settling.opened import SETTLING_IMAGES
+from .settling.unlabeled import notes_of_answers
 from .shown import html_table, short_repr
 from .structure.certificate import Certificate
 from .structure.choice import Choice
@@ -232,97 +222,6 @@ def _warn_of_labels(
         warnings.warn(note, stacklevel=3)
 
 
-def _check_multi_label(data: DataSet, multi_label: bool) -> None:
-    if multi_label and not data.unlabeled:
-        raise UsageError(
-            "`multi_label=True` given for labelled images, which say so themselves; leave it out, "
-            "or add `unlabeled=True`"
-        )
-
-
-@dataclass(frozen=True)
-class Compressed:
-    """What `compress` gives back.
-
-    Attributes:
-        model: the final network. outcome: the networks of every stage, the certificate and
-            held-out accuracies. planned: structure, statistics, ranking and plan.
-        given: the network that came in, the data and the settings.
-        warnings: every compromise in a line.
-        part: the module that was pruned, where it was not the whole: `outcome` and `planned` are
-            about it alone.
-        metric: stage -> what `metric` gave; empty without one.
-    """
-
-    model: nn.Module
-    outcome: Outcome
-    planned: Planned
-    given: Given = field(repr=False)
-    warnings: tuple[str, ...] = ()
-    part: str | None = None
-    metric: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def part_model(self) -> nn.Module:
-        """The part that was pruned, as it stands in `model`; that itself without a part."""
-        return self.model.get_submodule(self.part or "")
-
-    __repr__ = short_repr
-
-    def _repr_html_(self) -> str:
-        return html_of(self.planned, self.outcome, self.warnings)
-
-    @property
-    def cut(self) -> Cut:
-        """What was removed and what was kept."""
-        return self.planned.cut
-
-    def save(self, path: str | Path) -> None:
-        """Write weights and kept filters; `load(path, model=fresh_network)` rebuilds it."""
-        came_in = self.given.came_in
-        origin = replace(came_in.origin, labels=(), cut=self.planned.depth)
-        within = "" if self.part is None else f"{self.part}."
-        removed = {(within + name, axis): x for (name, axis), x in self.cut.kept.items()}
-        kept = compose(came_in.kept, removed)
-        save_pruned(Path(path), self.model, origin, kept, {"plan": self.planned.plan.digest})
-
-    def export(self, path: str | Path, *, opset: int | None = None) -> Exported | ExportedOutputs:
-        """Write an ONNX file that was checked on held-out images: its parity, size and score.
-
-        Of a network that is judged by its outputs, the file gives all of them by name, and has a
-        parity for each; of a part, it holds the part.
-
-        Args:
-            path: of the file; one that is there is replaced.
-            opset: version of the ONNX operators, 11 or later; default: the exporter's own.
-
-        Raises:
-            GateError: file and network differ; no file is left.
-            InputError, UsageError: the network, or its inputs, cannot be exported.
-        """
-        return export_result(self.part_model, self.given, self.planned, Path(path), opset)
-
-    def report(self, folder: str | Path) -> Path:
-        """Write report.html and report.json as the command does; returns the page.
-
-        What the command measures on its files (accuracy on a test part, latency, size) is left out.
-
-        Raises:
-            InputError: the folder cannot be written to.
-        """
-        return report_result(self.given, self.planned, self.outcome, self.warnings, Path(folder))
-
-
-def _refuse_labels(named: Mapping[str, Any]) -> None:
-    """Refuse options of a classifier for a network that is judged by its outputs."""
-    given = [name for name, value in named.items() if value is not None]
-    if given:
-        raise UsageError(
-            f"`{given[0]}={named[given[0]]}` given for a network that is judged by its outputs "
-            "(as `judge=outputs`, `part` and `metric` ask for), whatever they are; leave it out"
-        )
-
-
 def compress(
     model: nn.Module,
     train: DataLoader[Any],
@@ -379,60 +278,12 @@ def compress(
     Raises:
         UsageError, InputError, GateError: as the command does.
     """
-    named: dict[str, Any] = {
-        "num_labels": num_labels,
-        "output": output,
-        "unlabeled": unlabeled or None,
-    }
-    named |= {"multi_label": multi_label or None, "labels_kept": labels_kept or None}
-    by_outputs = judge == "outputs" or part is not None or metric is not None
-    if not by_outputs and judge is None and not any(x is not None for x in named.values()):
-        by_outputs = not gives_class_scores(model, train)
-    if by_outputs:
-        _refuse_labels(named)
-        asked = Asked(part, metric, seed, device, progress)
-        found = compress_by_outputs(model, train, held_out, asked, options)
-        came_in = Checkpoint(found.case.model, Origin(None, num_labels=1))
-        given = Given(found.case, found.settings, came_in)
-        return Compressed(
-            found.model, found.outcome, found.planned, given, found.notes, part, found.metric
-        )
-    settings = settings_of_call(
-        {"batch_size": train.batch_size or RetrainOptions.batch_size, **options}
+    stated = AskedOfClassifier(
+        num_labels, output, labels_kept, unlabeled, multi_label, seed, device, progress
     )
-    place = pick_device(device)
-    plain = as_plain(model)
-    reader = ItemReader.of(plain.model)
-    data = read_loaders(train, held_out, num_labels, seed, reader, unlabeled=unlabeled)
-    _check_multi_label(data, multi_label)
-    single = as_float32(plain.model)
-    case = Case(single.model.to(place), data, place, seed, RunLog(show=progress))
-    check_finite_weights(case.model)
-    check_inputs(case.example, settings)
-    if num_labels is None:
-        num_labels = num_outputs(case.model, case.example, output)
-    choice = choose_output(case.model, case.example, num_labels, output)
-    notes = (*plain.notes, *single.notes, *data.notes, *choice.notes)
-    with output_hooked(case.model, choice.name):
-        require_classifier(case.model, case.example, num_labels)
-        if data.unlabeled:
-            names = output_names(num_labels)
-            data = replace(data, labels=names, multi_label=multi_label)
-            data = with_answers(data, case.model, place)
-            notes += (OWN_ANSWERS, *answer_notes(data))
-            case = replace(case, data=data)
-        task = Task(data.labels, data.multi_label)
-        labelled = () if data.unlabeled else case.held_out()
-        notes += settle_outputs(case.model, case.example, task, labelled)
-        notes += () if data.unlabeled else label_notes(case.model, data, place)
-        opened = Opened(Checkpoint(case.model, Origin(None, num_labels), notes=notes), data, place)
-        if labels_kept:
-            labels = choose_labels([str(label) for label in labels_kept], data)
-            opened = keep_labels(opened, labels, case.example)
-            case = replace(case, model=opened.checkpoint.model, data=opened.data)
-        planned, outcome = plan_and_carry_out(case, settings)
-    for network in (outcome.removed, outcome.repaired, outcome.final, planned.model):
-        without_choice(network)
-    given = Given(case, settings, opened.checkpoint, choice.name)
-    notes = opened.checkpoint.notes + outcome.notes
-    return Compressed(outcome.final, outcome, planned, given, notes)
+    asked = AskedOfOutputs(part, metric, judge, seed, device, progress)
+    is_open = judge is None and not stated.stated
+    if asked.is_sure or (is_open and not gives_class_scores(model, train)):
+        asked.refuse(stated.stated)
+        return compress_by_outputs(model, train, held_out, asked, options)
+    return compress_classifier(model, train, held_out, stated, options)

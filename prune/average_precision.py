@@ -13,12 +13,11 @@ Shapes: N images, K labels, B resamples.
 import numpy as np
 from numpy.typing import NDArray
 
+from .bootstrap import bootstrap_randomness, draw_resamples
 from .structure.units import FloatArray, IntArray
 
 RESAMPLES = 200
 """Draws of a bootstrap interval: its ends then vary by a tenth of its width from seed to seed."""
-BOOTSTRAP_SEED = 0
-"""The same images give the same interval."""
 RESAMPLED_VALUES = 4_000_000
 """Weights held at once, which bounds the memory at some hundred megabytes."""
 
@@ -67,13 +66,12 @@ def mean_over_labels(values_K: FloatArray) -> FloatArray:
 
 def resampled_means(scores_NK: FloatArray, targets_NK: IntArray) -> FloatArray:
     """Mean average precision of every bootstrap resample of the images, (B,)."""
-    randomness = np.random.default_rng(BOOTSTRAP_SEED)
+    randomness = bootstrap_randomness()
     num_images = len(scores_NK)
     at_once = max(1, RESAMPLED_VALUES // max(1, num_images))
     parts: list[NDArray[np.float64]] = []
     for start in range(0, RESAMPLES, at_once):
         count = min(at_once, RESAMPLES - start)
-        even = np.full(num_images, 1 / num_images)
-        weights = randomness.multinomial(num_images, even, size=count).astype(np.float64)
-        parts.append(mean_over_labels(average_precision(scores_NK, targets_NK, weights)))
+        weights_BN = draw_resamples(num_images, count, randomness)
+        parts.append(mean_over_labels(average_precision(scores_NK, targets_NK, weights_BN)))
     return np.concatenate(parts)

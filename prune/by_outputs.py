@@ -11,8 +11,8 @@ while the whole runs on the user's batches; its outputs stay as wide as they are
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +21,12 @@ from torch.utils.data import DataLoader
 from ..evaluate.measure.fidelity import OutputJudge
 from .errors import InputError, UsageError, first_line
 from .forward import FORWARD_ERRORS, call_on_copies, evaluating, on_device
+from .inputs.checkpoint import Checkpoint
 from .inputs.items import ItemReader
+from .inputs.origin import Origin
 from .inputs.recorded import PartRecorder, part_names, recorder_of
 from .inputs.unjudged import inputs_in, read_inputs
-from .job.known import Case, Planned
-from .job.stages import Outcome
+from .job.known import Case
 from .job.steps import plan_and_carry_out
 from .job_options import as_layers, check_inputs, settings_of_call
 from .options import RetrainOptions, Settings
@@ -38,6 +39,7 @@ from .outputs import (
     run_to_run_difference,
 )
 from .progress import RunLog
+from .results import Compressed, Given
 from .structure.finite import check_finite_weights
 from .structure.plain import as_plain
 from .structure.precision import as_float32
@@ -47,54 +49,60 @@ WITHOUT_LABELS = ("response", "l1", "l2", "bn-scale", "fpgm", "lamp", "random", 
 """Criteria that rank without labels; the first is the default."""
 MATRIX = 2
 """Axes of class scores, one row for each image; maps and boxes have more."""
+JUDGED = (
+    "networks are compared by how close their outputs are to the original's (output fidelity); "
+    "nothing but inputs was read of the data"
+)
 Metric = Callable[[nn.Module], float]
 """The user's own measure of a network, in evaluation mode: higher is better."""
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedOfOutputs:
     """What a call asks for, beyond the options of a job.
 
     Attributes:
         part: module path; None for the whole network.
         metric: measured on the network of every stage; it decides nothing.
+        judge: by what networks are compared, where the user says it.
     """
 
     part: str | None = None
     metric: Metric | None = None
+    judge: Literal["answers", "outputs"] | None = None
     seed: int = 0
     device: str = "auto"
     progress: bool = False
 
+    @property
+    def is_sure(self) -> bool:
+        """Whether the user wants outputs to judge, whatever the network gives."""
+        return self.judge == "outputs" or self.part is not None or self.metric is not None
 
-@dataclass(frozen=True)
-class JudgedByOutputs:
-    """What the job led to.
+    def refuse(self, stated: Mapping[str, Any]) -> None:
+        """Refuse what belongs to classifiers.
 
-    Attributes:
-        model: the network with the smaller part in place; the smaller network itself without one.
-        case, settings: what came in (the part alone, where one was asked for), and how it was done.
-        part: of `Asked`.
-        metric: stage -> the user's figure; empty where none was asked for.
-    """
+        Args:
+            stated: what was said of labels, by its name.
 
-    model: nn.Module
-    case: Case
-    settings: Settings
-    planned: Planned
-    outcome: Outcome
-    part: str | None = None
-    metric: Mapping[str, float] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+        Raises UsageError.
+        """
+        if self.judge == "answers":
+            stated = {**stated, "judge": self.judge}
+        for name, value in stated.items():
+            raise UsageError(
+                f"`{name}={value}` given for a network that is judged by its outputs (as "
+                "`judge=outputs`, `part` and `metric` ask for), whatever they are; leave it out"
+            )
 
 
 def compress_by_outputs(
     model: nn.Module,
     train: DataLoader[Any],
     held_out: DataLoader[Any] | None,
-    asked: Asked,
+    asked: AskedOfOutputs,
     options: Mapping[str, Any],
-) -> JudgedByOutputs:
+) -> Compressed:
     """Plan, remove, repair and retrain, judged by the original's own outputs.
 
     Raises:
@@ -133,11 +141,11 @@ def compress_by_outputs(
         "repaired": in_place(whole, asked.part, outcome.repaired),
         "final": in_place(whole, asked.part, outcome.final),
     }
-    notes = (*plain.notes, *single.notes, *data.notes, *_notes_of_part(recorder), *outcome.notes)
+    notes = (*plain.notes, *single.notes, *data.notes, JUDGED, *_notes_of_part(recorder))
+    given = Given(case, settings, Checkpoint(network, Origin(None, num_labels=1), notes=notes))
     figures = _figures(asked.metric, stages)
-    return JudgedByOutputs(
-        stages["final"], case, settings, planned, outcome, asked.part, figures, notes
-    )
+    notes += outcome.notes
+    return Compressed(stages["final"], outcome, planned, given, notes, asked.part, figures)
 
 
 def gives_class_scores(model: nn.Module, train: DataLoader[Any]) -> bool:

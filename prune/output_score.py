@@ -12,7 +12,7 @@ is measured by its own squares.
 
 Channels are the second axis, or the last one of three (tokens, lists of boxes).
 
-Shapes: N images, O outputs, C channels of one output.
+Shapes: N images, O outputs, C channels of one output, B resamples.
 """
 
 from collections.abc import Mapping
@@ -24,17 +24,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .bootstrap import bootstrap_interval, bootstrap_randomness, draw_resamples
 from .chosen_output import named_outputs
 from .errors import InputError
-from .scores import INTERVAL_CONFIDENCE, Plain
+from .scores import Plain
 from .structure.units import FloatArray
 
 ONLY_OUTPUT = "output"
 """Name of the output of a network that gives a bare tensor."""
-RESAMPLES = 1000
+OUTPUT_RESAMPLES = 1000
 """Draws of the bootstrap: the ends of a 95 % interval then change by a few percent of its width
 from seed to seed."""
-BOOTSTRAP_SEED = 0
 CONSTANT_BELOW = 1e-12
 """Share of an output's squares that its variance has at the least; below it is rounding of
 float32, and the output counts as constant."""
@@ -116,21 +116,19 @@ class OutputFidelity:
 
     @cached_property
     def _resampled(self) -> FloatArray:
-        randomness = np.random.default_rng(BOOTSTRAP_SEED)
-        share = 1 / self.total
-        counts_RN = randomness.multinomial(self.total, [share] * self.total, RESAMPLES)
-        ratio_RO = _ratio(counts_RN @ self.errors_NO, counts_RN @ self.energies_NO)
-        return np.asarray((1 - ratio_RO).mean(1), dtype=np.float64)
+        counts_BN = draw_resamples(self.total, OUTPUT_RESAMPLES, bootstrap_randomness())
+        ratio_BO = _ratio(counts_BN @ self.errors_NO, counts_BN @ self.energies_NO)
+        return np.asarray((1 - ratio_BO).mean(1), dtype=np.float64)
 
     @property
     def low(self) -> float:
         """Lower end of the 95 % bootstrap interval; never above the value."""
-        return min(self.value, float(np.quantile(self._resampled, (1 - INTERVAL_CONFIDENCE) / 2)))
+        return bootstrap_interval(self.value, self._resampled)[0]
 
     @property
     def high(self) -> float:
         """Upper end of the 95 % bootstrap interval; never below the value."""
-        return max(self.value, float(np.quantile(self._resampled, (1 + INTERVAL_CONFIDENCE) / 2)))
+        return bootstrap_interval(self.value, self._resampled)[1]
 
     @property
     def error(self) -> float:

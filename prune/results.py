@@ -1,7 +1,7 @@
-"""What a job without files leads to: its ONNX file, its report, and how a notebook shows it."""
+"""What `compress` gives back: its ONNX file, its report, and how a notebook shows it."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -15,11 +15,13 @@ from ..export.variants import Variant
 from .chosen_output import output_hooked
 from .errors import UsageError
 from .inputs.checkpoint import Checkpoint
+from .inputs.pruned_file import compose, save_pruned
 from .job.account import Finished, assemble
 from .job.known import Case, Planned
 from .job.stages import Outcome
 from .options import Settings
 from .shown import html_table, short_repr
+from .structure.cut import Cut
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,3 +110,76 @@ def html_of(planned: Planned, outcome: Outcome, notes: tuple[str, ...]) -> str:
 def _stages(outcome: Outcome) -> Iterator[tuple[str, str, str]]:
     for stage, score in outcome.held_out.items():
         yield stage, f"{score.value:.2%}", f"{score.low:.2%} to {score.high:.2%}"
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """What `compress` gives back.
+
+    Attributes:
+        model: the final network. outcome: the networks of every stage, the certificate and
+            held-out accuracies. planned: structure, statistics, ranking and plan.
+        given: the network that came in, the data and the settings.
+        warnings: every compromise in a line.
+        part: the module that was pruned, where it was not the whole: `outcome` and `planned` are
+            about it alone.
+        metric: stage -> what `metric` gave; empty without one.
+    """
+
+    model: nn.Module
+    outcome: Outcome
+    planned: Planned
+    given: Given = field(repr=False)
+    warnings: tuple[str, ...] = ()
+    part: str | None = None
+    metric: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def part_model(self) -> nn.Module:
+        """The part that was pruned, as it stands in `model`; that itself without a part."""
+        return self.model.get_submodule(self.part or "")
+
+    __repr__ = short_repr
+
+    def _repr_html_(self) -> str:
+        return html_of(self.planned, self.outcome, self.warnings)
+
+    @property
+    def cut(self) -> Cut:
+        """What was removed and what was kept."""
+        return self.planned.cut
+
+    def save(self, path: str | Path) -> None:
+        """Write weights and kept filters; `load(path, model=fresh_network)` rebuilds it."""
+        came_in = self.given.came_in
+        origin = replace(came_in.origin, labels=(), cut=self.planned.depth)
+        within = "" if self.part is None else f"{self.part}."
+        removed = {(within + name, axis): x for (name, axis), x in self.cut.kept.items()}
+        kept = compose(came_in.kept, removed)
+        save_pruned(Path(path), self.model, origin, kept, {"plan": self.planned.plan.digest})
+
+    def export(self, path: str | Path, *, opset: int | None = None) -> Exported | ExportedOutputs:
+        """Write an ONNX file that was checked on held-out images: its parity, size and score.
+
+        Of a network that is judged by its outputs, the file gives all of them by name, and has a
+        parity for each; of a part, it holds the part.
+
+        Args:
+            path: of the file; one that is there is replaced.
+            opset: version of the ONNX operators, 11 or later; default: the exporter's own.
+
+        Raises:
+            GateError: file and network differ; no file is left.
+            InputError, UsageError: the network, or its inputs, cannot be exported.
+        """
+        return export_result(self.part_model, self.given, self.planned, Path(path), opset)
+
+    def report(self, folder: str | Path) -> Path:
+        """Write report.html and report.json as the command does; returns the page.
+
+        What the command measures on its files (accuracy on a test part, latency, size) is left out.
+
+        Raises:
+            InputError: the folder cannot be written to.
+        """
+        return report_result(self.given, self.planned, self.outcome, self.warnings, Path(folder))

@@ -13,16 +13,14 @@ from functools import cached_property
 from math import sqrt
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from .average_precision import average_precision, mean_over_labels, resampled_means
+from .bootstrap import INTERVAL_CONFIDENCE, bootstrap_interval
 from .errors import InputError
 from .structure.units import FloatArray, IntArray
 
-INTERVAL_CONFIDENCE = 0.95
-"""How often the interval holds the true value: what figures are usually stated with."""
 MEAN_PRECISION = "mean average precision"
 FIDELITY = "fidelity"
 """Name and key of scores whose labels are the answers of the network that came in."""
@@ -173,12 +171,12 @@ class MeanPrecision:
     @property
     def low(self) -> float:
         """Lower end of the 95 % bootstrap interval; never above the value."""
-        return min(self.value, float(np.quantile(self._resampled, (1 - INTERVAL_CONFIDENCE) / 2)))
+        return bootstrap_interval(self.value, self._resampled)[0]
 
     @property
     def high(self) -> float:
         """Upper end of the 95 % bootstrap interval; never below the value."""
-        return max(self.value, float(np.quantile(self._resampled, (1 + INTERVAL_CONFIDENCE) / 2)))
+        return bootstrap_interval(self.value, self._resampled)[1]
 
     @property
     def error(self) -> float:

@@ -80,14 +80,17 @@ class ItemReader:
         ('a', 'b')
         """
         if isinstance(item, Mapping):
-            return self._named({**item, LABEL_NAMES[0]: None})[0]
+            try:
+                return self._named({**item, LABEL_NAMES[0]: None})[0]
+            except InputError:  # it asks for labels, too
+                raise InputError(_no_inputs(_kind_of(item), self.names)) from None
         if not isinstance(item, tuple | list):
             return item
         num_inputs = max(1, len(self.required))
         if num_inputs > 1 and item and isinstance(item[0], tuple | list):
             item = item[0]  # ((a, b), label)
         if len(item) < num_inputs:
-            raise InputError(_unreadable(_kind_of(item)))
+            raise InputError(_no_inputs(_kind_of(item), self.required))
         return item[0] if num_inputs == 1 else tuple(item[:num_inputs])
 
     def _named(self, item: Mapping[Any, Any]) -> tuple[Any, Any]:
@@ -139,6 +142,15 @@ def _unreadable(what: str, arguments: tuple[str, ...] = ()) -> str:
     return (
         f"a data set whose items are {what} given; expected (input, label), or a dictionary with "
         f"one of {', '.join(INPUT_NAMES)}{fitting} and one of {', '.join(LABEL_NAMES)}; give such "
+        "items, or a `collate_fn` that makes them"
+    )
+
+
+def _no_inputs(what: str, arguments: tuple[str, ...]) -> str:
+    named = f" ({', '.join(arguments)})" if arguments else ""
+    return (
+        f"a data set whose items are {what} given; expected the inputs of the network first, or "
+        f"under the names of its arguments{named} or one of {', '.join(INPUT_NAMES)}; give such "
         "items, or a `collate_fn` that makes them"
     )
 

@@ -9,18 +9,15 @@ from itertools import chain
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader
 
 from ..errors import InputError, UsageError
 from ..forward import batch_size_of
 from ..tasks import Task
 from .items import ItemReader, lacks_label
-from .loaders import ReadLoader, batch_of, inputs_in_batch, read_loader, read_targets
-from .split import Batch, Batches, DataSet, hold_out
+from .loaders import ReadLoader, batch_of, inputs_in_batch, read_loader, read_targets, without_tenth
+from .split import Batch, Batches, DataSet
 from .targets import Targets, target_rows
-
-HELD_OUT_SHARE = 0.1
-"""Of a loader's items, taken out for every choice where no other loader is given: as of the job."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,10 +137,7 @@ def read_loaders(
     if held_out is None:
         rows = read_targets(learning)
         targets = _targets(rows, num_labels)
-        kept, out = hold_out(targets.read(rows), HELD_OUT_SHARE, seed)
-        learning, deciding = (
-            replace(learning, items=Subset(learning.items, part.tolist())) for part in (kept, out)
-        )
+        learning, deciding = without_tenth(learning, targets.read(rows), seed)
     else:
         other = read_loader(held_out, reader, "held_out")
         if other.split.unlabeled:
@@ -179,10 +173,7 @@ def _unlabeled_loaders(
     """The same for images whose labels are not read."""
     learning, notes = train.split, train.notes
     if held_out is None:
-        kept, out = hold_out(torch.zeros(learning.num_images), HELD_OUT_SHARE, seed)
-        learning, deciding = (
-            replace(learning, items=Subset(learning.items, part.tolist())) for part in (kept, out)
-        )
+        learning, deciding = without_tenth(learning, torch.zeros(learning.num_images), seed)
     else:
         other = read_loader(held_out, reader, "held_out", unlabeled=True)
         deciding, notes = other.split, (*notes, *other.notes)

@@ -5,7 +5,7 @@ Shapes: N items of a batch.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,9 +14,11 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, defau
 from ..errors import InputError, first_line
 from ..forward import batch_size_of, on_device, tensors_of
 from .items import ItemReader, inputs_in_words, lacks_label
-from .split import Batch, Inputs, choose_order
+from .split import Batch, Inputs, choose_order, hold_out
 from .targets import INDICES, Targets, gather_rows, target_rows
 
+AnySplit = TypeVar("AnySplit", bound=Any)
+"""A split of a data set's items, which are its field `items`."""
 ORDERING_SAMPLERS = ("SequentialSampler", "RandomSampler", "BatchSampler", "DistributedSampler")
 """They visit every item, in an order of their own: nothing is lost where another is taken."""
 
@@ -28,12 +30,16 @@ def inputs_in_batch(batch: Any, reader: ItemReader, device: torch.device | str) 
         InputError: the batch does not tell, or they are no tensors.
     """
     inputs = reader.inputs_of(batch)
-    _require_tensors(inputs)
+    require_tensors(inputs)
     return on_device(inputs, device)
 
 
-def _require_tensors(inputs: Any) -> list[Tensor]:
-    """Tensors with a row for each item."""
+def require_tensors(inputs: Any) -> list[Tensor]:
+    """Tensors with a row for each item.
+
+    Raises:
+        InputError: there are none.
+    """
     found = [x for x in tensors_of(inputs) if x.ndim]
     if not found:
         raise InputError(
@@ -50,7 +56,7 @@ def batch_of(batch: Any, reader: ItemReader, device: torch.device | str, targets
         InputError: the batch does not tell which they are, or they are of another kind.
     """
     inputs, given = reader.pair_of(batch)
-    found = _require_tensors(inputs)
+    found = require_tensors(inputs)
     labels_N = targets.read(given)
     if len(labels_N) != len(found[0]):
         raise InputError(
@@ -177,6 +183,17 @@ def read_loader(
     if unlabeled or _is_unlabeled(split):
         split = replace(split, unlabeled=True)
     return ReadLoader(split, _first_size(split, what), notes)
+
+
+HELD_OUT_SHARE = 0.1
+"""Of a loader's items, taken out for every choice where no other loader is given: as of the job."""
+
+
+def without_tenth(split: AnySplit, labels_N: Tensor, seed: int) -> tuple[AnySplit, AnySplit]:
+    """A split of items without those that are held out, and these; see `hold_out`."""
+    parts = hold_out(labels_N, HELD_OUT_SHARE, seed)
+    kept, out = (replace(split, items=Subset(split.items, x.tolist())) for x in parts)
+    return kept, out
 
 
 def loader_items(loader: DataLoader[Any], what: str) -> tuple[Dataset[Any], tuple[str, ...]]:

@@ -12,8 +12,8 @@ is what the batches hold (`inputs/recorded.py`).
 Shapes: N images of a batch.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,10 +21,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from ..errors import InputError, first_line
-from ..forward import batch_size_of, on_device, tensors_of
-from .items import INPUT_NAMES, ItemReader, inputs_in_words
-from .loaders import loader_items
-from .split import Batch, DataSet, Inputs, choose_order, generator
+from ..forward import batch_size_of, on_device
+from .items import ItemReader
+from .loaders import loader_items, require_tensors, without_tenth
+from .split import Batch, DataSet, Inputs, choose_order
 
 Recorder = Callable[[Inputs], list[Inputs]]
 """Inputs of the whole network -> inputs of every call of its part."""
@@ -39,28 +39,9 @@ def inputs_in(batch: Any, reader: ItemReader) -> Inputs:
     >>> inputs_in(("picture", "mask"), ItemReader(("x",), ("x",)))
     'picture'
     """
-    count = max(1, len(reader.required))
-    if isinstance(batch, Mapping):
-        named = {name: batch[name] for name in reader.names if name in batch}
-        usual = [batch[name] for name in INPUT_NAMES if name in batch]
-        if named or not usual:
-            return named or _refuse(batch)
-        return usual[0]
-    if not isinstance(batch, tuple | list):
-        return batch
-    if len(batch) < count:
-        return _refuse(batch)
-    first = batch[0] if count == 1 else tuple(batch[:count])
-    is_list = isinstance(first, tuple | list) and count == 1
-    return (list(first),) if is_list else first
-
-
-def _refuse(batch: Any) -> Any:
-    raise InputError(
-        f"batches that are {inputs_in_words(batch)} given; expected the inputs of the network "
-        "first, or under the names of its arguments; give such items, or a `collate_fn` that "
-        "makes them"
-    )
+    inputs = reader.inputs_of(batch)
+    takes_one = len(reader.required) <= 1
+    return (list(inputs),) if takes_one and isinstance(inputs, tuple | list) else inputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,11 +97,7 @@ class InputSplit:
 
     def _inputs(self, batch: Any) -> Inputs:
         inputs = inputs_in(batch, self.reader)
-        if not [x for x in tensors_of(inputs) if x.ndim]:
-            raise InputError(
-                f"batches whose inputs are {inputs_in_words(inputs)} given; expected tensors; "
-                "give a data set with tensors, as `transforms.ToTensor` makes them of pictures"
-            )
+        require_tensors(inputs)
         return inputs
 
 
@@ -141,32 +118,18 @@ def read_inputs(
     """
     learning, notes = _split(train, reader, recorder, "train")
     if held_out is None:
-        kept, out = _tenth(learning.num_images, seed)
-        learning, deciding = (
-            replace(learning, items=Subset(learning.items, x)) for x in (kept, out)
-        )
+        learning, deciding = without_tenth(learning, torch.zeros(learning.num_images), seed)
+        if not deciding.num_images:
+            raise InputError(
+                f"train given with {learning.num_images} items; expected two or more, so that one "
+                "can be held out; give more, or `held_out`"
+            )
     else:
         deciding, more = _split(held_out, reader, recorder, "held_out")
         notes = (*notes, *more)
     _check_collate(deciding)
     size: Any = ()
     return DataSet("your loaders", ("",), size, (), (), learning, deciding, deciding, notes=notes)
-
-
-HELD_OUT_TENTH = 0.1
-"""Of a loader's items, taken out for every choice where no other loader is given: as of the job."""
-
-
-def _tenth(count: int, seed: int) -> tuple[list[int], list[int]]:
-    """Positions of the items that stay, and of those that are held out; both ascending."""
-    if count < 2:
-        raise InputError(
-            f"train given with {count} items; expected two or more, so that one can be held out; "
-            "give more, or `held_out`"
-        )
-    order = torch.randperm(count, generator=generator(seed)).tolist()
-    num_out = max(1, round(HELD_OUT_TENTH * count))
-    return sorted(order[num_out:]), sorted(order[:num_out])
 
 
 def _split(

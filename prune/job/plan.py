@@ -12,8 +12,9 @@ from ..checks import check_criterion
 from ..errors import InputError
 from ..inputs.callables import Trusted, import_callable, is_callable_name
 from ..linear_algebra import told_of_raised
+from ..mechanism.moments import collect_moment_statistics
 from ..mechanism.spectrum import Spectrum, measure
-from ..mechanism.statistics import Statistics, collect_moment_statistics
+from ..mechanism.statistics import Statistics
 from ..options import SelectOptions, Settings
 from ..progress import Progress
 from ..selection.criteria import Ranking, rank_units

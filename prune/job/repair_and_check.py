@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from ..linear_algebra import told_of_few_rows, told_of_raised
-from ..mechanism.statistics import collect_moments
+from ..mechanism.moments import collect_moments
 from ..repair.norms import find_norm_behind, reestimate_norms
 from ..repair.refit import RefitImages, refit
 from ..repair.repair import repair

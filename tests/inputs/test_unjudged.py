@@ -24,7 +24,8 @@ X = torch.ones(2, 3)
         ((X, X, "target"), TWO, (X, X)),
         (([X, X], "targets"), ONE, ([X, X],)),
         ({"image": X, "mask": 0}, ONE, X),
-        ({"x": X, "mask": 0}, ONE, {"x": X}),
+        ({"x": X, "mask": 0}, ONE, X),
+        ({"right": X, "left": X, "mask": 0}, TWO, {"left": X, "right": X}),
     ],
 )
 def test_inputs_come_first_or_by_name(batch: Any, reader: ItemReader, expected: Any) -> None:
@@ -35,7 +36,7 @@ def test_what_holds_no_inputs_is_refused() -> None:
     with pytest.raises(InputError, match="expected the inputs of the network first"):
         inputs_in((X,), TWO)
     with pytest.raises(InputError, match="a dictionary"):
-        inputs_in({"mask": X}, ONE)
+        inputs_in({"mask": X, "size": 1}, ONE)
     words = DataLoader(["a", "b"], batch_size=2)  # type: ignore[arg-type]
     data = read_inputs(words, words, 0, ONE, None)
     with pytest.raises(InputError, match="whose inputs are a str given; expected tensors"):

@@ -78,6 +78,7 @@ def test_what_follows_the_inputs_is_not_looked_at(unet: nn.Module) -> None:
     ours = compress(unet, loader(), keep=0.6, epochs=0)
     bare = compress(unet, DataLoader(Alone(), batch_size=16), keep=0.6, epochs=0)
     assert ours.planned.plan == bare.planned.plan
+    assert any("nothing but inputs was read of the data" in note for note in ours.warnings)
 
 
 def test_the_original_is_imitated(unet: nn.Module) -> None:
@@ -208,6 +209,10 @@ def test_a_part_that_runs_several_times_counts_each_run() -> None:
         ({"cut_depth": True}, "`cut_depth` given"),
         ({"distill": False}, "`distill=False` given"),
         ({"output": "out", "judge": "outputs"}, "`output=out` given for a network that is judged"),
+        (
+            {"judge": "answers", "part": "first"},
+            "`judge=answers` given for a network that is judged",
+        ),
         ({"num_labels": 2, "part": "first"}, "`num_labels=2` given for a network that is judged"),
     ],
 )
