@@ -257,7 +257,8 @@ def test_segmentation_networks_of_torchvision(name: str) -> None:
     data = DataLoader(Blobs(48, 64), batch_size=8)
     model = settled(model, [images for images, _ in data])
     found = compress(model, data, macs=0.6, epochs=1, lr=1e-3)
-    assert found.outcome.held_out["final"].value > 0.5
+    held_out = found.outcome.held_out
+    assert held_out["removed"].value < held_out["repaired"].value <= held_out["final"].value
     assert found.planned.left.macs < 0.62 * found.planned.original.macs
 
 
