@@ -15,7 +15,7 @@ import pytest
 import torch
 from elsewhere import Machine, Remote, counted
 from prune_dl.evaluate.measure.accuracy import EVALUATION_BATCH, measure_accuracy
-from prune_dl.prune import api, compress, remap_optimizer
+from prune_dl.prune import by_labels, compress, remap_optimizer
 from prune_dl.prune.inputs.arrays import ArraySplit, Augmentation, Images
 from prune_dl.prune.inputs.loaders import LoaderSplit
 from prune_dl.prune.inputs.streams import StreamSplit
@@ -308,7 +308,7 @@ def traced_on_the_cpu(model: nn.Module, example: Tensor, *choice: Any) -> Struct
 def test_compress_from_loaders_to_the_retrained_network(
     options: Any, lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api, "pick_device", lambda name: lab.device)
+    monkeypatch.setattr(by_labels, "pick_device", lambda name: lab.device)
     monkeypatch.setattr(plan, "trace", traced_on_the_cpu)
     pixels, labels_N = images()
     loader = DataLoader(TensorDataset(pixels / 255, labels_N), batch_size=32)
@@ -337,7 +337,7 @@ def test_compress_gives_what_it_gives_on_the_cpu(
     loader = DataLoader(TensorDataset(images_N, torch.arange(64) % labels), batch_size=16)
 
     def compressed(device: torch.device) -> nn.Module:
-        monkeypatch.setattr(api, "pick_device", lambda name: device)
+        monkeypatch.setattr(by_labels, "pick_device", lambda name: device)
         return compress(copy.deepcopy(model), loader, labels, keep=0.7, epochs=1).model
 
     with _disable_current_modes():
