@@ -1,9 +1,10 @@
-"""AIMET's arm of the contest (see contest.py; pip install aimet-torch).
+"""AIMET's arms of the contest (see contest.py; pip install aimet-torch).
 
 Channel pruning with weight reconstruction, a greedy search over layers by multiply-adds, as in
 its documentation: functions made modules by its model preparer, ten ratios a layer, the first
 convolution ignored. Ratios are scored on 500 held-out images; layers are reconstructed on 5,000
-rows, ten from an image.
+rows, ten from an image. "aimet" may also thin what reads a residual stream, by operations that pick
+channels (`allow_custom_downsample_ops`); "aimet-inner" may not, and prunes inside the blocks alone.
 """
 
 import os
@@ -16,7 +17,8 @@ from contest_scene import CPU, Made, Scene
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-ARMS = ("aimet",)
+INNER = "aimet-inner"
+ARMS = ("aimet", INNER)
 RECONSTRUCTION_ROWS = 5000
 
 
@@ -35,7 +37,7 @@ def make(scene: Scene, arm: str, macs: float, seed: int) -> Made:
     parameters = ChannelPruningParameters(
         data_loader=DataLoader(TensorDataset(images.contiguous(), labels), batch_size=50),
         num_reconstruction_samples=RECONSTRUCTION_ROWS,
-        allow_custom_downsample_ops=True,
+        allow_custom_downsample_ops=arm != INNER,
         mode=ChannelPruningParameters.Mode.auto,
         params=ChannelPruningParameters.AutoModeParams(
             GreedySelectionParameters(Decimal(str(macs)), num_comp_ratio_candidates=10),
