@@ -153,7 +153,8 @@ def _usage(report: ReportDocument) -> str:
     shape = ", ".join(map(str, size)) if size else "C, H, W"
     part = report["model"].get("part")
     name = "outputs" if _by_outputs(report) else "(logits,)"
-    fed = f"what {part} is given" if part else f"float32 (N, {shape}), normalised: config.json"
+    scale = ", normalised: config.json" if report["model"].get("mean") else ""
+    fed = f"what {part} is given" if part else f"float32 (N, {shape}){scale}"
     return f"""```python
 import onnxruntime
 

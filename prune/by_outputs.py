@@ -121,7 +121,9 @@ def compress_by_outputs(
     done = do_by_outputs(Subject(case, whole, asked.part, asked.metric), settings)
     notes = (*plain.notes, *single.notes, *data.notes, JUDGED)
     notes += () if recorder is None else recorder.notes
-    given = Given(case, settings, Checkpoint(network, Origin(None, num_labels=1), notes=notes))
+    came_in = Checkpoint(network, Origin(None, num_labels=1), notes=notes)
+    name = getattr(asked.metric, "__name__", type(asked.metric).__name__)
+    given = Given(case, settings, came_in, metric_name=name)
     notes += done.outcome.notes
     final = done.stages["final"]
     return Compressed(final, done.outcome, done.planned, given, notes, asked.part, done.figures)

@@ -48,6 +48,8 @@ def input_document(data: DataSet) -> dict[str, Any]:
 def words_of_inputs(data: DataSet) -> str:
     """Size, scale and order of the channels of the inputs, each with its source."""
     sources = data.sources
+    if not data.input_size:
+        return "as your loaders give it"
     size = " x ".join(map(str, data.input_size))
     mean, std = (" ".join(f"{value:.4g}" for value in values) for values in (data.mean, data.std))
     words = [f"{size} ({sources.size.words})", f"mean {mean}, std {std} ({sources.scale.words})"]
