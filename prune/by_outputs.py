@@ -28,7 +28,7 @@ from .job.by_outputs import (
     JUDGED,
     WITHOUT_LABELS,
     Metric,
-    Subject,
+    WholeAndPart,
     case_by_outputs,
     check_without_labels,
     do_by_outputs,
@@ -118,7 +118,7 @@ def compress_by_outputs(
     network = whole.get_submodule(asked.part or "")
     case = case_by_outputs(network, data, place, asked.seed, RunLog(show=asked.progress))
     check_inputs(case.example, settings)
-    done = do_by_outputs(Subject(case, whole, asked.part, asked.metric), settings)
+    done = do_by_outputs(WholeAndPart(case, whole, asked.part, asked.metric), settings)
     notes = (*plain.notes, *single.notes, *data.notes, JUDGED)
     notes += () if recorder is None else recorder.notes
     came_in = Checkpoint(network, Origin(None, num_labels=1), notes=notes)

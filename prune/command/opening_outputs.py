@@ -17,7 +17,7 @@ from ..inputs.preprocessing import Preprocessing
 from ..inputs.recorded import data_of_part, recorder_of, require_part
 from ..inputs.split import DataSet
 from ..inputs.unjudged import read_inputs
-from ..job.by_outputs import JUDGED, WITHOUT_LABELS, Subject, case_by_outputs
+from ..job.by_outputs import JUDGED, WITHOUT_LABELS, WholeAndPart, case_by_outputs
 from ..options import DataOptions, Settings
 from ..progress import RunLog
 from ..settling.opened import Opened
@@ -48,7 +48,7 @@ class OpenedByOutputs:
 
     checkpoint: Checkpoint
     data: DataSet
-    subject: Subject
+    subject: WholeAndPart
 
 
 def open_by_outputs(
@@ -88,7 +88,7 @@ def open_by_outputs(
     tell(checkpoint.notes)
     network = model.get_submodule(options.part or "")
     case = case_by_outputs(network, seen, device, options.run.seed, log)
-    return OpenedByOutputs(checkpoint, data, Subject(case, model, options.part, metric))
+    return OpenedByOutputs(checkpoint, data, WholeAndPart(case, model, options.part, metric))
 
 
 def settings_by_outputs(options: Job) -> Settings:

@@ -44,7 +44,7 @@ Metric = Callable[[nn.Module], float]
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class WholeAndPart:
     """What is pruned, and what it stands in.
 
     Attributes:
@@ -91,7 +91,7 @@ def case_by_outputs(
     return Case(network, data, device, seed, log, outputs=OutputJudge(network, device))
 
 
-def do_by_outputs(subject: Subject, settings: Settings) -> DoneByOutputs:
+def do_by_outputs(subject: WholeAndPart, settings: Settings) -> DoneByOutputs:
     """Plan, remove, repair and retrain, judged by the original's own outputs.
 
     Raises:
