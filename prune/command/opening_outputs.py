@@ -15,12 +15,13 @@ from ..inputs.datasets import unpack, wrap_unlabeled
 from ..inputs.items import ItemReader
 from ..inputs.preprocessing import Preprocessing
 from ..inputs.recorded import data_of_part, recorder_of, require_part
-from ..inputs.split import DataSet
+from ..inputs.split import DataSet, Source
 from ..inputs.unjudged import read_inputs
 from ..job.by_outputs import JUDGED, WITHOUT_LABELS, WholeAndPart, case_by_outputs
 from ..options import DataOptions, Settings
 from ..progress import RunLog
 from ..settling.opened import Opened
+from ..settling.scale import is_open
 from ..settling.size import settle_size
 from ..settling.unlabeled import settle_scale_by_drift
 from ..structure.finite import check_finite_weights
@@ -32,6 +33,8 @@ from .user_metric import open_metric
 
 NO_LABEL = ("",)
 """The one name in a data set whose labels nobody reads."""
+NORMALISES = Source("pixels from 0 to 1: the network normalises them itself, by its transform")
+"""Of torchvision's detectors."""
 RANKED_WITHOUT = (
     f"filters are ranked by {WITHOUT_LABELS[0]}: the mechanism, which is the default, needs labels"
 )
@@ -75,8 +78,7 @@ def open_by_outputs(
         opened = _at_fitting_size(Opened(checkpoint, found, device), spec, images, options)
     tell_folder(spec, opened.data, is_given=images.data is not None)
     with log.stage("settle the inputs"):
-        if opened.data.held_out.num_images:
-            opened = settle_scale_by_drift(opened, images)
+        opened = _with_scale(opened, images)
     data = replace(opened.data, labels=NO_LABEL, unlabeled=False, multi_label=False)
     tell_inputs(data)
     checkpoint = opened.checkpoint.noting(*data.notes, JUDGED)
@@ -136,6 +138,17 @@ def open_inputs(
         in_memory=in_memory,
     )
     return sourced(data, images, checkpoint), None
+
+
+def _with_scale(opened: Opened, images: DataOptions) -> Opened:
+    """The same with the mean and std that were given, or that the network is found to expect."""
+    data = opened.data
+    transform = getattr(opened.checkpoint.model, "transform", None)
+    if is_open(opened) and hasattr(transform, "image_mean") and hasattr(transform, "image_std"):
+        channels = data.input_size[0]
+        scaled = data.scaled((0.0,) * channels, (1.0,) * channels)
+        return replace(opened, data=scaled.sourced(scale=NORMALISES))
+    return settle_scale_by_drift(opened, images) if data.held_out.num_images else opened
 
 
 def _at_fitting_size(opened: Opened, spec: Name, images: DataOptions, options: Job) -> Opened:
