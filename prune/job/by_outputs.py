@@ -19,7 +19,7 @@ from ...evaluate.measure.fidelity import OutputJudge
 from ..errors import InputError, UsageError, first_line
 from ..forward import FORWARD_ERRORS, call_on_copies, evaluating
 from ..inputs.recorded import part_names
-from ..inputs.split import DataSet
+from ..inputs.split import DataSet, Source
 from ..options import Settings
 from ..output_score import require_float_outputs
 from ..outputs import (
@@ -39,6 +39,8 @@ JUDGED = (
     "networks are compared by how close their outputs are to the original's (output fidelity); "
     "nothing but inputs was read of the data"
 )
+HANDED_ON = Source("as the network hands it to its part")
+"""Of the size of a part's inputs."""
 Metric = Callable[[nn.Module], float]
 """The user's own measure of a network, in evaluation mode: higher is better."""
 
@@ -87,6 +89,8 @@ def case_by_outputs(
     first = next(iter(data.held_out.batches(1, device=device)), None)
     if first is not None and isinstance(first[0], Tensor):
         size_of_one: Any = tuple(first[0].shape[1:])
+        if data.input_size not in ((), size_of_one):
+            data = data.sourced(size=HANDED_ON)
         data = replace(data, input_size=size_of_one)
     return Case(network, data, device, seed, log, outputs=OutputJudge(network, device))
 

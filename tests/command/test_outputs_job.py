@@ -97,6 +97,7 @@ def test_the_pages_command_on_a_part(home: Path) -> None:
     out = run(COMMANDS[2], home / "part")
     report = report_of(out)
     assert report["model"]["part"] == "backbone"
+    assert report["model"]["input_size"] == [3, 16, 16]
     smaller = load(out / "model.safetensors", model=BoxDetector())
     assert len(smaller.get_submodule("backbone.0.0").weight) < 12
     assert smaller([torch.zeros(3, 8, 8)])[0].keys() == {"boxes"}

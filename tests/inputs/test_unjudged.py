@@ -1,5 +1,6 @@
 """Loaders read for their inputs alone, and inputs of a part recorded."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +9,8 @@ from prune_dl.prune.errors import InputError, UsageError
 from prune_dl.prune.inputs.items import ItemReader
 from prune_dl.prune.inputs.recorded import data_of_part, recorder_of, require_part
 from prune_dl.prune.inputs.unjudged import inputs_in, read_inputs
+from prune_dl.prune.job.by_outputs import HANDED_ON, case_by_outputs
+from prune_dl.prune.progress import RunLog
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -133,6 +136,10 @@ def test_data_of_a_part_are_what_it_is_given() -> None:
     for (given, _), (recorded, labels_N) in pairs:
         assert torch.equal(recorded, whole[:2](given))
         assert len(labels_N) == len(given)
+    stated = replace(inner, input_size=(3, 5, 5))
+    case = case_by_outputs(whole[2], stated, torch.device("cpu"), 0, RunLog())
+    assert case.data.input_size == (4, 5, 5)
+    assert case.data.sources.size == HANDED_ON
 
 
 def test_a_part_that_is_mistyped_is_told_the_nearest_name() -> None:
