@@ -112,6 +112,20 @@ def test_the_pages_command_on_rows_of_numbers(home: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_part_of_several_inputs_has_no_onnx_file(home: Path, capsys: Any) -> None:
+    argv = ["--model", "my_nets:two_eyes", "--data", "pictures", "--part", "joining"]
+    quick = ("--keep", "0.5", "--epochs", "0", "--out", "two")
+    assert cli.run([*argv, *quick, "--hub-folder", "two_hub"]) == 2
+    assert "--hub-folder two_hub given for a network or part of" in capsys.readouterr().err
+    assert cli.run([*argv, *quick]) == 0
+    assert "no ONNX file was written" in capsys.readouterr().out.casefold().replace("onnx", "ONNX")
+    assert not (home / "two" / "model.onnx").exists()
+    report = report_of(home / "two")
+    assert report["parity"] is report["latency_ms"] is None
+    assert report["output_fidelity"]["final"]["total"] == 20
+
+
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt

@@ -75,6 +75,34 @@ def encoder() -> nn.Module:
     return nn.Sequential(*layers).eval()
 
 
+class Joining(nn.Module):
+    """A part of two inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.outer = conv(8, 8), conv(8, 8)
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        return self.outer(self.inner(left)) + right
+
+
+class TwoEyes(nn.Module):
+    """Hands two inputs to its part."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.eye, self.joining = conv(3, 8), Joining()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.joining(self.eye(x), self.eye(x.flip(3)))
+
+
+def two_eyes() -> nn.Module:
+    """With random weights."""
+    torch.manual_seed(0)
+    return TwoEyes().eval()
+
+
 def write_pictures(folder: Path, count: int) -> None:
     """PNG files without label folders."""
     folder.mkdir()
