@@ -127,6 +127,21 @@ def test_the_report_has_what_is_known_and_leaves_out_the_rest(
     assert "held-out top-1" in html.partition("</h1>")[0]
 
 
+@pytest.mark.slow
+def test_the_report_has_the_latency_of_both_networks(
+    loader: DataLoader[Any], tmp_path: Path
+) -> None:
+    result = compress(network(), loader, 4, keep=0.5, epochs=0, bench_seconds=0.1)
+    page = result.report(tmp_path)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["latency_ratio"]["low"] <= report["latency_ratio"]["value"]
+    assert report["size_bytes"]["final"] < report["size_bytes"]["original"]
+    assert report["parity"]["top1_agreement"] == 1
+    assert report["accuracy"]["final"] is None
+    assert "Latency p50" in page.read_text()
+    assert sorted(x.name for x in tmp_path.iterdir()) == ["report.html", "report.json"]
+
+
 class TwoInputs(nn.Module):
     """A network of two images."""
 

@@ -196,6 +196,21 @@ def test_a_result_writes_its_file_and_its_report(unet: nn.Module, tmp_path: Path
     assert "output fidelity" in found._repr_html_()
 
 
+@pytest.mark.slow
+def test_its_report_has_latency_and_the_metric(unet: nn.Module, tmp_path: Path) -> None:
+    def zero(model: nn.Module) -> float:
+        return 0.0
+
+    found = compress(unet, loader(32), keep=0.5, epochs=0, metric=zero, bench_seconds=0.1)
+    found.report(tmp_path)
+    values = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert values["latency_ms"]["original"]["p50"] > 0
+    assert values["parity"]["outputs"].keys() == {"output"}
+    assert values["metric"] == {"name": "zero"} | dict.fromkeys(found.metric, 0.0)
+    assert set(values["output_fidelity"].values()) == {None}
+    assert "Your metric" in found._repr_html_()
+
+
 def test_rows_of_numbers_are_class_scores_unless_told() -> None:
     torch.manual_seed(0)
     layers = (conv(3, 8), conv(8, 8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5))
