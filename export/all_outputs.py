@@ -25,11 +25,15 @@ class ExportedOutputs:
     Attributes:
         path, size_bytes: the file.
         differences: output -> largest difference from torch, over the largest of its magnitudes.
+        max_abs_difference: largest difference of any output.
+        num_images: that were compared.
     """
 
     path: Path
     size_bytes: int
     differences: Mapping[str, float] = field(default_factory=dict)
+    max_abs_difference: float = 0.0
+    num_images: int = 0
 
 
 def export_outputs(
@@ -67,10 +71,11 @@ def export_outputs(
     form = GraphFormat(opset, batch_size, tuple(expected))
     export_module(model, example, path, form, metadata=metadata, wrap=AllOutputs)
     found = open_session(path).run(None, {"images": images.cpu().numpy()})
-    relative = {
-        name: differences(target.cpu().numpy(), value)[1]
+    both = {
+        name: differences(target.cpu().numpy(), value)
         for (name, target), value in zip(expected.items(), found, strict=True)
     }
+    relative = {name: x for name, (_, x) in both.items()}
     worst = max(relative, key=lambda name: relative[name])
     if not relative[worst] <= PARITY_TOLERANCE:
         path.unlink()
@@ -78,7 +83,8 @@ def export_outputs(
             f"output {worst} of {path} differs from the network by {relative[worst]:.2g} of its "
             f"largest magnitude; expected at most {PARITY_TOLERANCE:g}; the file was removed"
         )
-    return ExportedOutputs(path, path.stat().st_size, relative)
+    largest = max(x for x, _ in both.values())
+    return ExportedOutputs(path, path.stat().st_size, relative, largest, len(images))
 
 
 def _outputs(model: nn.Module, images: Tensor) -> dict[str, Tensor]:

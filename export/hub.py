@@ -79,11 +79,16 @@ def make_config(report: ReportDocument) -> dict[str, Any]:
     """What a program needs to feed the network and to read its answer, and the kept widths."""
     model = report["model"]
     labels = model.get("labels") or [str(i) for i in range(model.get("num_labels") or 0)]
-    return {
-        "architecture": model.get("arch"),
+    of_labels = {
         "num_labels": model.get("num_labels"),
         "id2label": dict(enumerate(labels)),
         "label2id": {label: index for index, label in enumerate(labels)},
+    }
+    part = model.get("part")
+    return {
+        "architecture": model.get("arch"),
+        **({} if "output_fidelity" in report else of_labels),
+        **({"pruned_part": part} if part else {}),
         "input_size": model.get("input_size"),
         "image_mean": model.get("mean"),
         "image_std": model.get("std"),

@@ -15,7 +15,7 @@ def make_card(report: ReportDocument, files: Sequence[str]) -> str:
     parts = [
         _head(report, name),
         f"# {name}",
-        "A filter-pruned image classifier: filters were removed, not zeroed. "
+        f"A filter-pruned {_kind(report)}: filters were removed, not zeroed. "
         f"Asked for: {report.get('target') or 'not stated'}.",
         "## Measured",
         _table(report),
@@ -28,6 +28,19 @@ def make_card(report: ReportDocument, files: Sequence[str]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def _kind(report: ReportDocument) -> str:
+    """What the network is."""
+    if not _by_outputs(report):
+        return "image classifier"
+    part = report["model"].get("part")
+    return f"vision network (only its {part})" if part else "vision network"
+
+
+def _by_outputs(report: ReportDocument) -> bool:
+    """Whether the network's outputs judged it, and are no class scores."""
+    return "output_fidelity" in report
+
+
 def _name(report: ReportDocument) -> str:
     model = report["model"]
     return f"{model.get('name') or model.get('arch') or 'network'}-pruned"
@@ -38,7 +51,10 @@ def _head(report: ReportDocument, name: str) -> str:
     none)."""
     from huggingface_hub import EvalResult, ModelCardData
 
-    head = ModelCardData(library_name="prune-dl", pipeline_tag=TASK, tags=list(TAGS))
+    if _by_outputs(report):  # which task it is for, nobody said
+        head = ModelCardData(library_name="prune-dl", tags=[x for x in TAGS if x != TASK])
+    else:
+        head = ModelCardData(library_name="prune-dl", pipeline_tag=TASK, tags=list(TAGS))
     final = _at(report, "accuracy", "final")
     if final is not None:
         data = str(report["model"].get("data") or "unknown")
@@ -66,6 +82,8 @@ def _table(report: ReportDocument) -> str:
     rows: list[tuple[str, str, Callable[[Any], str]]] = [
         (f"{_measure(report)} (95 % interval), test part", "accuracy", _accuracy),
         ("fidelity (95 % interval), test part", "fidelity", _accuracy),
+        ("output fidelity (95 % interval), test part", "output_fidelity", _accuracy),
+        (f"{_at(report, 'metric', 'name')} (higher is better)", "metric", lambda x: f"{x:.4g}"),
         ("multiply-adds of one image", "macs", _millions),
         ("parameters", "params", _millions),
         ("ONNX file, MB", "size_bytes", lambda size: f"{size / 1e6:.2f}"),
@@ -76,7 +94,8 @@ def _table(report: ReportDocument) -> str:
         pair = (_at(report, key, "original"), _at(report, key, "final"))
         if pair != (None, None):
             cells = ["not measured" if value is None else show(value) for value in pair]
-            cells[:1] = ["by definition 100 %"] if key == "fidelity" else cells[:1]
+            if key in ("fidelity", "output_fidelity"):
+                cells[0] = "by definition 100 %"
             lines.append(f"| {title} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -89,7 +108,7 @@ def _measure(report: ReportDocument) -> str:
 
 
 def _value(entry: Mapping[str, float]) -> float:
-    names = ("top1", "mean_average_precision", "fidelity")
+    names = ("top1", "mean_average_precision", "fidelity", "output_fidelity")
     return next(entry[name] for name in names if name in entry)
 
 
@@ -113,6 +132,11 @@ def _conditions(report: ReportDocument) -> str:
             "Fidelity: share of the images with the answer of the original network. They had no "
             "labels: how often that answer is right was not measured."
         )
+    if _by_outputs(report):
+        lines.append(
+            "Output fidelity: 1 less the squared error of the outputs over their variance, against "
+            "the original network; the mean over outputs. No label was read."
+        )
     if bench:
         noisy = "; the machine was noisy" if bench.get("noisy") else ""
         lines.append(
@@ -127,11 +151,15 @@ def _conditions(report: ReportDocument) -> str:
 def _usage(report: ReportDocument) -> str:
     size = report["model"].get("input_size")
     shape = ", ".join(map(str, size)) if size else "C, H, W"
+    part = report["model"].get("part")
+    name = "outputs" if _by_outputs(report) else "(logits,)"
+    scale = ", normalised: config.json" if report["model"].get("mean") else ""
+    fed = f"what {part} is given" if part else f"float32 (N, {shape}){scale}"
     return f"""```python
 import onnxruntime
 
 session = onnxruntime.InferenceSession("model.onnx")
-(logits,) = session.run(None, {{"images": images}})  # float32 (N, {shape}), normalised: config.json
+{name} = session.run(None, {{"images": images}})  # {fed}
 ```
 
 ```python

@@ -18,15 +18,17 @@ class ModelEntry(TypedDict, total=False):
     mean: list[float] | None
     std: list[float] | None
     channel_order: str | None
+    part: str | None
 
 
 class AccuracyEntry(TypedDict, total=False):
     """Accuracy and its interval, fractions; of several labels for an image, mean precision; of
-    unlabeled images, fidelity."""
+    unlabeled images, fidelity; of outputs that are no class scores, output fidelity."""
 
     top1: float
     mean_average_precision: float
     fidelity: float
+    output_fidelity: float
     low: Required[float]
     high: Required[float]
 
@@ -76,6 +78,14 @@ class LayerEntry(TypedDict):
     num_kept: int
 
 
+class MetricEntry(TypedDict):
+    """The user's own measure."""
+
+    name: str
+    original: float
+    final: float
+
+
 class ReportDocument(TypedDict, total=False):
     """report.json, as far as it is shown."""
 
@@ -84,6 +94,8 @@ class ReportDocument(TypedDict, total=False):
     command: str | None
     accuracy: Accuracies | None
     fidelity: Accuracies | None
+    output_fidelity: Accuracies | None
+    metric: MetricEntry | None
     macs: Numbers | None
     params: Numbers | None
     size_bytes: Numbers | None

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from .budget import Budget
 from .by_labels import AskedOfClassifier, compress_classifier
-from .by_outputs import AskedOfOutputs, Metric, compress_by_outputs, gives_class_scores
+from .by_outputs import AskedOfOutputs, compress_by_outputs, gives_class_scores
 from .chosen_output import choose_output, num_outputs, output_hooked
 from .forward import first_rows
 from .inputs.answered import OriginalAnswers
@@ -21,6 +21,7 @@ from .inputs.items import ItemReader
 from .inputs.live import Live, read_live
 from .inputs.pruned_file import load_pruned
 from .inputs.split import Batches, output_names
+from .job.by_outputs import Metric
 from .job.by_weights import ByWeights, cut_by_weights
 from .job.known import EXAMPLES
 from .job_options import JobOptions, as_layers

@@ -30,6 +30,8 @@ from .errors import InputError
 from .scores import Plain
 from .structure.units import FloatArray
 
+OUTPUT_FIDELITY = "output_fidelity"
+"""Key of this score in files."""
 ONLY_OUTPUT = "output"
 """Name of the output of a network that gives a bare tensor."""
 OUTPUT_RESAMPLES = 1000
@@ -96,7 +98,7 @@ class OutputFidelity:
     @property
     def key(self) -> str:
         """The name as a file has it."""
-        return "output_fidelity"
+        return OUTPUT_FIDELITY
 
     @property
     def total(self) -> int:

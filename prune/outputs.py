@@ -53,7 +53,7 @@ def logits_of(outputs: Any) -> Tensor:
             f"a network that returns {describe_outputs(outputs)} given; expected logits, one row "
             "for each image and one column for each label: as a tensor, first in a tuple, or "
             'under "logits" or "out"; give the name of another as `output`, or, where none holds '
-            "class scores, use compress(model, loader) of the Python API, which judges by outputs"
+            "class scores, prune it by its outputs (`judge=outputs`)"
         )
     return found
 

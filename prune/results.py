@@ -3,21 +3,25 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from torch import Tensor, nn
 
+from ..evaluate.measure.latency import compare
 from ..evaluate.report.files import write_report
-from ..export.all_outputs import ExportedOutputs, export_outputs
+from ..evaluate.report.report import MetricLine
+from ..export.all_outputs import ExportedOutputs
 from ..export.checked import Exported, export_checked
+from ..export.graph import export_onnx
 from ..export.metadata import describe
-from ..export.parity import PARITY_BATCH
 from ..export.variants import Variant
 from .chosen_output import output_hooked
-from .errors import UsageError
+from .errors import GateError, InputError, UsageError
 from .inputs.checkpoint import Checkpoint
 from .inputs.pruned_file import compose, save_pruned
-from .job.account import Finished, assemble
+from .job.account import Delivered, Finished, assemble
 from .job.known import Case, Planned
+from .job.output_files import export_with_outputs, time_with_original
 from .job.stages import Outcome
 from .options import Settings
 from .shown import html_table, short_repr
@@ -33,12 +37,14 @@ class Given:
         settings: how the job was done.
         came_in: that network as a file would have it, with what has to be said of it.
         output: which of several outputs holds the logits; None for the usual one.
+        metric_name: what the user's own measure is called.
     """
 
     case: Case
     settings: Settings
     came_in: Checkpoint
     output: str | None = None
+    metric_name: str = "metric"
 
     __repr__ = short_repr
 
@@ -60,34 +66,40 @@ def export_result(
             "which an ONNX file of this tool takes; export it with torch.onnx"
         )
     if given.case.outputs is not None:
-        images, _ = next(data.held_out.batches(PARITY_BATCH, device=given.case.device))
         digest = {"plan": planned.plan.digest}
-        return export_outputs(model, images, path, metadata=digest, opset=opset)
+        return export_with_outputs(given.case, model, path, digest, opset)
     metadata = describe(data, plan=planned.plan.digest)
     with output_hooked(model, given.output):
         return export_checked(model, data, path, Variant(opset=opset), metadata=metadata)
 
 
-def report_result(
-    given: Given, planned: Planned, outcome: Outcome, notes: tuple[str, ...], folder: Path
-) -> Path:
-    """Write report.html and report.json into a folder, which is made where it is missing.
+def time_result(
+    model: nn.Module, given: Given, planned: Planned
+) -> tuple[Delivered | None, tuple[str, ...]]:
+    """Size, parity and latency of the ONNX file of a result, the latter in turns with the
+    original's; nothing, and why, where there can be none. The files are gone afterwards.
 
-    What a run of the command measures on its files is not there: accuracy on a test part, size and
-    latency of the ONNX files.
-
-    Raises:
-        InputError: the folder cannot be written to.
+    Raises UsageError: the provider would not really be used.
     """
-    case = given.case
-    name = type(case.model).__name__
-    came_in = replace(given.came_in, notes=notes)
-    done = Finished(name, came_in, case, given.settings, planned, outcome, delivered=None)
-    folder.mkdir(parents=True, exist_ok=True)
-    return write_report(assemble(f"compress({name}, ...)", done), folder)[1]
+    case, bench = given.case, given.settings.bench
+    if not isinstance(case.example, Tensor):
+        return None, ("no latency: the network takes several inputs, and an ONNX file has one",)
+    with TemporaryDirectory(prefix="prune-dl-report-") as folder:
+        path, original = Path(folder) / "model.onnx", Path(folder) / "original.onnx"
+        try:
+            file = export_result(model, given, planned, path, None)
+            if case.outputs is not None:
+                return Delivered({}, file, time_with_original(case, path, bench)), ()
+            with output_hooked(case.model, given.output):
+                export_onnx(case.model, case.data.input_size, original, metadata={})
+        except (InputError, GateError) as error:
+            return None, (f"no latency: {error}",)
+        return Delivered({}, file, compare({"original": original, "model": path}, bench)), ()
 
 
-def html_of(planned: Planned, outcome: Outcome, notes: tuple[str, ...]) -> str:
+def html_of(
+    planned: Planned, outcome: Outcome, notes: tuple[str, ...], metric: Mapping[str, float]
+) -> str:
     """A result as a notebook shows it: what it costs, what it has, and what has to be said."""
     before, after = planned.original, planned.left
     counts = [("filters", before.keep, after.keep), ("MACs", before.macs, after.macs)]
@@ -102,6 +114,9 @@ def html_of(planned: Planned, outcome: Outcome, notes: tuple[str, ...]) -> str:
         ),
         planned.plan._repr_html_(),
     ]
+    if metric:
+        figures = [(stage, f"{value:.4g}") for stage, value in metric.items()]
+        parts.append(html_table("Your metric (higher is better)", ("network", "value"), figures))
     if notes:
         parts.append(html_table("Notes", (), [[note] for note in notes]))
     return "".join(parts)
@@ -142,7 +157,7 @@ class Compressed:
     __repr__ = short_repr
 
     def _repr_html_(self) -> str:
-        return html_of(self.planned, self.outcome, self.warnings)
+        return html_of(self.planned, self.outcome, self.warnings, self.metric)
 
     @property
     def cut(self) -> Cut:
@@ -174,12 +189,34 @@ class Compressed:
         """
         return export_result(self.part_model, self.given, self.planned, Path(path), opset)
 
-    def report(self, folder: str | Path) -> Path:
+    def report(self, folder: str | Path, *, latency: bool = True) -> Path:
         """Write report.html and report.json as the command does; returns the page.
 
-        What the command measures on its files (accuracy on a test part, latency, size) is left out.
+        Size and latency of ONNX files of both networks are measured for it, in turns; accuracy on
+        a test part is left out.
+
+        Args:
+            folder: is made where it is missing.
+            latency: whether to measure, which takes `bench_seconds` for each network and more.
 
         Raises:
             InputError: the folder cannot be written to.
         """
-        return report_result(self.given, self.planned, self.outcome, self.warnings, Path(folder))
+        case, place = self.given.case, Path(folder)
+        delivered, why = None, tuple[str, ...]()
+        if latency:
+            delivered, why = time_result(self.part_model, self.given, self.planned)
+        name = type(case.model).__name__
+        done = Finished(
+            name,
+            replace(self.given.came_in, notes=(*self.warnings, *why)),
+            case,
+            self.given.settings,
+            self.planned,
+            self.outcome,
+            delivered,
+            self.part,
+            MetricLine(self.given.metric_name, **self.metric) if self.metric else None,
+        )
+        place.mkdir(parents=True, exist_ok=True)
+        return write_report(assemble(f"compress({name}, ...)", done), place)[1]

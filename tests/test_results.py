@@ -108,7 +108,7 @@ def test_export_writes_the_final_network(compressed: Compressed, tmp_path: Path)
 def test_the_report_has_what_is_known_and_leaves_out_the_rest(
     compressed: Compressed, tmp_path: Path
 ) -> None:
-    page = compressed.report(tmp_path / "here")
+    page = compressed.report(tmp_path / "here", latency=False)
     report = json.loads((page.parent / "report.json").read_text())
     planned, outcome = compressed.planned, compressed.outcome
     assert report["macs"] == {"original": planned.original.macs, "final": planned.left.macs}
@@ -125,6 +125,21 @@ def test_the_report_has_what_is_known_and_leaves_out_the_rest(
     html = page.read_text()
     assert "Held-out top-1" in html
     assert "held-out top-1" in html.partition("</h1>")[0]
+
+
+@pytest.mark.slow
+def test_the_report_has_the_latency_of_both_networks(
+    loader: DataLoader[Any], tmp_path: Path
+) -> None:
+    result = compress(network(), loader, 4, keep=0.5, epochs=0, bench_seconds=0.1)
+    page = result.report(tmp_path)
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["latency_ratio"]["low"] <= report["latency_ratio"]["value"]
+    assert report["size_bytes"]["final"] < report["size_bytes"]["original"]
+    assert report["parity"]["top1_agreement"] == 1
+    assert report["accuracy"]["final"] is None
+    assert "Latency p50" in page.read_text()
+    assert sorted(x.name for x in tmp_path.iterdir()) == ["report.html", "report.json"]
 
 
 class TwoInputs(nn.Module):
@@ -147,7 +162,7 @@ def test_a_network_of_several_inputs_is_not_exported(
     with pytest.raises(UsageError, match="several inputs"):
         result.export(tmp_path / "x.onnx")
     assert not list(tmp_path.iterdir())
-    assert result.report(tmp_path).name == "report.html"
+    assert "No latency: the network takes several inputs" in result.report(tmp_path).read_text()
 
 
 class TwoHeads(nn.Module):

@@ -47,6 +47,9 @@ def tiles(report: "Report") -> list[dict[str, str]]:
     """The figures that matter most: name, what it was, what it is, and a note below."""
     found = [*_accuracy_tile(report), _cost_tile("MACs", report.macs)]
     found.append(_cost_tile("Parameters", report.params))
+    if metric := report.metric:
+        figures_shown = f"{metric.original:.4g}", f"{metric.final:.4g}"
+        found.insert(1, _tile(metric.name, *figures_shown, "your metric; higher is better"))
     if report.size_bytes:
         before, after = report.size_bytes.original, report.size_bytes.final
         note = f"{words.times(before / max(after, 1))} smaller" if after < before else "not smaller"
@@ -99,6 +102,7 @@ def stage_rows(report: "Report") -> list[dict[str, str]]:
             row["images"] = f"{test.total:,}"
         row["test"] = words.percent(test.value if test else None, 2)
         row["held_out"] = words.percent(held_out.value if held_out else None, 2)
+        row["metric"] = f"{getattr(report.metric, stage):.4g}" if report.metric else ""
         rows.append(row)
     return rows
 
@@ -189,6 +193,7 @@ def _network_facts(report: "Report") -> dict[str, object]:
     rows = {
         "model": model.name,
         "architecture": model.arch,
+        "pruned part": model.part,
         "data": model.data,
         "labels": model.num_labels if model.all_labels is None else "",
         "labels kept": _labels_kept(model),
@@ -229,7 +234,13 @@ def _check_facts(report: "Report") -> dict[str, object]:
         error, tolerance = certificate.max_relative_error, certificate.tolerance
         verdict += f": relative error {error:.1e}, tolerance {tolerance:.0e}"
     rows: dict[str, object] = {"removed equals masked": verdict}
-    if parity:
+    if parity and parity.top1_agreement is None:
+        each = ", ".join(f"{name} {x:.1e}" for name, x in parity.outputs.items())
+        rows["ONNX against torch"] = (
+            f"largest difference {parity.max_abs_difference:.1e} on {parity.num_images} images; "
+            f"of the largest magnitude of each output: {each}"
+        )
+    elif parity:
         rows["ONNX against torch"] = (
             f"largest difference {parity.max_abs_difference:.1e}, same answer on "
             f"{words.percent(parity.top1_agreement, 2)} of {parity.num_images} images"

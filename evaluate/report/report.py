@@ -9,6 +9,11 @@
     fidelity        in place of accuracy, where nobody labelled the images: {fidelity, low, high,
                     same, total} of each stage: share of the images with the answer of the network
                     that came in, which has 1 by definition
+    output_fidelity in place of accuracy, where the network's own outputs judge: {output_fidelity,
+                    low, high, total} of each stage, and output_fidelity:NAME of each of several
+                    outputs; the original has 1 by definition
+    metric          null, or the user's own measure, higher is better: {name, original, removed,
+                    repaired, final}
     held_out        the same, on the held-out part of the training data (where decisions are made)
     filters         {original, final}: removable filters of the whole network
     macs, params    {original, final}: multiply-adds of one image (one each); parameters
@@ -20,7 +25,8 @@
                     reference_ms: latency of the original that `latency_ms` was searched with
     parity          {max_abs_difference, max_relative_difference, top1_agreement, num_images}:
                     the exported file against the network it came from; held_out: accuracy of the
-                    file itself, on held-out images
+                    file itself, on held-out images; outputs: {name: relative difference}, in place
+                    of both where outputs judge
     certificate     {applies, ok, max_relative_error, tolerance, reason}: removed == masked
     layers          list of {name, num_filters, num_kept, macs, params, success_rate, snr,
                     cluster_size, clusters_per_filter, noise, reason}, in execution order;
@@ -35,9 +41,10 @@
     seconds         {stage: seconds}
     peak_memory_bytes  highest resident memory of the process
     model           {name, sha256, arch, num_labels, data, labels, input_size, mean, std,
-                    channel_order, input_sources, all_labels}; input_sources: where size, scale
-                    (mean and std) and channel_order come from, in words; all_labels: how many
-                    labels it was made for, where its classifier was cut to the kept ones
+                    channel_order, input_sources, all_labels, part}; input_sources: where size,
+                    scale (mean and std) and channel_order come from, in words; all_labels: how many
+                    labels it was made for, where its classifier was cut to the kept ones; part:
+                    the module that alone was pruned (filters, macs, params, ONNX are its own)
     plan_digest, command, created, environment, warnings, schema_version
 
 Every number is finite; a number that could not be measured is null, never a guess.
@@ -48,7 +55,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from math import isfinite
 from typing import Any, Generic, TypeVar
 
-from ...prune.output_score import OutputFidelity
+from ...prune.output_score import OUTPUT_FIDELITY, OutputFidelity
 from ...prune.scores import FIDELITY, Accuracy, MeanPrecision, Score
 from ..measure.latency_stats import Ratio
 from .pictures import FilterPicture
@@ -77,7 +84,8 @@ class Stages:
 
     @property
     def name(self) -> str:
-        """What the values are called: "top-1", "mean average precision" or "fidelity"."""
+        """What the values are called: "top-1", "mean average precision", "fidelity" or "output
+        fidelity"."""
         found = (self.original, self.removed, self.repaired, self.final)
         return next((score.name for score in found if score is not None), "top-1")
 
@@ -91,6 +99,17 @@ class Stages:
     def by_output(self) -> dict[str, float]:
         """Fidelity of every output of the final network, where its outputs judge it; else empty."""
         return self.final.by_output if isinstance(self.final, OutputFidelity) else {}
+
+
+@dataclass(frozen=True)
+class MetricLine:
+    """The user's own measure of the network of every stage; higher is better."""
+
+    name: str
+    original: float
+    removed: float
+    repaired: float
+    final: float
 
 
 @dataclass(frozen=True)
@@ -117,13 +136,19 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class ParityLine:
-    """The exported file against the network it came from, on real images."""
+    """The exported file against the network it came from, on real images.
+
+    Attributes:
+        top1_agreement: None where outputs are no class scores.
+        outputs: relative difference of each output by name, where its own outputs judge a network.
+    """
 
     max_abs_difference: float
     max_relative_difference: float
-    top1_agreement: float
+    top1_agreement: float | None
     num_images: int
     held_out: Score | None = None
+    outputs: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -180,6 +205,7 @@ class ModelLine:
 
     Attributes:
         all_labels: how many labels it had as it was given, where only some were kept.
+        part: the module that alone was pruned.
     """
 
     name: str
@@ -194,6 +220,7 @@ class ModelLine:
     channel_order: str = "rgb"
     input_sources: Mapping[str, str] = field(default_factory=dict)
     all_labels: int | None = None
+    part: str | None = None
 
 
 @dataclass(frozen=True)
@@ -228,6 +255,7 @@ class Report:
     contest: Mapping[str, float] = field(default_factory=dict)
     repair: Mapping[str, Value] = field(default_factory=dict)
     peak_memory_bytes: int | None = None
+    metric: MetricLine | None = None
     warnings: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
@@ -239,9 +267,11 @@ class Report:
         """
         plain = _plain(self, "report")
         assert isinstance(plain, dict)
-        if not self.accuracy.of_answers:
-            return plain
-        return {FIDELITY if name == "accuracy" else name: x for name, x in plain.items()}
+        if self.held_out.by_output:
+            key = OUTPUT_FIDELITY
+        else:
+            key = FIDELITY if self.accuracy.of_answers else "accuracy"
+        return {key if name == "accuracy" else name: x for name, x in plain.items()}
 
 
 def _plain(value: Any, place: str) -> Any:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from ...prune.output_score import OUTPUT_FIDELITY
 from ...prune.scores import FIDELITY
 
 if TYPE_CHECKING:
@@ -33,14 +34,14 @@ def accuracy_change(stages: "Stages") -> str:
     """ "top-1 87.6 → 86.9 %", or nothing where an end was not measured; "fidelity 98.3 %"."""
     if stages.original is None or stages.final is None:
         return ""
-    if stages.of_answers:
+    if stages.of_answers or stages.by_output:
         return f"{stages.name} {100 * stages.final.value:.1f} %"
     return f"{stages.name} {100 * stages.original.value:.1f} → {100 * stages.final.value:.1f} %"
 
 
 def interval(score: "Score", *, is_original: bool = False) -> str:
     """The 95 % interval; the original's fidelity has none, where it answers as it did before."""
-    if is_original and score.key == FIDELITY and score.value == 1:
+    if is_original and score.key in (FIDELITY, OUTPUT_FIDELITY) and score.value == 1:
         return "by definition"
     return f"{percent(score.low)} to {percent(score.high)}"
 

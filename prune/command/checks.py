@@ -15,6 +15,7 @@ def check_job(options: Job) -> None:
         UsageError: flags that do not go together, in one line.
     """
     check_selection(options.select)
+    check_judge(options)
     if options.data.held_out == 0:
         raise UsageError("`held_out=0` given; held-out images make every choice, so give a share")
     if options.select.cut_depth and options.dry_run:
@@ -29,6 +30,40 @@ def check_job(options: Job) -> None:
         raise UsageError(
             f"`dry_run` given with `steps={steps}`; later steps are planned on retrained networks, "
             "so leave one of them out"
+        )
+
+
+def judges_outputs(options: Job) -> bool:
+    """Whether the user wants outputs to judge, whatever the network gives."""
+    return options.judge == "outputs" or bool(options.part or options.metric)
+
+
+def said_of_labels(options: Job) -> dict[str, Any]:
+    """What was said of labels, by its name."""
+    data = options.data
+    said = {
+        "output": options.network.output,
+        "labels_kept": ",".join(options.labels_kept),
+        "labels": data.labels,
+        "label_order": data.label_order,
+        "unlabeled": data.unlabeled,
+        "multi_label": data.multi_label,
+    }
+    return {name: value for name, value in said.items() if value}
+
+
+def check_judge(options: Job) -> None:
+    """Refuse what belongs to classifiers where outputs judge, and outputs where answers do.
+
+    Raises UsageError.
+    """
+    if not judges_outputs(options):
+        return
+    answers = {"judge": options.judge} if options.judge == "answers" else {}
+    for name, value in (said_of_labels(options) | answers).items():
+        raise UsageError(
+            f"`{name}={value}` given for a network that is judged by its outputs (as "
+            "`judge=outputs`, `part` and `metric` ask for), whatever they are; leave it out"
         )
 
 

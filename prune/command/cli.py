@@ -28,6 +28,7 @@ HELP_EXAMPLES = """Examples:
   prune-dl --model vgg16.pt --keep 0.6            the whole job; the file names its data
   prune-dl --model vgg16.pt --data images/ --macs 0.4 --epochs 0      repair only, no training
   prune-dl --model torchvision:resnet18 --data images/ --keep 0.5 --dry-run
+  prune-dl --model unet.pt --arch my_nets:unet --data pictures/ --macs 0.5    any vision network
   prune-dl train --arch vgg16 --data cifar10 --epochs 60 --out vgg16.pt
   prune-dl rank --model vgg16.pt                  what every layer and filter selects
   prune-dl sweep --model vgg16.pt --keep 0.9 0.7 0.5 0.3   which sizes are worth having

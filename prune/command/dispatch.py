@@ -43,16 +43,10 @@ def _job(options: Job, command: str) -> None:
 
 
 def _dry_run(options: Job) -> None:
-    from ..job.account import layer_lines
-    from ..job.plan import make_plan
-    from ..progress import RunLog
-    from ..structure.choice import Choice
-    from .opening import open_case
+    from ..job.layer_table import layer_lines
+    from .prune import plan_job
 
-    where = (options.network, options.data, options.run)
-    _, case = open_case(*where, RunLog(show=True), options.labels_kept)
-    Choice.of(options.select).check(case.model)
-    planned = make_plan(case, options.select.budget, options.settings)
+    case, planned = plan_job(options)
     lines = layer_lines(case.model, planned)
     if options.run.json:
         show_document({"layers": [asdict(line) for line in lines]})

@@ -1,8 +1,7 @@
 """What a command starts with: the network, its data and the device, opened and held together."""
 
-import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,7 +16,7 @@ from ..inputs.data import open_data
 from ..inputs.few_labels import choose_labels, of_labels
 from ..inputs.label_order import listed, name_outputs, number_labels
 from ..inputs.origin import Origin
-from ..inputs.split import GIVEN, DataSet, Inputs, Source, output_names
+from ..inputs.split import DataSet, Inputs, output_names
 from ..job.known import EXAMPLES, Case
 from ..options import DataOptions, NetworkOptions, RunOptions
 from ..outputs import require_classifier
@@ -29,27 +28,29 @@ from ..settling.size import settle_size
 from ..structure.finite import check_finite_weights
 from ..tasks import Task, settle_outputs
 from ..training.device import pick_device
+from .feeding import feeding, num_channels, sourced
 from .home import data_at_home
 from .said import tell, tell_folder, tell_inputs
 
 
-def open_case(
-    network: NetworkOptions,
-    images: DataOptions,
-    run: RunOptions,
-    log: RunLog,
-    labels_kept: Sequence[str] = (),
-) -> tuple[Checkpoint, Case]:
-    """The network, and the case that it is in. A folder that only a file names is told on stderr.
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A network before anything is known of its data.
 
-    Args:
-        labels_kept: labels that the case is confined to, with a classifier of them alone.
+    Attributes:
+        checkpoint: its network is on `device`, in evaluation mode.
+    """
+
+    checkpoint: Checkpoint
+    device: torch.device
+
+
+def load_network(network: NetworkOptions, run: RunOptions, log: RunLog) -> Loaded:
+    """The network that was asked for, on its device.
 
     Raises:
-        UsageError: no data given and the file names none, the device is missing, or labels to keep
-            that the data do not have.
-        InputError: a file cannot be used, network and data disagree on the labels, or the network
-            is no classifier of these images.
+        UsageError: the device is missing, or an argument does not fit.
+        InputError: the file cannot be used.
     """
     device = pick_device(run.device)
     with log.stage("load"):
@@ -61,17 +62,41 @@ def open_case(
             trust_pickle=network.trust_pickle,
             trust_file=network.trust_file,
         )
-        spec = name_data(network, images, checkpoint)
         checkpoint.model.to(device).to(memory_format=torch.channels_last).eval()
+    return Loaded(checkpoint, device)
+
+
+def open_case(
+    network: NetworkOptions,
+    images: DataOptions,
+    run: RunOptions,
+    log: RunLog,
+    labels_kept: Sequence[str] = (),
+    loaded: Loaded | None = None,
+) -> tuple[Checkpoint, Case]:
+    """The network, and the case that it is in. A folder that only a file names is told on stderr.
+
+    Args:
+        labels_kept: labels that the case is confined to, with a classifier of them alone.
+        loaded: the network, where it is loaded already.
+
+    Raises:
+        UsageError: no data given and the file names none, the device is missing, or labels to keep
+            that the data do not have.
+        InputError: a file cannot be used, network and data disagree on the labels, or the network
+            is no classifier of these images.
+    """
+    loaded = loaded or load_network(network, run, log)
+    checkpoint, device = loaded.checkpoint, loaded.device
+    with log.stage("load"):
+        spec = name_data(network, images, checkpoint)
         looked = look(spec, images, run.seed, checkpoint)
         check_fit(looked, checkpoint)
         opened = with_output(Opened(checkpoint, looked, device), network.output)
         opened = at_fitting_size(opened, spec, images, run.seed)
         labels = choose_labels(labels_kept, opened.data) if labels_kept else ()
     checkpoint, data = opened.checkpoint, opened.data
-    if images.data is None and Path(data.name).is_absolute():
-        print(f"prune-dl: data: {data.name}, which the model file names", file=sys.stderr)
-    tell_folder(spec, data)
+    tell_folder(spec, data, is_given=images.data is not None)
     notes = check_runs(checkpoint.model, data, first_images(data, device))
     with log.stage("settle the inputs"):
         opened = settle(opened.noting(*notes), images)
@@ -129,14 +154,9 @@ def open_data_of(
 ) -> DataSet:
     """The data set of that name, fed as the options say, or else as the model file does."""
     origin = checkpoint.origin
-    known = origin if checkpoint.knows_inputs else None
     data = open_data(
         spec,
-        input_size=images.input_size or (known.input_size if known else None),
-        channels=num_channels(checkpoint.model),
-        mean=images.mean or (known.mean if known else None),
-        std=images.std or (known.std if known else None),
-        channel_order=images.channel_order or (known.channel_order if known else None),
+        **feeding(images, checkpoint),
         held_out=images.held_out,
         seed=seed,
         num_labels=origin.num_labels,
@@ -148,7 +168,7 @@ def open_data_of(
         data = name_outputs(data, images, origin.labels)
     else:
         data = of_kept_labels(number_labels(data, images, origin.labels), origin)
-    return data.sourced(**_of_model_file(images, data)) if known else data
+    return sourced(data, images, checkpoint)
 
 
 def of_kept_labels(data: DataSet, origin: Origin) -> DataSet:
@@ -160,30 +180,6 @@ def of_kept_labels(data: DataSet, origin: Origin) -> DataSet:
     note = f"the network tells {listed(labels)} apart, of {whole} labels; only their images count"
     few = of_labels(data, labels)
     return replace(few, notes=(*few.notes, note))
-
-
-MODEL_FILE = Source("the model file")
-
-
-def _of_model_file(images: DataOptions, data: DataSet) -> dict[str, Source]:
-    """Sources of what the model file said and the user did not."""
-    found = {}
-    if images.input_size is None and data.sources.size == GIVEN:
-        found["size"] = MODEL_FILE
-    if data.sources.scale == GIVEN and not (images.mean and images.std):
-        both = images.mean is None and images.std is None
-        given, other = ("mean", "std") if images.mean else ("std", "mean")
-        partly = Source(f"{given}: given; {other}: {MODEL_FILE.words}")
-        found["scale"] = MODEL_FILE if both else partly
-    if images.channel_order is None:
-        found["channel_order"] = MODEL_FILE
-    return found
-
-
-def num_channels(model: nn.Module) -> int | None:
-    """Channels of an image, as the first convolution takes them; None where there is none."""
-    first = next((layer for layer in model.modules() if isinstance(layer, nn.Conv2d)), None)
-    return None if first is None else first.in_channels
 
 
 def check_fit(data: DataSet, checkpoint: Checkpoint) -> None:

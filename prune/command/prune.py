@@ -17,17 +17,22 @@ from ..folder import bind_to, output_folder
 from ..inputs.checkpoint import Checkpoint
 from ..job.account import Finished, assemble
 from ..job.kept import Kept
-from ..job.known import Case
+from ..job.known import Case, Planned
+from ..job.plan import make_plan
 from ..job.stages import Outcome
 from ..job.steps import plan_and_carry_out
 from ..lock import only_writer
+from ..output_score import OUTPUT_FIDELITY
 from ..progress import RunLog
 from ..scores import FIDELITY, Score
+from ..structure.choice import Choice
 from .delivery import Files, deliver_networks, save_result
 from .facts import job_facts
 from .flags import in_flags
 from .home import shown_name, write_run
-from .opening import default_out, open_case
+from .network_kind import judged_by_outputs
+from .opening import Loaded, default_out, load_network, open_case
+from .outputs_job import job_by_outputs, plan_by_outputs
 from .trees import Job
 
 LATENCY_TOLERANCE = 0.02
@@ -54,23 +59,50 @@ def run_job(options: Job, command: str) -> tuple[Report, Outcome]:
     return report, outcome
 
 
+def plan_job(options: Job) -> tuple[Case, Planned]:
+    """The plan alone; nothing is written.
+
+    Raises:
+        UsageError, InputError, GateError: as the job does.
+    """
+    log = RunLog(show=True)
+    loaded = load_network(options.network, options.run, log)
+    is_by_outputs, notes = judged_by_outputs(options, loaded)
+    if is_by_outputs:
+        return plan_by_outputs(options, loaded, log, notes)
+    where = (options.network, options.data, options.run)
+    _, case = open_case(*where, log, options.labels_kept, loaded)
+    Choice.of(options.select).check(case.model)
+    return case, make_plan(case, options.select.budget, options.settings)
+
+
 def _fill(options: Job, command: str, folder: Path) -> tuple[Report, Outcome]:
     """Everything that the output folder holds."""
-    metrics = folder / "metrics.jsonl"
-    log = RunLog(show=True, file=metrics)
-    where = (options.network, options.data, options.run)
-    checkpoint, case = open_case(*where, log, options.labels_kept)
-    if options.opset is not None:
-        check_exportable(case.model, case.data.input_size, GraphFormat(options.opset))
-    bind_to(folder, job_facts(checkpoint, case, options.settings))
-    metrics.unlink(missing_ok=True)  # the state has the rows of the epochs that are done
-    done = _work(options, checkpoint, replace(case, kept=Kept(folder)), folder)
+    log = RunLog(show=True, file=folder / "metrics.jsonl")
+    loaded = load_network(options.network, options.run, log)
+    is_by_outputs, notes = judged_by_outputs(options, loaded)
+    if is_by_outputs:
+        done = job_by_outputs(options, loaded, log, folder, notes)
+    else:
+        done = _job_by_labels(options, loaded, log, folder)
     report = assemble(command, done)
     notes = (*report.warnings, *[RESUMED] * options.run.resume)
     report = replace(report, warnings=tuple(map(in_flags, notes)))
     write_report(report, folder)
-    write_run(folder, command, options, case.data.name)
+    write_run(folder, command, options, done.case.data.name)
     return report, done.outcome
+
+
+def _job_by_labels(options: Job, loaded: Loaded, log: RunLog, folder: Path) -> Finished:
+    """The job on a classifier."""
+    where = (options.network, options.data, options.run)
+    checkpoint, case = open_case(*where, log, options.labels_kept, loaded)
+    if options.opset is not None:
+        check_exportable(case.model, case.data.input_size, GraphFormat(options.opset))
+    bind_to(folder, job_facts(checkpoint, case, options.settings))
+    # The state has the rows of the epochs that are done.
+    (folder / "metrics.jsonl").unlink(missing_ok=True)
+    return _work(options, checkpoint, replace(case, kept=Kept(folder)), folder)
 
 
 def _work(options: Job, checkpoint: Checkpoint, case: Case, folder: Path) -> Finished:
@@ -107,7 +139,7 @@ def check_drop(options: Job, outcome: Outcome) -> None:
 
 
 def _called(score: Score) -> str:
-    return score.name if score.key == FIDELITY else "accuracy"
+    return score.name if score.key in (FIDELITY, OUTPUT_FIDELITY) else "accuracy"
 
 
 def check_latency(options: Job, report: Report) -> None:

@@ -16,8 +16,11 @@ def tell(notes: Iterable[str]) -> None:
         print(f"prune-dl: note: {in_flags(note)}", file=sys.stderr)
 
 
-def tell_folder(spec: Name, data: DataSet) -> None:
-    """Say on stderr that a folder was taken which is called as a data set without one."""
+def tell_folder(spec: Name, data: DataSet, *, is_given: bool) -> None:
+    """Say on stderr that a folder was taken which only the model file names, or which is called as
+    a data set without one."""
+    if not is_given and Path(data.name).is_absolute():
+        print(f"prune-dl: data: {data.name}, which the model file names", file=sys.stderr)
     if str(spec) in BUILT_IN and Path(data.name).is_absolute():
         print(
             f"prune-dl: data: the folder {data.name} is used, not the built-in {spec}; for that "
@@ -45,6 +48,8 @@ def input_document(data: DataSet) -> dict[str, Any]:
 def words_of_inputs(data: DataSet) -> str:
     """Size, scale and order of the channels of the inputs, each with its source."""
     sources = data.sources
+    if not data.input_size:
+        return "as your loaders give it"
     size = " x ".join(map(str, data.input_size))
     mean, std = (" ".join(f"{value:.4g}" for value in values) for values in (data.mean, data.std))
     words = [f"{size} ({sources.size.words})", f"mean {mean}, std {std} ({sources.scale.words})"]

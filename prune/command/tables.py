@@ -9,6 +9,7 @@ from rich.table import Table
 
 from ...evaluate.measure.latency import Comparison
 from ...evaluate.report.report import LayerLine, Report
+from ..output_score import OUTPUT_FIDELITY
 from ..scores import FIDELITY, Score
 
 WIDTH = 110
@@ -84,13 +85,20 @@ def show_comparison(comparison: Comparison) -> None:
 def show_report(report: Report) -> None:
     """The few figures that matter, before and after."""
     accuracy, latency, size = report.accuracy, report.latency_ms, report.size_bytes
+    metric = report.metric
     rows = [
-        (stage, f"{100 * value.value:.2f}", _interval(value, stage))
+        (
+            stage,
+            f"{100 * value.value:.2f}",
+            _interval(value, stage),
+            *([f"{getattr(metric, stage):.4g}"] if metric else []),
+        )
         for stage in ("original", "removed", "repaired", "final")
         if (value := getattr(accuracy, stage)) is not None
     ]
     measure = accuracy.name
-    show_table(f"{measure} on the test part, %", ("stage", measure, "95 % interval"), rows)
+    columns = ("stage", measure, "95 % interval", *([metric.name] if metric else []))
+    show_table(f"{measure} on the test part, %", columns, rows)
     rows = [
         ("filters", f"{report.filters.original}", f"{report.filters.final}"),
         ("MACs", *_change(report.macs, 1e6, "M")),
@@ -110,7 +118,7 @@ def show_report(report: Report) -> None:
 
 
 def _interval(value: Score, stage: str) -> str:
-    if stage == "original" and value.key == FIDELITY and value.value == 1:
+    if stage == "original" and value.key in (FIDELITY, OUTPUT_FIDELITY) and value.value == 1:
         return "by definition"
     return f"{100 * value.low:.2f} to {100 * value.high:.2f}"
 

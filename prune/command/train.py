@@ -112,6 +112,6 @@ def _open(options: Train) -> DataSet:
         held_out=options.data.held_out,
         seed=options.run.seed,
     )
-    tell_folder(spec, data)
+    tell_folder(spec, data, is_given=True)
     tell_inputs(data)
     return number_labels(data, options.data)

@@ -26,6 +26,17 @@ class Job:
     retrain: RetrainOptions = field(default_factory=RetrainOptions)
     bench: BenchOptions = field(default_factory=BenchOptions)
     run: RunOptions = field(default_factory=RunOptions)
+    judge: Literal["answers", "outputs"] | None = None
+    """What networks are compared by: the labels that they answer with (answers), or all that they
+    give, whatever it is (outputs: segmentation maps, pictures, embeddings; no label is read).
+    Default: as the network's outputs tell, which is said."""
+    part: str | None = None
+    """Prune this module alone, such as backbone: what it gives keeps its width, so that the rest
+    (heads, boxes) is untouched. The whole network is saved; the ONNX file holds the part."""
+    metric: str | None = None
+    """Your own measure, package.module:callable, called with the whole network of every stage;
+    gives a number, higher is better, which is reported beside output fidelity. An argument
+    called batches gets the test loader of your --data."""
     labels_kept: tuple[str, ...] = ()
     """Keep these labels alone: the classifier is cut to them, and all that follows is done, and
     measured, on their images. Names with spaces or commas between, or a file with a name a line."""

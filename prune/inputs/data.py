@@ -9,6 +9,7 @@ package.module:callable    returns (train, test) torch data sets, or a DataSet
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ..checks import unfit_name
 from ..errors import InputError, UsageError
@@ -76,9 +77,8 @@ def open_data(
     if name in KNOWN and not (is_trusted and holds_images(Path(name))):
         known = open_known(name, wanted, held_out=held_out, seed=seed, download=is_trusted)
         return without_labels(known, num_labels) if unlabeled else known
-    if isinstance(spec, Trusted) and is_callable_name(name) and not Path(name).exists():
-        offered = {"input_size": input_size, "seed": seed}
-        returned = call_with(import_callable(spec), offered, name)
+    if isinstance(spec, Trusted) and names_code(spec):
+        returned = call_for_data(spec, input_size, seed)
         if isinstance(returned, DataSet):
             return without_labels(returned, num_labels) if unlabeled else returned
         train, test = unpack(returned, name)
@@ -97,6 +97,22 @@ def open_data(
         unlabeled=unlabeled,
         reading=reading,
     )
+
+
+def names_code(spec: Name) -> bool:
+    """Whether it is a callable of the user's own, and no folder of that name."""
+    name = str(spec)
+    return isinstance(spec, Trusted) and is_callable_name(name) and not Path(name).exists()
+
+
+def call_for_data(spec: Trusted, input_size: int | tuple[int, ...] | None, seed: int) -> Any:
+    """What the user's callable returns, given those of its arguments that it names.
+
+    Raises:
+        InputError: it cannot be imported. UsageError: it has other arguments without a default.
+    """
+    offered = {"input_size": input_size, "seed": seed}
+    return call_with(import_callable(spec), offered, str(spec))
 
 
 def without_labels(data: DataSet, num_labels: int | None) -> DataSet:

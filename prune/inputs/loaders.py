@@ -189,9 +189,12 @@ HELD_OUT_SHARE = 0.1
 """Of a loader's items, taken out for every choice where no other loader is given: as of the job."""
 
 
-def without_tenth(split: AnySplit, labels_N: Tensor, seed: int) -> tuple[AnySplit, AnySplit]:
-    """A split of items without those that are held out, and these; see `hold_out`."""
-    parts = hold_out(labels_N, HELD_OUT_SHARE, seed)
+def without_tenth(
+    split: AnySplit, labels_N: Tensor, seed: int, share: float = HELD_OUT_SHARE
+) -> tuple[AnySplit, AnySplit]:
+    """A split of items without those that are held out, a tenth or another share, and these; see
+    `hold_out`."""
+    parts = hold_out(labels_N, share, seed)
     kept, out = (replace(split, items=Subset(split.items, x.tolist())) for x in parts)
     return kept, out
 

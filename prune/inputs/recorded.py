@@ -2,15 +2,18 @@
 
 import copy
 import inspect
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..errors import InputError, UsageError, first_line
-from ..forward import FORWARD_ERRORS, Arguments, call, watching
-from .split import Inputs
+from ..forward import FORWARD_ERRORS, Arguments, batch_size_of, call, watching
+from .split import Batch, DataSet, Inputs, Split
 
 NAMES_SHOWN = 8
 """Parts that a message names."""
@@ -34,6 +37,12 @@ class PartRecorder:
     part: str
     runs_once: bool = False
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What has to be said of how it runs."""
+        many = f"{self.part} runs several times for a batch: each run counts as one of its own"
+        return () if self.runs_once else (many,)
+
     def __call__(self, inputs: Inputs) -> list[Inputs]:
         """Inputs of the part, of each of its calls.
 
@@ -56,6 +65,53 @@ class PartRecorder:
                 "expected a part that it runs on the inputs; give another"
             )
         return found
+
+
+@dataclass(frozen=True, eq=False)
+class PartSplit:
+    """A split whose inputs are those of a part: one batch for every call of it.
+
+    Attributes:
+        split: of the whole network's inputs.
+        recorder: what makes the part's inputs of them.
+    """
+
+    split: Split
+    recorder: PartRecorder
+
+    @property
+    def num_images(self) -> int:
+        """How many images the whole network is given."""
+        return self.split.num_images
+
+    @property
+    def labels_N(self) -> Tensor:
+        """As the split has them; nothing reads them."""
+        return self.split.labels_N
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        device: torch.device | str,
+        augment: bool = False,
+        shuffle_seed: int | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Batch]:
+        """One pass; see `Split.batches`."""
+        for given, _ in self.split.batches(
+            batch_size, device=device, augment=augment, shuffle_seed=shuffle_seed, limit=limit
+        ):
+            for inputs in self.recorder(given):
+                yield inputs, torch.zeros(batch_size_of(inputs), dtype=torch.int64, device=device)
+
+
+def data_of_part(data: DataSet, recorder: PartRecorder) -> DataSet:
+    """The same data as a part of the network is given them."""
+    train, held_out, test = (
+        PartSplit(part, recorder) for part in (data.train, data.held_out, data.test)
+    )
+    return replace(data, train=train, held_out=held_out, test=test)
 
 
 def recorder_of(whole: nn.Module, part: str, inputs: Inputs) -> PartRecorder:
@@ -95,7 +151,11 @@ def require_part(whole: nn.Module, part: str) -> None:
             f"`part={part}` given, a {type(known[part]).__name__} without parameters; expected a "
             f"part with layers to prune, such as {part_names(whole)}"
         )
-    raise UsageError(f"`part={part}` given; expected a part of the network: {part_names(whole)}")
+    near = get_close_matches(part, [name for name in known if name], n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise UsageError(
+        f"`part={part}` given; expected a part of the network: {part_names(whole)}{hint}"
+    )
 
 
 def _require_own_weights(whole: nn.Module, part: str) -> None:

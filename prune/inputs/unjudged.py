@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from ..errors import InputError, first_line
 from ..forward import batch_size_of, on_device
 from .items import ItemReader
-from .loaders import loader_items, require_tensors, without_tenth
+from .loaders import HELD_OUT_SHARE, loader_items, require_tensors, without_tenth
 from .split import Batch, DataSet, Inputs, choose_order
 
 Recorder = Callable[[Inputs], list[Inputs]]
@@ -107,18 +107,21 @@ def read_inputs(
     seed: int,
     reader: ItemReader,
     recorder: Recorder | None,
+    *,
+    test: DataLoader[Any] | None = None,
+    share: float = HELD_OUT_SHARE,
 ) -> DataSet:
     """The loaders as splits of inputs, with what has to be said of them.
 
     The size of the inputs is left open. Without a held-out loader, a tenth of the training data
-    set is taken out of it.
+    set (`share`) is taken out of it. Without a test loader, what is held out stands in its place.
 
     Raises:
         InputError: a loader cannot be read by position, or holds too little.
     """
     learning, notes = _split(train, reader, recorder, "train")
     if held_out is None:
-        learning, deciding = without_tenth(learning, torch.zeros(learning.num_images), seed)
+        learning, deciding = without_tenth(learning, torch.zeros(learning.num_images), seed, share)
         if not deciding.num_images:
             raise InputError(
                 f"train given with {learning.num_images} items; expected two or more, so that one "
@@ -128,8 +131,12 @@ def read_inputs(
         deciding, more = _split(held_out, reader, recorder, "held_out")
         notes = (*notes, *more)
     _check_collate(deciding)
+    testing = deciding
+    if test is not None:
+        testing, more = _split(test, reader, recorder, "test")
+        notes = (*notes, *more)
     size: Any = ()
-    return DataSet("your loaders", ("",), size, (), (), learning, deciding, deciding, notes=notes)
+    return DataSet("your loaders", ("",), size, (), (), learning, deciding, testing, notes=notes)
 
 
 def _split(

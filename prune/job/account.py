@@ -2,13 +2,9 @@
 
 import resource
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from math import prod
-
-import numpy as np
-from torch import nn
 
 from ...evaluate.measure.environment import describe_environment
 from ...evaluate.measure.latency import Comparison, LatencyRow
@@ -20,32 +16,38 @@ from ...evaluate.report.report import (
     Change,
     DepthLine,
     Latency,
-    LayerLine,
+    MetricLine,
     ModelLine,
     ParityLine,
     Report,
     Stages,
 )
 from ...evaluate.report.words import honest_warnings
+from ...export.all_outputs import ExportedOutputs
 from ...export.checked import Exported
 from ..inputs.checkpoint import Checkpoint
 from ..inputs.split import DataSet
-from ..mechanism.spectrum import GroupSpectrum
 from ..options import Settings
 from ..scores import FIDELITY, Score
-from ..structure.cut import Cut
-from .known import Case, Measured, Planned
+from .known import Case, Planned
 from .latency_budget import drift_notes
+from .layer_table import layer_lines
 from .stages import Outcome
 
 
 @dataclass(frozen=True)
 class Delivered:
-    """What was measured on the files that a run leaves behind."""
+    """What was measured on the files that a run leaves behind.
+
+    Attributes:
+        accuracy: stage -> score on the test part; empty where that was not read.
+        file: the smaller network's; None where it cannot be written.
+        comparison: latency of both networks' files; None where there are none.
+    """
 
     accuracy: Mapping[str, Score]
-    file: Exported
-    comparison: Comparison
+    file: Exported | ExportedOutputs | None
+    comparison: Comparison | None
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class Finished:
         settings: how the job was done.
         planned, outcome: what each part of it led to.
         delivered: None where no files were written: what is measured on them is left out.
+        part: the module that alone was pruned.
+        metric: the user's own measure of every stage.
     """
 
     model_name: str
@@ -67,6 +71,8 @@ class Finished:
     planned: Planned
     outcome: Outcome
     delivered: Delivered | None
+    part: str | None = None
+    metric: MetricLine | None = None
 
 
 def assemble(command: str, done: Finished) -> Report:
@@ -81,8 +87,8 @@ def assemble(command: str, done: Finished) -> Report:
     report = Report(
         command=command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        target=done.settings.select.budget.words_with(FIDELITY if data.unlabeled else "accuracy"),
-        model=model_line(done.model_name, done.checkpoint, data),
+        target=done.settings.select.budget.words_with(_measure(done.case)),
+        model=_model(done),
         accuracy=Stages(None, None, None, None),
         held_out=Stages(held["original"], held["removed"], held["repaired"], held["final"]),
         filters=Change(old_counts.keep, new_counts.keep),
@@ -104,6 +110,7 @@ def assemble(command: str, done: Finished) -> Report:
         contest=planned.contest,
         repair=outcome.facts,
         peak_memory_bytes=peak_memory_bytes(),
+        metric=done.metric,
         warnings=(*done.checkpoint.notes, *outcome.notes),
     )
     if done.delivered is not None:
@@ -113,12 +120,16 @@ def assemble(command: str, done: Finished) -> Report:
 
 def _with_files(report: Report, delivered: Delivered, planned: Planned) -> Report:
     """The report with what was measured on the files that a run leaves behind."""
+    report = replace(report, accuracy=replace(report.accuracy, **delivered.accuracy))
+    if delivered.file is not None:
+        report = replace(report, parity=_parity(delivered.file))
     comparison = delivered.comparison
+    if comparison is None:
+        return report
     rows = {row.name: row for row in comparison.rows}
     old, new = rows["original"], rows["model"]
     return replace(
         report,
-        accuracy=Stages(**delivered.accuracy),
         size_bytes=Change(old.size_bytes, new.size_bytes),
         latency_ms=Change(_latency(old), _latency(new)),
         images_per_second=Change(old.images_per_second, new.images_per_second),
@@ -126,12 +137,16 @@ def _with_files(report: Report, delivered: Delivered, planned: Planned) -> Repor
         benchmark=Benchmark(
             new.provider, new.batch_size, new.threads, comparison.noisy, planned.reference_ms
         ),
-        parity=_parity(delivered.file),
         warnings=(*report.warnings, *drift_notes(planned.reference_ms, comparison)),
     )
 
 
-def _parity(file: Exported) -> ParityLine:
+def _parity(file: Exported | ExportedOutputs) -> ParityLine:
+    if isinstance(file, ExportedOutputs):
+        worst = max(file.differences.values())
+        return ParityLine(
+            file.max_abs_difference, worst, None, file.num_images, outputs=file.differences
+        )
     parity = file.parity
     return ParityLine(
         parity.max_abs_difference,
@@ -140,109 +155,6 @@ def _parity(file: Exported) -> ParityLine:
         parity.num_images,
         file.score,
     )
-
-
-def layer_lines(model: nn.Module, planned: Planned) -> tuple[LayerLine, ...]:
-    """One line a layer that has filters, in execution order: whole ones with their reason.
-
-    MACs and parameters of a line are those of its writers: the layers whose filters it counts.
-    """
-    lines = []
-    structure = planned.measured.structure
-    costs = layer_costs(model, planned.cut)
-    for group, layer, measured in zip(
-        structure.groups, planned.plan.layers, fields_of(planned.measured), strict=True
-    ):
-        found = (
-            {}
-            if measured is None
-            else {
-                "success_rate": measured.success_rate,
-                "snr": measured.snr,
-                "cluster_size": measured.cluster_size,
-                "clusters_per_filter": measured.clusters_per_filter,
-                "noise": measured.noise,
-            }
-        )
-        lines.append(
-            LayerLine(
-                layer.name,
-                layer.num_filters,
-                len(layer.kept),
-                macs=_sum(costs[writer].macs for writer in group.writers),
-                params=_sum(costs[writer].params for writer in group.writers),
-                reason=structure.kept_whole.get(group.name, ""),
-                **found,
-            )
-        )
-    named = {line.name for line in lines}
-    for name, reason in structure.kept_whole.items():
-        if name not in named:
-            count = structure.num_filters.get(name, 0)
-            cost = costs.get(name, LayerCost(Change(0, 0), Change(0, 0)))
-            lines.append(LayerLine(name, count, count, cost.macs, cost.params, reason=reason))
-    return (*lines, *_lines_cut_off(model, planned))
-
-
-def _lines_cut_off(model: nn.Module, planned: Planned) -> Iterator[LayerLine]:
-    """Layers of the network that came in which less depth took out."""
-    for name in planned.depth.passed if planned.depth else ():
-        for inner, layer in model.get_submodule(name).named_modules():
-            weight = getattr(layer, "weight", None)
-            if weight is not None and weight.ndim > 1:
-                reason = (
-                    "its branch went: the success rate after the block is no higher than before it"
-                    if inner
-                    else "cut off: its input already tells the labels as well as any later layer"
-                )
-                yield LayerLine(f"{name}.{inner}".rstrip("."), len(weight), 0, reason=reason)
-
-
-def fields_of(measured: Measured) -> Sequence[GroupSpectrum | None]:
-    """What the filters of every group do to labels; None for each where there are none."""
-    if measured.spectrum is None:
-        return [None] * len(measured.structure.groups)
-    return measured.spectrum.groups
-
-
-@dataclass(frozen=True)
-class LayerCost:
-    """Multiply-adds and parameters of one module, before and after."""
-
-    macs: Change[int]
-    params: Change[int]
-
-
-def layer_costs(model: nn.Module, cut: Cut) -> dict[str, LayerCost]:
-    """Cost of every module that has parameters or multiplies, and of parameters that are layers."""
-    params: dict[str, list[Change[int]]] = {}
-    for name, tensor in model.named_parameters():
-        new = prod(
-            len(cut.kept[name, axis]) if (name, axis) in cut.kept else size
-            for axis, size in enumerate(tensor.shape)
-        )
-        layer = name if name in cut.structure.num_filters else name.rpartition(".")[0]
-        params.setdefault(layer, []).append(Change(tensor.numel(), new))
-    all_U = np.ones_like(cut.stays_U)
-    macs: dict[str, list[Change[float]]] = {}
-    for product in cut.structure.products:
-        change = Change(product.macs(all_U), product.macs(cut.stays_U))
-        macs.setdefault(product.layer, []).append(change)
-    return {
-        layer: LayerCost(_rounded(macs.get(layer, ())), _sum(params.get(layer, ())))
-        for layer in {**params, **macs}
-    }
-
-
-def _rounded(parts: Iterable[Change[float]]) -> Change[int]:
-    listed = list(parts)
-    original, final = sum(x.original for x in listed), sum(x.final for x in listed)
-    return Change(round(original), round(final))
-
-
-def _sum(parts: Iterable[Change[int]]) -> Change[int]:
-    listed = list(parts)
-    return Change(sum(part.original for part in listed), sum(part.final for part in listed))
 
 
 def model_line(name: str, checkpoint: Checkpoint, data: DataSet) -> ModelLine:
@@ -261,6 +173,21 @@ def model_line(name: str, checkpoint: Checkpoint, data: DataSet) -> ModelLine:
         input_sources=data.sources.words,
         all_labels=checkpoint.origin.num_labels if checkpoint.origin.labels_kept else None,
     )
+
+
+def _model(done: Finished) -> ModelLine:
+    """The network that came in; where outputs judge, it has no labels."""
+    line = model_line(done.model_name, done.checkpoint, done.case.data)
+    if done.case.outputs is None:
+        return line
+    return replace(line, num_labels=0, labels=(), part=done.part)
+
+
+def _measure(case: Case) -> str:
+    """What a budget of points is stated in."""
+    if case.outputs is not None:
+        return "output fidelity"
+    return FIDELITY if case.data.unlabeled else "accuracy"
 
 
 def peak_memory_bytes() -> int:

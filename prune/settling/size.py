@@ -6,12 +6,13 @@ those at which the network runs, and of several the one that fits best on held-o
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
 
 from ..errors import PruneError
-from ..forward import FORWARD_ERRORS, call, evaluating
+from ..forward import FORWARD_ERRORS, call_on_copies, evaluating
 from ..inputs import zoo
 from ..inputs.decode import SMALL, FileDecoder
 from ..inputs.folders import SHARED, USUAL_SIZE
@@ -42,25 +43,32 @@ ALL_SIDES = (28, 32, 224, 64, 96, 128, 48, 160, 192, 256, 299, 320, 384, 448, 51
 """Tried, the most usual ones first, for a network that runs at none of the others: one whose
 classifier takes a flattened map runs at one size alone."""
 
-
+PROBE_IMAGES = 2
+"""More than one: what has a row for each image is then told from what has not."""
 LIKELIEST = Source("the likeliest at which the network runs: a guess; the images are cropped to it")
 ONLY = Source("the first usual one at which the network runs; the images are cropped to it")
 
 
-def settle_size(opened: Opened, asked: DataOptions) -> tuple[Opened, Size, Source]:
+def settle_size(
+    opened: Opened, asked: DataOptions, *, any_outputs: bool = False
+) -> tuple[Opened, Size, Source]:
     """Height and width of the inputs, where they come from, and notes on the checkpoint.
 
     Args:
         opened: data that are decoded when they are needed, at a size that nobody asked for.
+        any_outputs: whether the network need not give class scores.
     """
     data, model = opened.data, opened.checkpoint.model
     default = (opened, data.input_size[1:], data.sources.size)
     wanted = possible_sizes(data, opened.checkpoint.origin.arch)
-    sizes = [size for size in wanted if _runs(model, data.input_size[0], size, opened.device)]
+
+    def runs(size: Size) -> bool:
+        found = outputs_at(model, (data.input_size[0], *size), opened.device)
+        return found is not None and (any_outputs or _are_logits(found))
+
+    sizes = list(filter(runs, wanted))
     if not sizes:
-        squares = [(side, side) for side in ALL_SIDES]
-        running = (s for s in squares if _runs(model, data.input_size[0], s, opened.device))
-        size = next(running, None)
+        size = next(filter(runs, ((side, side) for side in ALL_SIDES)), None)
         return default if size is None else (opened, size, ONLY)
     if data.unlabeled and len(sizes) > 1:
         return _guessed_size(opened, sizes)
@@ -88,11 +96,23 @@ def _of_architecture(arch: str | None) -> list[Size]:
         return []
 
 
-def _runs(model: nn.Module, channels: int, size: Size, device: torch.device) -> bool:
+def outputs_at(model: nn.Module, input_size: tuple[int, int, int], device: torch.device) -> Any:
+    """What a network gives for `PROBE_IMAGES` black pictures; None where it does not run on them.
+
+    Args:
+        input_size: channels, height, width.
+    """
     try:
         with evaluating(model):
-            logits_of(call(model, torch.zeros(2, channels, *size, device=device)))
+            return call_on_copies(model, torch.zeros(PROBE_IMAGES, *input_size, device=device))
     except (*FORWARD_ERRORS, PruneError):
+        return None
+
+
+def _are_logits(outputs: Any) -> bool:
+    try:
+        logits_of(outputs)
+    except PruneError:
         return False
     return True
 

@@ -58,12 +58,12 @@ def settle_unlabeled(opened: Opened, asked: DataOptions) -> Opened:
             "leave it out"
         )
     if opened.data.held_out.num_images:
-        opened = _note_twins(_settle_scale(opened, asked))
+        opened = _note_twins(settle_scale_by_drift(opened, asked))
     data = with_answers(opened.data, opened.checkpoint.model, opened.device)
     return replace(opened, data=data).noting(OWN_ANSWERS, *answer_notes(data))
 
 
-def _settle_scale(opened: Opened, asked: DataOptions) -> Opened:
+def settle_scale_by_drift(opened: Opened, asked: DataOptions) -> Opened:
     """The scale, and the state of a network's switch, of least drift; or a guess, which is told."""
     trials = scale_trials(opened, asked)
     if len(trials) == 1:

@@ -13,7 +13,14 @@ from prune_dl.evaluate.report import charts, words
 from prune_dl.evaluate.report.accuracy_chart import accuracy_against_cost
 from prune_dl.evaluate.report.matrix_chart import label_matrix
 from prune_dl.evaluate.report.page import figures, layer_table, render_page, stage_rows, tiles
-from prune_dl.evaluate.report.report import Benchmark, CertificateLine, Change, Stages
+from prune_dl.evaluate.report.report import (
+    Benchmark,
+    CertificateLine,
+    Change,
+    MetricLine,
+    ParityLine,
+    Stages,
+)
 from scenes.report_samples import sample_picture, sample_report, without_latency
 
 
@@ -166,3 +173,18 @@ def test_many_labels_show_a_readable_part_and_say_so():
     page = render_page(report)
     assert "16 of 1000 labels shown" in page
     assert len(page) < 6_000_000
+
+
+def test_a_metric_stands_beside_the_scores_and_each_output_has_its_parity():
+    metric = MetricLine("mean_iou", 0.8124, 0.4, 0.79, 0.8011)
+    parity = ParityLine(1e-5, 2e-6, None, 64, outputs={"out": 2e-6, "aux": 1e-7})
+    report = replace(sample_report(), metric=metric, parity=parity)
+    assert [row["metric"] for row in stage_rows(report)] == ["0.8124", "0.4", "0.79", "0.8011"]
+    tile = next(tile for tile in tiles(report) if tile["name"] == "mean_iou")
+    assert (tile["before"], tile["after"]) == ("0.8124", "0.8011")
+    page = render_page(report)
+    assert "out 2.0e-06, aux 1.0e-07" in page
+    assert "mean_iou: your own measure of the whole network; higher is better" in page
+    assert "same answer on" not in page
+    assert report.to_dict()["metric"]["final"] == 0.8011
+    assert "mean_iou" not in render_page(sample_report())

@@ -1,13 +1,16 @@
 """Loaders read for their inputs alone, and inputs of a part recorded."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from prune_dl.prune.errors import InputError, UsageError
 from prune_dl.prune.inputs.items import ItemReader
-from prune_dl.prune.inputs.recorded import recorder_of, require_part
+from prune_dl.prune.inputs.recorded import data_of_part, recorder_of, require_part
 from prune_dl.prune.inputs.unjudged import inputs_in, read_inputs
+from prune_dl.prune.job.by_outputs import HANDED_ON, case_by_outputs
+from prune_dl.prune.progress import RunLog
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -55,6 +58,14 @@ def test_a_tenth_is_held_out_and_no_batch_is_larger_than_the_users() -> None:
     assert all(len(x) <= 4 for x, _ in data.train.batches(100, device="cpu"))
     with pytest.raises(InputError, match="train given with 1 items; expected two or more"):
         read_inputs(DataLoader(TensorDataset(X[:1])), None, 0, ONE, None)
+
+
+def test_a_test_loader_and_another_share_are_taken() -> None:
+    loader = DataLoader(TensorDataset(torch.arange(40.0)[:, None]), batch_size=4)
+    other = DataLoader(TensorDataset(torch.full((6, 1), 100.0)), batch_size=4)
+    data = read_inputs(loader, None, 0, ONE, None, test=other, share=0.25)
+    assert [x.num_images for x in (data.train, data.held_out, data.test)] == [30, 10, 6]
+    assert all(bool((x == 100).all()) for x, _ in data.test.batches(4, device="cpu"))
 
 
 class Scaled(nn.Module):
@@ -108,3 +119,29 @@ def test_a_part_that_shares_weights_with_the_rest_is_refused() -> None:
     whole["decoder"] = nn.Sequential(whole["encoder"])
     with pytest.raises(InputError, match=r"whose weight is also decoder\.0\.weight outside it"):
         require_part(whole, "encoder")
+
+
+def test_data_of_a_part_are_what_it_is_given() -> None:
+    whole = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 2, 1)).eval()
+    images = TensorDataset(torch.rand(12, 3, 5, 5))
+    loader = DataLoader(images, batch_size=4)
+    data = read_inputs(loader, None, 0, ItemReader.of(whole), None)
+    inner = data_of_part(data, recorder_of(whole, "2", next(iter(loader))[0]))
+    assert [x.num_images for x in (inner.train, inner.held_out, inner.test)] == [11, 1, 1]
+    pairs = zip(
+        data.train.batches(4, device="cpu", shuffle_seed=1),
+        inner.train.batches(4, device="cpu", shuffle_seed=1),
+        strict=True,
+    )
+    for (given, _), (recorded, labels_N) in pairs:
+        assert torch.equal(recorded, whole[:2](given))
+        assert len(labels_N) == len(given)
+    stated = replace(inner, input_size=(3, 5, 5))
+    case = case_by_outputs(whole[2], stated, torch.device("cpu"), 0, RunLog())
+    assert case.data.input_size == (4, 5, 5)
+    assert case.data.sources.size == HANDED_ON
+
+
+def test_a_part_that_is_mistyped_is_told_the_nearest_name() -> None:
+    with pytest.raises(UsageError, match=r"expected a part .* did you mean 2\?"):
+        require_part(nn.Sequential(*[nn.Conv2d(3, 3, 1) for _ in range(3)]), "2.")

@@ -9,6 +9,7 @@ import torch
 from prune_dl.prune import compress, load
 from prune_dl.prune.errors import InputError, UsageError
 from scenes.dense_networks import Autoencoder, Blobs, SuperResolution, UNet, conv
+from scenes.detectors import Detector, detected
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.models import detection, segmentation
@@ -113,44 +114,6 @@ def test_a_metric_is_reported_of_every_stage(unet: nn.Module) -> None:
         compress(unet, loader(), keep=0.5, epochs=0, metric=lambda model: "good")  # type: ignore[arg-type,return-value]
 
 
-class Detector(nn.Module):
-    """Takes pictures of any size in a list, and finds the brightest places of a map."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.backbone = nn.Sequential(conv(3, 12), nn.MaxPool2d(2), conv(12, 12))
-        self.head = nn.Conv2d(12, 1, 1)
-
-    def forward(self, images: list[Tensor], targets: Any = None) -> list[Tensor]:
-        sides = [max(x.shape[axis] for x in images) for axis in (1, 2)]
-        batch = torch.zeros(len(images), 3, *sides)
-        for place, image in zip(batch, images, strict=True):
-            place[:, : image.shape[1], : image.shape[2]] = image
-        scores = self.head(self.backbone(batch))[:, 0]
-        return [(x > x.mean()).nonzero() for x in scores]
-
-
-class Pictures(Dataset[tuple[Tensor, dict[str, Tensor]]]):
-    """Of different sizes, with boxes that nobody reads."""
-
-    def __init__(self, count: int) -> None:
-        self.images = Blobs(count).images
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, place: int) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.images[place, :, : 10 + place % 7, : 16 - place % 5], {}
-
-
-def collated(items: list[Any]) -> tuple[Any, ...]:
-    return tuple(zip(*items, strict=True))
-
-
-def detected(count: int) -> DataLoader[Any]:
-    return DataLoader(Pictures(count), batch_size=4, collate_fn=collated)
-
-
 @pytest.fixture(scope="module")
 def detector() -> nn.Module:
     torch.manual_seed(0)
@@ -225,12 +188,27 @@ def test_a_result_writes_its_file_and_its_report(unet: nn.Module, tmp_path: Path
     found = compress(unet, loader(32), keep=0.5, epochs=0)
     done = found.export(tmp_path / "net.onnx")
     assert set(done.differences) == {"output"}
-    page = found.report(tmp_path / "report").read_text(encoding="utf-8")
+    page = found.report(tmp_path / "report", latency=False).read_text(encoding="utf-8")
     assert "output fidelity" in page
     values = json.loads((tmp_path / "report" / "report.json").read_text(encoding="utf-8"))
     final = found.outcome.held_out["final"]
     assert values["held_out"]["final"]["output_fidelity"] == final.value
     assert "output fidelity" in found._repr_html_()
+
+
+@pytest.mark.slow
+def test_its_report_has_latency_and_the_metric(unet: nn.Module, tmp_path: Path) -> None:
+    def zero(model: nn.Module) -> float:
+        return 0.0
+
+    found = compress(unet, loader(32), keep=0.5, epochs=0, metric=zero, bench_seconds=0.1)
+    found.report(tmp_path)
+    values = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert values["latency_ms"]["original"]["p50"] > 0
+    assert values["parity"]["outputs"].keys() == {"output"}
+    assert values["metric"] == {"name": "zero"} | dict.fromkeys(found.metric, 0.0)
+    assert set(values["output_fidelity"].values()) == {None}
+    assert "Your metric" in found._repr_html_()
 
 
 def test_rows_of_numbers_are_class_scores_unless_told() -> None:

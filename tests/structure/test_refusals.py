@@ -128,7 +128,7 @@ def test_networks_that_branch_on_the_values_of_their_layers_are_refused(
     assert str(refused.value) == (
         "a Net given, which branches on the values that its layers compute (as detectors do on "
         "their boxes); expected a network that runs the same operations whatever its weights are; "
-        "prune its b alone: `part=b` of compress, or shrink of that module"
+        "prune its b alone: give `part=b`, or shrink that module"
     )
 
 

@@ -75,7 +75,7 @@ def _explain(model: nn.Module) -> str:
     part = "backbone" if "backbone" in sizes else max(sizes, key=sizes.__getitem__, default="")
     instead = "prune a part of it, and give inputs that this part takes"
     if part:
-        instead = f"prune its {part} alone: `part={part}` of compress, or shrink of that module"
+        instead = f"prune its {part} alone: give `part={part}`, or shrink that module"
     return (
         f"a {type(model).__name__} given, which branches on the values that its layers compute (as "
         "detectors do on their boxes); expected a network that runs the same operations whatever "
