@@ -1,6 +1,7 @@
 """What `compress` gives back: its ONNX file, its report, and how a notebook shows it."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from .errors import UsageError
 from .inputs.checkpoint import Checkpoint
 from .inputs.pruned_file import compose, save_pruned
 from .job.account import Finished, assemble
+from .job.findings import look_into
 from .job.known import Case, Planned
 from .job.stages import Outcome
 from .options import Settings
@@ -82,7 +84,11 @@ def report_result(
     case = given.case
     name = type(case.model).__name__
     came_in = replace(given.came_in, notes=notes)
-    done = Finished(name, came_in, case, given.settings, planned, outcome, delivered=None)
+    with ExitStack() as stack:
+        for network in {id(x): x for x in (case.model, outcome.repaired, outcome.final)}.values():
+            stack.enter_context(output_hooked(network, given.output))
+        findings = look_into(case, planned, outcome, given.settings.select, held_out=True)
+    done = Finished(name, came_in, case, given.settings, planned, outcome, None, findings)
     folder.mkdir(parents=True, exist_ok=True)
     return write_report(assemble(f"compress({name}, ...)", done), folder)[1]
 

@@ -38,6 +38,11 @@
                     channel_order, input_sources, all_labels}; input_sources: where size, scale
                     (mean and std) and channel_order come from, in words; all_labels: how many
                     labels it was made for, where its classifier was cut to the kept ones
+    forecast        expected score, size and cost of other budgets (`forecast.py`); null: not known
+    label_change    what became of every label, and images whose answer changed (`label_change.py`)
+    training        list of {epoch, loss, held_out}: of the retraining, or of its last step
+    held_out_seen   whether the network finds held-out images no harder than training images, so
+                    that it was probably trained on them; null: not asked
     plan_digest, command, created, environment, warnings, schema_version
 
 Every number is finite; a number that could not be measured is null, never a guess.
@@ -51,6 +56,8 @@ from typing import Any, Generic, TypeVar
 from ...prune.output_score import OutputFidelity
 from ...prune.scores import FIDELITY, Accuracy, MeanPrecision, Score
 from ..measure.latency_stats import Ratio
+from .forecast import Forecast
+from .label_change import LabelChange
 from .pictures import FilterPicture
 
 SCHEMA_VERSION = 1
@@ -175,6 +182,15 @@ class DepthLine:
 
 
 @dataclass(frozen=True)
+class EpochLine:
+    """One epoch of the retraining: mean loss, and the held-out score, a fraction."""
+
+    epoch: int
+    loss: float
+    held_out: float | None = None
+
+
+@dataclass(frozen=True)
 class ModelLine:
     """The original network: how it was named, its file's hash, and its `Origin`'s fields.
 
@@ -228,6 +244,10 @@ class Report:
     contest: Mapping[str, float] = field(default_factory=dict)
     repair: Mapping[str, Value] = field(default_factory=dict)
     peak_memory_bytes: int | None = None
+    forecast: Forecast | None = None
+    label_change: LabelChange | None = None
+    training: tuple[EpochLine, ...] = ()
+    held_out_seen: bool | None = None
     warnings: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
 

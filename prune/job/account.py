@@ -2,25 +2,24 @@
 
 import resource
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from math import prod
-
-import numpy as np
-from torch import nn
+from typing import Any
 
 from ...evaluate.measure.environment import describe_environment
 from ...evaluate.measure.latency import Comparison, LatencyRow
 from ...evaluate.measure.latency_stats import Ratio
+from ...evaluate.report.forecast import Forecast
+from ...evaluate.report.label_change import LabelChange
 from ...evaluate.report.pictures import strongest_and_weakest
 from ...evaluate.report.report import (
     Benchmark,
     CertificateLine,
     Change,
     DepthLine,
+    EpochLine,
     Latency,
-    LayerLine,
     ModelLine,
     ParityLine,
     Report,
@@ -30,12 +29,11 @@ from ...evaluate.report.words import honest_warnings
 from ...export.checked import Exported
 from ..inputs.checkpoint import Checkpoint
 from ..inputs.split import DataSet
-from ..mechanism.spectrum import GroupSpectrum
 from ..options import Settings
 from ..scores import FIDELITY, Score
-from ..structure.cut import Cut
-from .known import Case, Measured, Planned
+from .known import Case, Planned
 from .latency_budget import drift_notes
+from .layers import layer_lines as layer_lines
 from .stages import Outcome
 
 
@@ -46,6 +44,16 @@ class Delivered:
     accuracy: Mapping[str, Score]
     file: Exported
     comparison: Comparison
+    label_change: LabelChange | None = None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was looked at in the networks of a job for its report, beside its stages."""
+
+    forecast: Forecast | None = None
+    label_change: LabelChange | None = None
+    held_out_seen: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,7 @@ class Finished:
         settings: how the job was done.
         planned, outcome: what each part of it led to.
         delivered: None where no files were written: what is measured on them is left out.
+        findings: see `findings.py`.
     """
 
     model_name: str
@@ -67,6 +76,7 @@ class Finished:
     planned: Planned
     outcome: Outcome
     delivered: Delivered | None
+    findings: Findings = Findings()
 
 
 def assemble(command: str, done: Finished) -> Report:
@@ -104,6 +114,10 @@ def assemble(command: str, done: Finished) -> Report:
         contest=planned.contest,
         repair=outcome.facts,
         peak_memory_bytes=peak_memory_bytes(),
+        forecast=done.findings.forecast,
+        label_change=done.findings.label_change,
+        training=epoch_lines(outcome.epochs),
+        held_out_seen=done.findings.held_out_seen,
         warnings=(*done.checkpoint.notes, *outcome.notes),
     )
     if done.delivered is not None:
@@ -127,7 +141,22 @@ def _with_files(report: Report, delivered: Delivered, planned: Planned) -> Repor
             new.provider, new.batch_size, new.threads, comparison.noisy, planned.reference_ms
         ),
         parity=_parity(delivered.file),
+        forecast=report.forecast
+        and report.forecast.with_sizes(new.size_bytes, planned.left.params),
+        label_change=delivered.label_change,
         warnings=(*report.warnings, *drift_notes(planned.reference_ms, comparison)),
+    )
+
+
+def epoch_lines(rows: Sequence[Mapping[str, Any]]) -> tuple[EpochLine, ...]:
+    """Rows of the log of a training, whatever its score is called."""
+    return tuple(
+        EpochLine(
+            row["epoch"],
+            row["loss"],
+            next((value for key, value in row.items() if key.startswith("held_out_")), None),
+        )
+        for row in rows
     )
 
 
@@ -140,109 +169,6 @@ def _parity(file: Exported) -> ParityLine:
         parity.num_images,
         file.score,
     )
-
-
-def layer_lines(model: nn.Module, planned: Planned) -> tuple[LayerLine, ...]:
-    """One line a layer that has filters, in execution order: whole ones with their reason.
-
-    MACs and parameters of a line are those of its writers: the layers whose filters it counts.
-    """
-    lines = []
-    structure = planned.measured.structure
-    costs = layer_costs(model, planned.cut)
-    for group, layer, measured in zip(
-        structure.groups, planned.plan.layers, fields_of(planned.measured), strict=True
-    ):
-        found = (
-            {}
-            if measured is None
-            else {
-                "success_rate": measured.success_rate,
-                "snr": measured.snr,
-                "cluster_size": measured.cluster_size,
-                "clusters_per_filter": measured.clusters_per_filter,
-                "noise": measured.noise,
-            }
-        )
-        lines.append(
-            LayerLine(
-                layer.name,
-                layer.num_filters,
-                len(layer.kept),
-                macs=_sum(costs[writer].macs for writer in group.writers),
-                params=_sum(costs[writer].params for writer in group.writers),
-                reason=structure.kept_whole.get(group.name, ""),
-                **found,
-            )
-        )
-    named = {line.name for line in lines}
-    for name, reason in structure.kept_whole.items():
-        if name not in named:
-            count = structure.num_filters.get(name, 0)
-            cost = costs.get(name, LayerCost(Change(0, 0), Change(0, 0)))
-            lines.append(LayerLine(name, count, count, cost.macs, cost.params, reason=reason))
-    return (*lines, *_lines_cut_off(model, planned))
-
-
-def _lines_cut_off(model: nn.Module, planned: Planned) -> Iterator[LayerLine]:
-    """Layers of the network that came in which less depth took out."""
-    for name in planned.depth.passed if planned.depth else ():
-        for inner, layer in model.get_submodule(name).named_modules():
-            weight = getattr(layer, "weight", None)
-            if weight is not None and weight.ndim > 1:
-                reason = (
-                    "its branch went: the success rate after the block is no higher than before it"
-                    if inner
-                    else "cut off: its input already tells the labels as well as any later layer"
-                )
-                yield LayerLine(f"{name}.{inner}".rstrip("."), len(weight), 0, reason=reason)
-
-
-def fields_of(measured: Measured) -> Sequence[GroupSpectrum | None]:
-    """What the filters of every group do to labels; None for each where there are none."""
-    if measured.spectrum is None:
-        return [None] * len(measured.structure.groups)
-    return measured.spectrum.groups
-
-
-@dataclass(frozen=True)
-class LayerCost:
-    """Multiply-adds and parameters of one module, before and after."""
-
-    macs: Change[int]
-    params: Change[int]
-
-
-def layer_costs(model: nn.Module, cut: Cut) -> dict[str, LayerCost]:
-    """Cost of every module that has parameters or multiplies, and of parameters that are layers."""
-    params: dict[str, list[Change[int]]] = {}
-    for name, tensor in model.named_parameters():
-        new = prod(
-            len(cut.kept[name, axis]) if (name, axis) in cut.kept else size
-            for axis, size in enumerate(tensor.shape)
-        )
-        layer = name if name in cut.structure.num_filters else name.rpartition(".")[0]
-        params.setdefault(layer, []).append(Change(tensor.numel(), new))
-    all_U = np.ones_like(cut.stays_U)
-    macs: dict[str, list[Change[float]]] = {}
-    for product in cut.structure.products:
-        change = Change(product.macs(all_U), product.macs(cut.stays_U))
-        macs.setdefault(product.layer, []).append(change)
-    return {
-        layer: LayerCost(_rounded(macs.get(layer, ())), _sum(params.get(layer, ())))
-        for layer in {**params, **macs}
-    }
-
-
-def _rounded(parts: Iterable[Change[float]]) -> Change[int]:
-    listed = list(parts)
-    original, final = sum(x.original for x in listed), sum(x.final for x in listed)
-    return Change(round(original), round(final))
-
-
-def _sum(parts: Iterable[Change[int]]) -> Change[int]:
-    listed = list(parts)
-    return Change(sum(part.original for part in listed), sum(part.final for part in listed))
 
 
 def model_line(name: str, checkpoint: Checkpoint, data: DataSet) -> ModelLine:
