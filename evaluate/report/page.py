@@ -4,9 +4,14 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from . import charts, words
-from .accuracy_chart import accuracy_against_cost
+from .accuracy_chart import accuracy_against_cost, accuracy_words
+from .deployment import snippets
+from .forecast import forecast_figure, forecast_words, slider_rows
+from .glossary import GLOSSARY
 from .html import Figure, render
+from .label_tables import label_section
 from .matrix_chart import label_matrix
+from .trust import trust_notes
 
 if TYPE_CHECKING:
     from .report import Change, ModelLine, Report
@@ -38,9 +43,36 @@ def render_page(report: "Report") -> str:
         stages=stage_rows(report),
         layers=layer_table(report),
         figures=figures(report),
+        spoken=spoken(report),
+        contents=contents(report),
+        glossary=GLOSSARY,
+        document=report.to_dict(),
+        notes=trust_notes(report.warnings),
+        budgets=slider_rows(report),
+        labels=label_section(report.label_change),
+        snippets=snippets(report),
         matrices=matrices(report),
         facts=facts(report),
     )
+
+
+def contents(report: "Report") -> dict[str, str]:
+    """Anchors of the sections that this report has, with what they are called in the contents."""
+    has_stages = any(getattr(report.held_out, stage) for stage in words.STAGES)
+    parts = {
+        "accuracy": ("Accuracy and cost", has_stages or report.accuracy.original is not None),
+        "budgets": ("Other budgets", report.forecast is not None),
+        "labels": ("Every label", report.label_change is not None),
+        "training": ("Retraining", bool(report.training)),
+        "filters": ("Filters", True),
+        "depth": ("Along the depth", bool(report.depth)),
+        "single": ("Single filters", bool(report.pictures)),
+        "layers": ("Layers", True),
+        "deploy": ("Deploy", bool(snippets(report))),
+        "facts": ("How it was made", True),
+        "glossary": ("Glossary", True),
+    }
+    return {anchor: name for anchor, (name, is_there) in parts.items() if is_there}
 
 
 def tiles(report: "Report") -> list[dict[str, str]]:
@@ -104,7 +136,9 @@ def stage_rows(report: "Report") -> list[dict[str, str]]:
 
 
 def layer_table(report: "Report") -> list[dict[str, Any]]:
-    """The table of layers, every cell as text; `share` is the part of the filters kept, in %."""
+    """The table of layers, every cell as text; `share` is the part of the filters kept, in %;
+    `mac_share` that of the final network's multiply-adds."""
+    total = max(report.macs.final, 1)
     return [
         {
             "name": line.name,
@@ -112,6 +146,7 @@ def layer_table(report: "Report") -> list[dict[str, Any]]:
             "num_kept": line.num_kept,
             "share": round(100 * line.num_kept / max(line.num_filters, 1)),
             "macs": _pair(line.macs),
+            "mac_share": words.percent(line.macs.final / total) if line.macs else "–",
             "params": _pair(line.params),
             "success_rate": words.percent(line.success_rate),
             "snr": _number(line.snr),
@@ -119,6 +154,7 @@ def layer_table(report: "Report") -> list[dict[str, Any]]:
             "clusters_per_filter": _number(line.clusters_per_filter),
             "noise": _number(line.noise),
             "reason": line.reason,
+            "together": ", ".join(line.together),
         }
         for line in report.layers
     ]
@@ -148,6 +184,26 @@ def figures(report: "Report") -> dict[str, Figure]:
         found["depth"] = depth
     if report.seconds:
         found["seconds"] = charts.stage_times(report)
+    if report.forecast is not None:
+        found["forecast"] = forecast_figure(report)
+    if report.training:
+        found["training"] = charts.training_curve(report)
+    return found
+
+
+def spoken(report: "Report") -> dict[str, str]:
+    """What each chart says in a sentence, for readers who do not see it."""
+    found = {"filters": charts.filters_words(report)}
+    if report.accuracy.original is not None or report.accuracy.final is not None:
+        found["accuracy"] = accuracy_words(report)
+    if report.depth:
+        found["depth"] = charts.depth_words(report)
+    if report.seconds:
+        found["seconds"] = charts.stage_words(report)
+    if report.forecast is not None:
+        found["forecast"] = forecast_words(report)
+    if report.training:
+        found["training"] = charts.training_words(report)
     return found
 
 
@@ -168,7 +224,7 @@ def facts(report: "Report") -> list[dict[str, Any]]:
         "Network": _network_facts(report),
         "Checks": _check_facts(report),
         "Latency": _latency_facts(report),
-        "Repair": dict(report.repair),
+        "Repair": _repair_facts(report),
         f"Criteria tried (held-out {report.accuracy.name})": {
             name: words.percent(top1, 2) for name, top1 in report.contest.items()
         },
@@ -179,6 +235,16 @@ def facts(report: "Report") -> list[dict[str, Any]]:
         for title, rows in tables.items()
         if rows
     ]
+
+
+def _repair_facts(report: "Report") -> dict[str, object]:
+    """Held-out scores as per cent, as everywhere on the page."""
+    return {
+        name: words.percent(cell, 2)
+        if isinstance(cell, float) and name.startswith("held-out")
+        else cell
+        for name, cell in report.repair.items()
+    }
 
 
 def _network_facts(report: "Report") -> dict[str, object]:

@@ -23,7 +23,7 @@
                     file itself, on held-out images
     certificate     {applies, ok, max_relative_error, tolerance, reason}: removed == masked
     layers          list of {name, num_filters, num_kept, macs, params, success_rate, snr,
-                    cluster_size, clusters_per_filter, noise, reason}, in execution order;
+                    cluster_size, clusters_per_filter, noise, reason, together}, in execution order;
                     `reason`: why some or all of its filters had to stay, else empty
     depth           list of {layer, success_rate, reader}: accuracy of the probe after each layer
     pictures        list of label matrices (see `pictures`): strongest and weakest filters
@@ -153,6 +153,7 @@ class LayerLine:
         snr: signal-to-noise ratio of its fields; cluster_size: mean labels of a cluster;
         clusters_per_filter, noise: means over its filters (see mechanism/spectrum).
         reason: why some or all of its filters had to stay; empty if all could go.
+        together: other layers that have the same filters: MACs and parameters are of all of them.
     """
 
     name: str
@@ -166,6 +167,7 @@ class LayerLine:
     clusters_per_filter: float | None = None
     noise: float | None = None
     reason: str = ""
+    together: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -82,8 +82,8 @@ def sweep():
 
 
 PAGES = {
-    "report": (lambda: render_page(sample_report()), 16),
-    "no latency": (lambda: render_page(without_latency(sample_report(56))), 16),
+    "report": (lambda: render_page(sample_report()), 18),
+    "no latency": (lambda: render_page(without_latency(sample_report(56))), 18),
     "trade-off": (lambda: render_tradeoff(sweep()), 2),
 }
 
