@@ -115,10 +115,11 @@ class _Rule:
     labels_N: IntArray | None = None
 
     def value(self, change: float) -> float:
-        """The expected score, a fraction."""
+        """The expected score, a fraction; never above what there is without any change."""
         if self.scores_NK is None or self.labels_N is None:
             return max(0.0, 1 - change)
-        return expected_accuracy(self.scores_NK, self.labels_N, change)
+        now, then = (expected_accuracy(self.scores_NK, self.labels_N, x) for x in (0.0, change))
+        return min(now, then)
 
 
 def _of_outputs(outcome: Outcome) -> _Rule:
