@@ -39,6 +39,7 @@ from ..structure.plan import Plan
 from ..structure.units import BoolArray, FloatArray, IntArray
 from .budget import counted_plan
 from .known import Amounts, Case, Measured, Planned
+from .repair_and_check import REFITTED
 from .sensitivity import noise_at, relative_change
 from .stages import Outcome
 
@@ -57,11 +58,13 @@ def make_forecast(
 
     Returns:
         None where no sensitivity was measured (`allocate` other than "output"), the network was cut
-        in depth or in several steps, an image may have several labels, or nothing was changed.
+        in depth or in several steps, an image may have several labels, nothing was changed, or the
+        refit was not what this run kept: its change then says nothing of budgets that keep it.
     """
     measured = planned.measured
     is_one_cut = planned.depth is None and select.steps == 1
-    if not measured.sensitivity or not is_one_cut or case.data.multi_label:
+    is_usual = is_one_cut and outcome.facts.get("applied") == REFITTED
+    if not measured.sensitivity or not is_usual or case.data.multi_label:
         return None
     loss = expected_loss(measured, planned.ranking, planned.plan)
     rule = _of_outputs(outcome) if case.outputs else _of_labels(case, outcome.repaired)

@@ -8,10 +8,11 @@
 Every budget is planned, removed, repaired and refitted, without a gradient step, and measured on
 the held-out images: what a forecast is about. A forecast is made from one run, whose own change of
 the outputs it starts from; so each budget in turn is that run, and the others are forecast. The
-first table has what was measured; the second, for each run, the error of its forecast of all other
-budgets in points. The rank correlations (Spearman) are over all budgets: of the expected with the
-measured score, and of the expected with the measured change of the outputs. Where many budgets have
-the same score to an image, the first says little.
+first table has what was measured; the second, for each run whose refit was kept (others make no
+forecast), the error of its forecast of all other budgets in points. The rank correlations
+(Spearman) are of the expected with the measured score over all budgets, and of the expected with
+the measured change of the outputs over those whose refit was kept. Where budgets have the same
+score to an image, the first says little.
 """
 
 from contextlib import suppress
@@ -28,7 +29,7 @@ from prune_dl.prune.job.budget import counted_plan
 from prune_dl.prune.job.forecast import expected_accuracy, expected_loss
 from prune_dl.prune.job.known import Case, Planned
 from prune_dl.prune.job.plan import make_plan
-from prune_dl.prune.job.repair_and_check import repair_and_check
+from prune_dl.prune.job.repair_and_check import REFITTED, repair_and_check
 from prune_dl.prune.job.sensitivity import relative_change
 from prune_dl.prune.options import DataOptions, NetworkOptions, RunOptions, Settings
 from prune_dl.prune.outputs import class_scores
@@ -78,12 +79,14 @@ def main(options: Options) -> None:
     print(f"original: held-out {case.accuracy.value:.2%} of {case.accuracy.total} images")
     for row in rows:
         print(f"MACs {row.macs:<5g} change {row.change:.4f}  {row.score:.2%}  ({row.applied})")
-    for run in rows:
+    for run in filter(lambda row: row.applied == REFITTED, rows):
         errors = [100 * abs(expected(row, run) - row.score) for row in rows if row is not run]
         print(f"run at {run.macs:<5g} mean error {np.mean(errors):.1f}, largest {max(errors):.1f}")
-    forecast = [expected(row, rows[0]) for row in rows]
+    refitted = [row for row in rows if row.applied == REFITTED]
+    forecast = [expected(row, refitted[0]) for row in rows]
     of_scores = spearmanr(forecast, [row.score for row in rows]).statistic
-    of_changes = spearmanr([row.loss for row in rows], [row.change for row in rows]).statistic
+    losses, changes = zip(*((row.loss, row.change) for row in refitted), strict=True)
+    of_changes = spearmanr(losses, changes).statistic
     print(f"rank correlation: scores {of_scores:.2f}, changes {of_changes:.2f}")
 
 

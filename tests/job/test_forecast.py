@@ -73,3 +73,5 @@ def test_forecast_meets_its_own_run_and_falls_with_the_budget(trained_file: Path
         blind = replace(planned.measured, sensitivity={})
         now = planned if is_measured else replace(planned, measured=blind)
         assert make_forecast(case, now, outcome, other) is None
+    other_repair = replace(outcome, facts={"applied": "repair"})
+    assert make_forecast(case, planned, other_repair, select) is None
