@@ -84,6 +84,11 @@ class LabelChange:
     examples: tuple[ExampleLine, ...] = ()
 
     @property
+    def of_answers(self) -> bool:
+        """Whether labels are the answers of the network that came in."""
+        return FIDELITY in self.measure
+
+    @property
     def most_lost(self) -> tuple[LabelLine, ...]:
         """All labels, those that lost most first; ties stay in their order."""
         return tuple(sorted(self.labels, key=lambda line: line.after - line.before))
@@ -123,7 +128,7 @@ def _precision_lines(
     counts_K = (targets_NK == 1).sum(0)
     return tuple(
         LabelLine(_name(names, k), int(counts_K[k]), float(before_K[k]), float(after_K[k]))
-        for k in np.flatnonzero(counts_K)
+        for k in np.flatnonzero(counts_K).tolist()
     )
 
 
@@ -148,7 +153,7 @@ def _of_answers(
 def label_lines(answers: Answers, names: Sequence[str]) -> tuple[LabelLine, ...]:
     """Every label that occurs, in the order of the outputs."""
     lines = []
-    for label in np.unique(answers.labels_N):
+    for label in np.unique(answers.labels_N).tolist():
         at_N = answers.labels_N == label
         before = float((answers.before_N[at_N] == label).mean())
         after = float((answers.after_N[at_N] == label).mean())

@@ -15,7 +15,7 @@ def label_section(change: LabelChange | None) -> dict[str, Any]:
     """Everything the template needs; empty where labels were not looked at."""
     if change is None:
         return {}
-    of_answers = "fidelity" in change.measure
+    of_answers = change.of_answers
     rows = [
         {
             "label": line.label,

@@ -8,7 +8,7 @@ from .accuracy_chart import accuracy_against_cost, accuracy_words
 from .deployment import snippets
 from .facts import facts
 from .forecast import forecast_figure, forecast_words, slider_rows
-from .glossary import GLOSSARY
+from .glossary import glossary
 from .html import Figure, render
 from .label_tables import label_section
 from .matrix_chart import label_matrix
@@ -45,8 +45,9 @@ def render_page(report: "Report") -> str:
         layers=layer_table(report),
         figures=figures(report),
         spoken=spoken(report),
+        noun=_noun(report),
         contents=contents(report),
-        glossary=GLOSSARY,
+        glossary=glossary(report.held_out.name),
         document=report.to_dict(),
         notes=trust_notes(report.warnings),
         budgets=slider_rows(report),
@@ -59,11 +60,15 @@ def render_page(report: "Report") -> str:
 
 def contents(report: "Report") -> dict[str, str]:
     """Anchors of the sections that this report has, with what they are called in the contents."""
+    has_answers = report.label_change is not None and report.label_change.of_answers
     has_stages = any(getattr(report.held_out, stage) for stage in words.STAGES)
     parts = {
-        "accuracy": ("Accuracy and cost", has_stages or report.accuracy.original is not None),
+        "stages": (f"{_noun(report)} and cost", has_stages or report.accuracy.original is not None),
         "budgets": ("Other budgets", report.forecast is not None),
-        "labels": ("Every label", report.label_change is not None),
+        "labels": (
+            "Every answer" if has_answers else "Every label",
+            report.label_change is not None,
+        ),
         "training": ("Retraining", bool(report.training)),
         "filters": ("Filters", True),
         "depth": ("Along the depth", bool(report.depth)),
@@ -74,6 +79,13 @@ def contents(report: "Report") -> dict[str, str]:
         "glossary": ("Glossary", True),
     }
     return {anchor: name for anchor, (name, is_there) in parts.items() if is_there}
+
+
+def _noun(report: "Report") -> str:
+    """What the score is called at the head of a section."""
+    if report.held_out.by_output:
+        return "Output fidelity"
+    return "Fidelity" if report.accuracy.of_answers or report.held_out.of_answers else "Accuracy"
 
 
 def tiles(report: "Report") -> list[dict[str, str]]:

@@ -29,7 +29,7 @@ from scipy.special import log_ndtr
 from torch import nn
 
 from ...evaluate.report.forecast import Forecast, ForecastPoint
-from ..budget import Budget
+from ..budget import Budget, Kind
 from ..errors import GateError
 from ..forward import call, evaluating
 from ..options import SelectOptions
@@ -70,7 +70,7 @@ def make_forecast(
     rule = _of_outputs(outcome) if case.outputs else _of_labels(case, outcome.repaired)
     if loss <= 0 or rule.change <= 0:
         return None
-    kind = "params" if select.budget.kind == "params" else "macs"
+    kind: Kind = "params" if select.budget.kind == "params" else "macs"
     points = []
     for share in SHARES:
         with suppress(GateError):
@@ -173,4 +173,4 @@ def _chance(margin_NK: FloatArray, others_NK: BoolArray) -> FloatArray:
     x_Q, weight_Q = np.polynomial.hermite_e.hermegauss(QUADRATURE_NODES)
     log_NKQ = log_ndtr(margin_NK[:, :, None] + x_Q)
     product_NQ = np.exp((log_NKQ * others_NK[:, :, None]).sum(1))
-    return product_NQ @ weight_Q / sqrt(2 * pi)
+    return np.asarray(product_NQ @ weight_Q / sqrt(2 * pi), dtype=np.float64)

@@ -74,7 +74,8 @@ def _together(model: nn.Module, group: Group) -> tuple[str, ...]:
 
 def _is_depthwise(model: nn.Module, name: str) -> bool:
     layer = dict(model.named_modules()).get(name)
-    return getattr(layer, "groups", 1) > 1 and layer.groups == layer.in_channels
+    groups = getattr(layer, "groups", 1)
+    return bool(groups > 1 and groups == getattr(layer, "in_channels", None))
 
 
 def _lines_cut_off(model: nn.Module, planned: Planned) -> Iterator[LayerLine]:

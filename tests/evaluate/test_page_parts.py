@@ -86,12 +86,12 @@ def test_charts_are_spoken() -> None:
 def test_contents_name_what_is_there() -> None:
     report = sample_report()
     assert list(contents(report)) == [
-        *("accuracy", "budgets", "labels", "training", "filters", "depth", "single", "layers"),
+        *("stages", "budgets", "labels", "training", "filters", "depth", "single", "layers"),
         *("deploy", "facts", "glossary"),
     ]
     bare = replace(report, forecast=None, label_change=None, training=(), depth=(), pictures=())
     bare = replace(bare, model=replace(report.model, mean=(), std=()))
-    assert list(contents(bare)) == ["accuracy", "filters", "layers", "facts", "glossary"]
+    assert list(contents(bare)) == ["stages", "filters", "layers", "facts", "glossary"]
 
 
 def test_labels_that_lost_most_are_first_and_many_are_folded() -> None:

@@ -99,6 +99,30 @@ def test_every_chart_is_drawn_and_nothing_is_loaded(name, width, tmp_path):
     assert not found["wide"], "the page scrolls sideways"
 
 
+def test_the_slider_shows_another_budget_and_tables_sort(tmp_path):
+    action = """
+      const budget = document.getElementById("budget");
+      budget.value = 0;
+      budget.dispatchEvent(new Event("input"));
+      const shown = ["share", "value", "macs", "size", "command"].map(
+        (name) => document.getElementById(`budget-${name}`).textContent);
+      const table = document.getElementById("most-lost");
+      const first = () => table.tBodies[0].rows[0].cells[0].textContent;
+      table.tHead.rows[0].cells[4].querySelector("button").click();
+      const highest = first();
+      table.tHead.rows[0].cells[4].querySelector("button").click();
+      return [shown, highest, first(), table.tHead.rows[0].cells[4].ariaSort, csvOf(table).split("\\n")[0]];
+    """
+    found = browse(render_page(sample_report()), tmp_path, action)
+    assert found["errors"] == []
+    shown, highest, lowest, direction, header = found["answer"]
+    command = "prune-dl --model vgg16_cifar10.pt --data cifar10/ --macs 0.9"
+    assert shown[:4] == ["90 %", "88.0 %", "281.9 M", "53.09 MB"]
+    assert shown[4] == f"{command} --out runs/vgg16_cifar10-macs-0.9"
+    assert (highest, lowest, direction) == ("plane", "frog", "ascending")
+    assert header == '"Label","Images","Accuracy before","After","Points"'
+
+
 def test_dark_readers_get_light_ink(tmp_path):
     ink = {
         dark: browse(render_page(sample_report()), tmp_path, dark=dark)["ink"]
