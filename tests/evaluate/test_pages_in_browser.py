@@ -111,7 +111,8 @@ def test_the_slider_shows_another_budget_and_tables_sort(tmp_path):
       table.tHead.rows[0].cells[4].querySelector("button").click();
       const highest = first();
       table.tHead.rows[0].cells[4].querySelector("button").click();
-      return [shown, highest, first(), table.tHead.rows[0].cells[4].ariaSort, csvOf(table).split("\\n")[0]];
+      const direction = table.tHead.rows[0].cells[4].ariaSort;
+      return [shown, highest, first(), direction, csvOf(table).split("\\n")[0]];
     """
     found = browse(render_page(sample_report()), tmp_path, action)
     assert found["errors"] == []
@@ -213,6 +214,32 @@ def test_sorting_filtering_arrows_and_the_overview(page, spectrum, tmp_path):
     assert second == by_signal[1]
     assert removed == [i for i in by_signal if i not in {0, 3, 5}]
     assert from_overview == by_signal[3]
+
+
+def test_filters_start_in_the_order_of_the_score_and_tiles_move_by_keyboard(spectrum, tmp_path):
+    scores = sample_columns(spectrum, seed=2)
+    path = write_filters_page(
+        tmp_path / "filters.html",
+        spectrum,
+        FilterColumns(sample_columns(spectrum), scores),
+        title="m",
+        command="c",
+    )
+    action = (
+        STATE
+        + """
+      const press = (key) => element("overview").dispatchEvent(new KeyboardEvent("keydown", { key }));
+      const start = listed();
+      press("ArrowRight");
+      const second = selected();
+      press("ArrowLeft");
+      return [element("sort").value, start, second, selected()];
+    """
+    )
+    found = browse(path.read_text(), tmp_path, action)
+    assert found["errors"] == []
+    order = np.argsort(-scores[2], kind="stable").tolist()
+    assert found["answer"] == ["score", order, order[1], order[0]]
 
 
 def test_an_address_names_its_filter(page, tmp_path):
