@@ -1,6 +1,7 @@
 """What `compress` gives back: its ONNX file, its report, and how a notebook shows it."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +21,7 @@ from .errors import GateError, InputError, UsageError
 from .inputs.checkpoint import Checkpoint
 from .inputs.pruned_file import compose, save_pruned
 from .job.account import Delivered, Finished, assemble
+from .job.findings import look_into
 from .job.known import Case, Planned
 from .job.output_files import export_with_outputs, time_with_original
 from .job.stages import Outcome
@@ -207,16 +209,23 @@ class Compressed:
         if latency:
             delivered, why = time_result(self.part_model, self.given, self.planned)
         name = type(case.model).__name__
+        outcome, select = self.outcome, self.given.settings.select
+        networks = {id(x): x for x in (case.model, outcome.repaired, outcome.final)}
+        with ExitStack() as stack:
+            for network in networks.values():
+                stack.enter_context(output_hooked(network, self.given.output))
+            findings = look_into(case, self.planned, outcome, select, held_out=True)
         done = Finished(
             name,
             replace(self.given.came_in, notes=(*self.warnings, *why)),
             case,
             self.given.settings,
             self.planned,
-            self.outcome,
+            outcome,
             delivered,
             self.part,
             MetricLine(self.given.metric_name, **self.metric) if self.metric else None,
+            findings,
         )
         place.mkdir(parents=True, exist_ok=True)
         return write_report(assemble(f"compress({name}, ...)", done), place)[1]

@@ -40,7 +40,18 @@ def accuracy_against_cost(report: "Report") -> Figure:
         },
         "showlegend": False,
     }
-    return {"data": traces, "layout": layout, "height": 380}
+    narrow = {"annotations": [], "showlegend": True, "legend": {"orientation": "h", "y": -0.3}}
+    return {"data": traces, "layout": layout, "height": 340, "narrow": narrow}
+
+
+def accuracy_words(report: "Report") -> str:
+    """Every stage with its interval, in a sentence."""
+    costs, title = _costs(report)
+    return f"{report.accuracy.name} against {title}: " + "; ".join(
+        f"{stage} {percent(score.value)} ({percent(score.low)} to {percent(score.high)}) "
+        f"at {costs[stage]:.3g}"
+        for stage, score in _measured(report)
+    )
 
 
 def _measured(report: "Report") -> Iterator[tuple[str, "Score"]]:
@@ -63,10 +74,10 @@ def _costs(report: "Report") -> tuple[dict[str, float], str]:
 
 
 def _right_end(report: "Report", span: float) -> float:
-    """Room for the names and for the bars to p90, unless a noisy machine made them very long."""
+    """Room for the names and for the whole bars to p90."""
     latency = report.latency_ms
     longest = max(latency.original.p90, latency.final.p90) if latency else 0.0
-    return max(1.18 * span, min(1.05 * longest, 2 * span))
+    return max(1.18 * span, 1.05 * longest)
 
 
 def _lowest_shown(accuracies: list["Score"]) -> float:

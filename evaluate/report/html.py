@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 Figure = dict[str, Any]
-"""{"data": [traces], "layout": {...}, "height": pixels}, as plotly.js takes it."""
+"""{"data": [traces], "layout": {...}, "height": pixels}, as plotly.js takes it; "narrow": parts
+of the layout that are others on a telephone."""
 
 
 def render(template: str, **context: object) -> str:

@@ -4,12 +4,18 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from . import charts, words
-from .accuracy_chart import accuracy_against_cost
+from .accuracy_chart import accuracy_against_cost, accuracy_words
+from .deployment import snippets
+from .facts import facts
+from .forecast import forecast_figure, forecast_words, slider_rows
+from .glossary import glossary
 from .html import Figure, render
+from .label_tables import label_section
 from .matrix_chart import label_matrix
+from .trust import trust_notes
 
 if TYPE_CHECKING:
-    from .report import Change, ModelLine, Report
+    from .report import Change, Report
 
 STAGE_MEANING = {
     "original": "the network as given",
@@ -38,9 +44,48 @@ def render_page(report: "Report") -> str:
         stages=stage_rows(report),
         layers=layer_table(report),
         figures=figures(report),
+        spoken=spoken(report),
+        noun=_noun(report),
+        contents=contents(report),
+        glossary=glossary(report.held_out.name),
+        document=report.to_dict(),
+        notes=trust_notes(report.warnings),
+        budgets=slider_rows(report),
+        labels=label_section(report.label_change),
+        snippets=snippets(report),
         matrices=matrices(report),
         facts=facts(report),
     )
+
+
+def contents(report: "Report") -> dict[str, str]:
+    """Anchors of the sections that this report has, with what they are called in the contents."""
+    has_answers = report.label_change is not None and report.label_change.of_answers
+    has_stages = any(getattr(report.held_out, stage) for stage in words.STAGES)
+    parts = {
+        "stages": (f"{_noun(report)} and cost", has_stages or report.accuracy.original is not None),
+        "budgets": ("Other budgets", report.forecast is not None),
+        "labels": (
+            "Every answer" if has_answers else "Every label",
+            report.label_change is not None,
+        ),
+        "training": ("Retraining", bool(report.training)),
+        "filters": ("Filters", True),
+        "depth": ("Along the depth", bool(report.depth)),
+        "single": ("Single filters", bool(report.pictures)),
+        "layers": ("Layers", True),
+        "deploy": ("Deploy", bool(snippets(report))),
+        "facts": ("How it was made", True),
+        "glossary": ("Glossary", True),
+    }
+    return {anchor: name for anchor, (name, is_there) in parts.items() if is_there}
+
+
+def _noun(report: "Report") -> str:
+    """What the score is called at the head of a section."""
+    if report.held_out.by_output:
+        return "Output fidelity"
+    return "Fidelity" if report.accuracy.of_answers or report.held_out.of_answers else "Accuracy"
 
 
 def tiles(report: "Report") -> list[dict[str, str]]:
@@ -108,7 +153,9 @@ def stage_rows(report: "Report") -> list[dict[str, str]]:
 
 
 def layer_table(report: "Report") -> list[dict[str, Any]]:
-    """The table of layers, every cell as text; `share` is the part of the filters kept, in %."""
+    """The table of layers, every cell as text; `share` is the part of the filters kept, in %;
+    `mac_share` that of the final network's multiply-adds."""
+    total = max(report.macs.final, 1)
     return [
         {
             "name": line.name,
@@ -116,6 +163,7 @@ def layer_table(report: "Report") -> list[dict[str, Any]]:
             "num_kept": line.num_kept,
             "share": round(100 * line.num_kept / max(line.num_filters, 1)),
             "macs": _pair(line.macs),
+            "mac_share": words.percent(line.macs.final / total) if line.macs else "–",
             "params": _pair(line.params),
             "success_rate": words.percent(line.success_rate),
             "snr": _number(line.snr),
@@ -123,6 +171,7 @@ def layer_table(report: "Report") -> list[dict[str, Any]]:
             "clusters_per_filter": _number(line.clusters_per_filter),
             "noise": _number(line.noise),
             "reason": line.reason,
+            "together": ", ".join(line.together),
         }
         for line in report.layers
     ]
@@ -152,6 +201,26 @@ def figures(report: "Report") -> dict[str, Figure]:
         found["depth"] = depth
     if report.seconds:
         found["seconds"] = charts.stage_times(report)
+    if report.forecast is not None:
+        found["forecast"] = forecast_figure(report)
+    if report.training:
+        found["training"] = charts.training_curve(report)
+    return found
+
+
+def spoken(report: "Report") -> dict[str, str]:
+    """What each chart says in a sentence, for readers who do not see it."""
+    found = {"filters": charts.filters_words(report)}
+    if report.accuracy.original is not None or report.accuracy.final is not None:
+        found["accuracy"] = accuracy_words(report)
+    if report.depth:
+        found["depth"] = charts.depth_words(report)
+    if report.seconds:
+        found["seconds"] = charts.stage_words(report)
+    if report.forecast is not None:
+        found["forecast"] = forecast_words(report)
+    if report.training:
+        found["training"] = charts.training_words(report)
     return found
 
 
@@ -164,108 +233,3 @@ def matrices(report: "Report") -> list[dict[str, Any]]:
         }
         for layer, pictures in groupby(report.pictures, key=lambda p: p.layer)
     ]
-
-
-def facts(report: "Report") -> list[dict[str, Any]]:
-    """Small two-column tables at the foot of the page."""
-    tables: dict[str, dict[str, Any]] = {
-        "Network": _network_facts(report),
-        "Checks": _check_facts(report),
-        "Latency": _latency_facts(report),
-        "Repair": dict(report.repair),
-        f"Criteria tried (held-out {report.accuracy.name})": {
-            name: words.percent(top1, 2) for name, top1 in report.contest.items()
-        },
-        "Environment": dict(report.environment),
-    }
-    return [
-        {"title": title, "rows": {name: words.value(cell) for name, cell in rows.items()}}
-        for title, rows in tables.items()
-        if rows
-    ]
-
-
-def _network_facts(report: "Report") -> dict[str, object]:
-    model = report.model
-    size = " × ".join(str(side) for side in model.input_size)
-    sources = model.input_sources
-    order = model.channel_order if len(model.mean) == 3 else ""
-    rows = {
-        "model": model.name,
-        "architecture": model.arch,
-        "pruned part": model.part,
-        "data": model.data,
-        "labels": model.num_labels if model.all_labels is None else "",
-        "labels kept": _labels_kept(model),
-        "input size": _with_source(size, sources.get("size")),
-        "mean": _with_source(_numbers(model.mean), sources.get("scale")),
-        "std": _with_source(_numbers(model.std), sources.get("scale")),
-        "channel order": _with_source(order, sources.get("channel_order")),
-        "SHA-256": model.sha256,
-        "ranking": report.criterion,
-        "allocation": words.allocation_name(report.allocation),
-        "plan": report.plan_digest,
-    }
-    return {name: value for name, value in rows.items() if value}
-
-
-def _labels_kept(model: "ModelLine") -> str:
-    """Their names, and of how many they are; nothing where all were kept."""
-    return "" if model.all_labels is None else f"{', '.join(model.labels)} of {model.all_labels}"
-
-
-def _with_source(value: str, source: str | None) -> str:
-    """A part of the preprocessing, and where it comes from."""
-    return f"{value} ({source})" if value and source else value
-
-
-def _numbers(values: tuple[float, ...]) -> str:
-    return ", ".join(f"{value:.4g}" for value in values)
-
-
-def _check_facts(report: "Report") -> dict[str, object]:
-    certificate, parity = report.certificate, report.parity
-    if not certificate.applies:
-        verdict = f"does not apply: {certificate.reason}"
-    elif certificate.max_relative_error is None:
-        verdict = "passed" if certificate.ok else f"failed: {certificate.reason}"
-    else:
-        verdict = "passed" if certificate.ok else "failed"
-        error, tolerance = certificate.max_relative_error, certificate.tolerance
-        verdict += f": relative error {error:.1e}, tolerance {tolerance:.0e}"
-    rows: dict[str, object] = {"removed equals masked": verdict}
-    if parity and parity.top1_agreement is None:
-        each = ", ".join(f"{name} {x:.1e}" for name, x in parity.outputs.items())
-        rows["ONNX against torch"] = (
-            f"largest difference {parity.max_abs_difference:.1e} on {parity.num_images} images; "
-            f"of the largest magnitude of each output: {each}"
-        )
-    elif parity:
-        rows["ONNX against torch"] = (
-            f"largest difference {parity.max_abs_difference:.1e}, same answer on "
-            f"{words.percent(parity.top1_agreement, 2)} of {parity.num_images} images"
-        )
-        if parity.held_out:
-            rows[f"held-out {parity.held_out.name} of the file"] = (
-                f"{words.percent(parity.held_out.value, 2)} of {parity.held_out.total} images"
-            )
-    if report.peak_memory_bytes:
-        rows["peak memory"] = words.size(report.peak_memory_bytes)
-    return rows
-
-
-def _latency_facts(report: "Report") -> dict[str, object]:
-    latency, bench, rate = report.latency_ms, report.benchmark, report.images_per_second
-    if latency is None or bench is None:
-        return {}
-    rows: dict[str, object] = {
-        "provider": bench.provider,
-        "batch size": bench.batch_size,
-        "threads": bench.threads,
-    }
-    for name in ("p50", "p90", "p99", "mean", "std"):
-        before, after = getattr(latency.original, name), getattr(latency.final, name)
-        rows[name] = f"{before:.3g} → {after:.3g} ms"
-    if rate:
-        rows["images per second"] = f"{rate.original:.4g} → {rate.final:.4g}"
-    return rows

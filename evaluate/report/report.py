@@ -29,7 +29,7 @@
                     of both where outputs judge
     certificate     {applies, ok, max_relative_error, tolerance, reason}: removed == masked
     layers          list of {name, num_filters, num_kept, macs, params, success_rate, snr,
-                    cluster_size, clusters_per_filter, noise, reason}, in execution order;
+                    cluster_size, clusters_per_filter, noise, reason, together}, in execution order;
                     `reason`: why some or all of its filters had to stay, else empty
     depth           list of {layer, success_rate, reader}: accuracy of the probe after each layer
     pictures        list of label matrices (see `pictures`): strongest and weakest filters
@@ -45,6 +45,11 @@
                     scale (mean and std) and channel_order come from, in words; all_labels: how many
                     labels it was made for, where its classifier was cut to the kept ones; part:
                     the module that alone was pruned (filters, macs, params, ONNX are its own)
+    forecast        expected score, size and cost of other budgets (`forecast.py`); null: not known
+    label_change    what became of every label, and images whose answer changed (`label_change.py`)
+    training        list of {epoch, loss, held_out}: of the retraining, or of its last step
+    held_out_seen   whether the network finds held-out images no harder than training images, so
+                    that it was probably trained on them; null: not asked
     plan_digest, command, created, environment, warnings, schema_version
 
 Every number is finite; a number that could not be measured is null, never a guess.
@@ -58,6 +63,8 @@ from typing import Any, Generic, TypeVar
 from ...prune.output_score import OUTPUT_FIDELITY, OutputFidelity
 from ...prune.scores import FIDELITY, Accuracy, MeanPrecision, Score
 from ..measure.latency_stats import Ratio
+from .forecast import Forecast
+from .label_change import LabelChange
 from .pictures import FilterPicture
 
 SCHEMA_VERSION = 1
@@ -171,6 +178,7 @@ class LayerLine:
         snr: signal-to-noise ratio of its fields; cluster_size: mean labels of a cluster;
         clusters_per_filter, noise: means over its filters (see mechanism/spectrum).
         reason: why some or all of its filters had to stay; empty if all could go.
+        together: other layers that have the same filters: MACs and parameters are of all of them.
     """
 
     name: str
@@ -184,6 +192,7 @@ class LayerLine:
     clusters_per_filter: float | None = None
     noise: float | None = None
     reason: str = ""
+    together: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -197,6 +206,15 @@ class DepthLine:
     layer: str | None
     success_rate: float
     reader: str = ""
+
+
+@dataclass(frozen=True)
+class EpochLine:
+    """One epoch of the retraining: mean loss, and the held-out score, a fraction."""
+
+    epoch: int
+    loss: float
+    held_out: float | None = None
 
 
 @dataclass(frozen=True)
@@ -256,6 +274,10 @@ class Report:
     repair: Mapping[str, Value] = field(default_factory=dict)
     peak_memory_bytes: int | None = None
     metric: MetricLine | None = None
+    forecast: Forecast | None = None
+    label_change: LabelChange | None = None
+    training: tuple[EpochLine, ...] = ()
+    held_out_seen: bool | None = None
     warnings: tuple[str, ...] = ()
     schema_version: int = SCHEMA_VERSION
 

@@ -6,7 +6,9 @@ from pathlib import Path
 from torch import nn
 
 from ...evaluate.measure.accuracy import measure_score
+from ...evaluate.measure.answers import compare_answers
 from ...evaluate.measure.latency import compare
+from ...evaluate.report.label_change import LabelChange, label_change
 from ...export.checked import export_checked
 from ...export.graph import export_onnx
 from ...export.metadata import accuracy_entry, add_metadata, describe
@@ -15,6 +17,7 @@ from ...export.variants import Variant
 from ..inputs.checkpoint import Checkpoint
 from ..inputs.pruned_file import compose, save_pruned
 from ..job.account import Delivered
+from ..job.findings import scale_of
 from ..job.known import Case, Planned
 from ..job.stages import Outcome
 from ..options import BenchOptions
@@ -78,18 +81,19 @@ def deliver_networks(
             outcome.final, data, folder / "model.onnx", variant, metadata=metadata
         )
     with log.stage("evaluate"):
-        accuracy = measure_stages(case, outcome)
+        accuracy, change = measure_stages(case, outcome)
     for stage, value in accuracy.items():
         log.log({"stage": stage, f"test_{value.key}": value.value, "images": value.total})
     add_metadata(file.path, accuracy_entry({"held_out": file.score, "test": accuracy["final"]}))
     with log.stage("benchmark") as progress:
         comparison = compare({"original": original, "model": file.path}, bench, progress=progress)
     original.unlink()
-    return Delivered(accuracy, file, comparison)
+    return Delivered(accuracy, file, comparison, change)
 
 
-def measure_stages(case: Case, outcome: Outcome) -> dict[str, Score]:
-    """Test accuracy of the network of every stage; a network that two stages share counts once.
+def measure_stages(case: Case, outcome: Outcome) -> tuple[dict[str, Score], LabelChange | None]:
+    """Test accuracy of the network of every stage, and what became of every label from the first to
+    the last; a network that two stages share counts once.
 
     The network that was neither repaired nor retrained is seldom better than chance: it is measured
     on a seeded part of the test images, whose number the report and its interval state.
@@ -100,11 +104,13 @@ def measure_stages(case: Case, outcome: Outcome) -> dict[str, Score]:
         "final": outcome.final,
         "removed": outcome.removed,
     }
-    known: dict[int, Score] = {}
+    compared = compare_answers(case.model, outcome.final, case.data.test, device=case.device)
+    known: dict[int, Score] = {id(outcome.final): compared.final, id(case.model): compared.original}
     for name, network in networks.items():
         if id(network) not in known:
             limit = REMOVED_IMAGES if name == "removed" else None
             known[id(network)] = measure_score(
                 network, case.data.test, device=case.device, limit=limit
             )
-    return {name: known[id(network)] for name, network in networks.items()}
+    change = label_change(compared, case.data.labels, "test", scale_of(case.data))
+    return {name: known[id(network)] for name, network in networks.items()}, change

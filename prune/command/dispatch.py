@@ -43,7 +43,7 @@ def _job(options: Job, command: str) -> None:
 
 
 def _dry_run(options: Job) -> None:
-    from ..job.layer_table import layer_lines
+    from ..job.layers import layer_lines
     from .prune import plan_job
 
     case, planned = plan_job(options)

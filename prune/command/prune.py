@@ -16,6 +16,7 @@ from ..files import write_text
 from ..folder import bind_to, output_folder
 from ..inputs.checkpoint import Checkpoint
 from ..job.account import Finished, assemble
+from ..job.findings import look_into
 from ..job.kept import Kept
 from ..job.known import Case, Planned
 from ..job.plan import make_plan
@@ -119,7 +120,8 @@ def _work(options: Job, checkpoint: Checkpoint, case: Case, folder: Path) -> Fin
     files = Files(folder, checkpoint.sha256 or "", Variant(opset=options.opset))
     delivered = deliver_networks(case, planned, outcome, settings.bench, files)
     name = shown_name(options.network.model)
-    return Finished(name, checkpoint, case, settings, planned, outcome, delivered)
+    findings = look_into(case, planned, outcome, settings.select)
+    return Finished(name, checkpoint, case, settings, planned, outcome, delivered, findings)
 
 
 def check_drop(options: Job, outcome: Outcome) -> None:

@@ -2,19 +2,23 @@
 
 import resource
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from ...evaluate.measure.environment import describe_environment
 from ...evaluate.measure.latency import Comparison, LatencyRow
 from ...evaluate.measure.latency_stats import Ratio
+from ...evaluate.report.forecast import Forecast
+from ...evaluate.report.label_change import LabelChange
 from ...evaluate.report.pictures import strongest_and_weakest
 from ...evaluate.report.report import (
     Benchmark,
     CertificateLine,
     Change,
     DepthLine,
+    EpochLine,
     Latency,
     MetricLine,
     ModelLine,
@@ -31,7 +35,7 @@ from ..options import Settings
 from ..scores import FIDELITY, Score
 from .known import Case, Planned
 from .latency_budget import drift_notes
-from .layer_table import layer_lines
+from .layers import layer_lines
 from .stages import Outcome
 
 
@@ -43,11 +47,22 @@ class Delivered:
         accuracy: stage -> score on the test part; empty where that was not read.
         file: the smaller network's; None where it cannot be written.
         comparison: latency of both networks' files; None where there are none.
+        label_change: on the test part.
     """
 
     accuracy: Mapping[str, Score]
     file: Exported | ExportedOutputs | None
     comparison: Comparison | None
+    label_change: LabelChange | None = None
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was looked at in the networks of a job for its report, beside its stages."""
+
+    forecast: Forecast | None = None
+    label_change: LabelChange | None = None
+    held_out_seen: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +77,7 @@ class Finished:
         delivered: None where no files were written: what is measured on them is left out.
         part: the module that alone was pruned.
         metric: the user's own measure of every stage.
+        findings: see `findings.py`.
     """
 
     model_name: str
@@ -73,6 +89,7 @@ class Finished:
     delivered: Delivered | None
     part: str | None = None
     metric: MetricLine | None = None
+    findings: Findings = Findings()
 
 
 def assemble(command: str, done: Finished) -> Report:
@@ -111,6 +128,10 @@ def assemble(command: str, done: Finished) -> Report:
         repair=outcome.facts,
         peak_memory_bytes=peak_memory_bytes(),
         metric=done.metric,
+        forecast=done.findings.forecast,
+        label_change=done.findings.label_change,
+        training=epoch_lines(outcome.epochs),
+        held_out_seen=done.findings.held_out_seen,
         warnings=(*done.checkpoint.notes, *outcome.notes),
     )
     if done.delivered is not None:
@@ -120,7 +141,11 @@ def assemble(command: str, done: Finished) -> Report:
 
 def _with_files(report: Report, delivered: Delivered, planned: Planned) -> Report:
     """The report with what was measured on the files that a run leaves behind."""
-    report = replace(report, accuracy=replace(report.accuracy, **delivered.accuracy))
+    report = replace(
+        report,
+        accuracy=replace(report.accuracy, **delivered.accuracy),
+        label_change=delivered.label_change or report.label_change,
+    )
     if delivered.file is not None:
         report = replace(report, parity=_parity(delivered.file))
     comparison = delivered.comparison
@@ -137,7 +162,21 @@ def _with_files(report: Report, delivered: Delivered, planned: Planned) -> Repor
         benchmark=Benchmark(
             new.provider, new.batch_size, new.threads, comparison.noisy, planned.reference_ms
         ),
+        forecast=report.forecast
+        and report.forecast.with_sizes(new.size_bytes, planned.left.params),
         warnings=(*report.warnings, *drift_notes(planned.reference_ms, comparison)),
+    )
+
+
+def epoch_lines(rows: Sequence[Mapping[str, Any]]) -> tuple[EpochLine, ...]:
+    """Rows of the log of a training, whatever its score is called."""
+    return tuple(
+        EpochLine(
+            row["epoch"],
+            row["loss"],
+            next((value for key, value in row.items() if key.startswith("held_out_")), None),
+        )
+        for row in rows
     )
 
 

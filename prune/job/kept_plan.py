@@ -60,6 +60,7 @@ def _save(case: Case, planned: Planned, place: Path) -> None:
         ],
         "scores": [torch.from_numpy(score_U) for score_U in ranking.scores],
         "efficient": {name: list(map(int, w)) for name, w in planned.measured.efficient.items()},
+        "sensitivity": dict(planned.measured.sensitivity),
         "original": asdict(planned.original),
         "depth": planned.depth and asdict(planned.depth),
         "model": planned.model.state_dict() if shorter else None,
@@ -76,8 +77,8 @@ def _load(case: Case, settings: Settings, measured: Measured | None, place: Path
     if measured is not None:
         return planned(measured)
     measured = measure_images(case, settings)
-    efficient = read_values(place, lambda values: values["efficient"])
-    return planned(replace(measured, efficient=efficient))
+    known = read_values(place, lambda v: {name: v[name] for name in ("efficient", "sensitivity")})
+    return planned(replace(measured, **known))
 
 
 def _planned(case: Case, values: dict[str, Any]) -> tuple[Case, Callable[[Measured], Planned]]:

@@ -42,6 +42,7 @@ class Outcome:
         held_out: accuracy on the held-out part, by stage: original, removed, repaired, final; and
             retrained, where that was done, whether it was delivered or not.
         facts: what repair and its checks decided, in words or numbers.
+        epochs: rows of the retraining, as `metrics.jsonl` has them; of the last of several steps.
         notes: every compromise, a line each.
     """
 
@@ -51,6 +52,7 @@ class Outcome:
     certificate: Certificate
     held_out: Mapping[str, Score]
     facts: Mapping[str, Note] = field(default_factory=dict)
+    epochs: tuple[Mapping[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
 
     __repr__ = short_repr
@@ -92,9 +94,13 @@ def carry_out(
 
         repaired = repair_once(case, planned.plan, removed, make)
     final, retrained = repaired.case, None
+    epochs: list[Mapping[str, Any]] = []
     if settings.retrain.epochs:
         retrained = retrain(
-            original, repaired.case, settings.retrain, _journal(original, planned.plan, step)
+            original,
+            repaired.case,
+            settings.retrain,
+            _journal(original, planned.plan, step, epochs),
         )
         final = retrained.delivered
     held_out = {
@@ -114,6 +120,7 @@ def carry_out(
         certificate,
         held_out,
         {"applied": repaired.applied, **facts},
+        tuple(epochs),
         repaired.notes + (() if retrained is None else retrained.notes),
     )
 
@@ -181,10 +188,14 @@ def _imitation(original: Case) -> Imitation | None:
     return Imitation(original.model, original.outputs.scale(original.data.held_out, limit))
 
 
-def _journal(original: Case, plan: Plan, step: int | None) -> Journal:
-    """Rows of metrics.jsonl, also of epochs that were done before, and the state that is kept."""
+def _journal(
+    original: Case, plan: Plan, step: int | None, epochs: list[Mapping[str, Any]]
+) -> Journal:
+    """Rows of metrics.jsonl and of `epochs`, also of epochs that were done before, and the state
+    that is kept."""
 
     def log(values: dict[str, Any]) -> None:
+        epochs.append(values)
         original.log.log({"stage": "retrain", **values})
 
     kept = original.kept if step is None else original.kept.of_step(step)

@@ -82,8 +82,8 @@ def sweep():
 
 
 PAGES = {
-    "report": (lambda: render_page(sample_report()), 16),
-    "no latency": (lambda: render_page(without_latency(sample_report(56))), 16),
+    "report": (lambda: render_page(sample_report()), 18),
+    "no latency": (lambda: render_page(without_latency(sample_report(56))), 18),
     "trade-off": (lambda: render_tradeoff(sweep()), 2),
 }
 
@@ -97,6 +97,31 @@ def test_every_chart_is_drawn_and_nothing_is_loaded(name, width, tmp_path):
     assert found["loaded"] == []
     assert found["charts"] == [True] * num_charts
     assert not found["wide"], "the page scrolls sideways"
+
+
+def test_the_slider_shows_another_budget_and_tables_sort(tmp_path):
+    action = """
+      const budget = document.getElementById("budget");
+      budget.value = 0;
+      budget.dispatchEvent(new Event("input"));
+      const shown = ["share", "value", "macs", "size", "command"].map(
+        (name) => document.getElementById(`budget-${name}`).textContent);
+      const table = document.getElementById("most-lost");
+      const first = () => table.tBodies[0].rows[0].cells[0].textContent;
+      table.tHead.rows[0].cells[4].querySelector("button").click();
+      const highest = first();
+      table.tHead.rows[0].cells[4].querySelector("button").click();
+      const direction = table.tHead.rows[0].cells[4].ariaSort;
+      return [shown, highest, first(), direction, csvOf(table).split("\\n")[0]];
+    """
+    found = browse(render_page(sample_report()), tmp_path, action)
+    assert found["errors"] == []
+    shown, highest, lowest, direction, header = found["answer"]
+    command = "prune-dl --model vgg16_cifar10.pt --data cifar10/ --macs 0.9"
+    assert shown[:4] == ["90 %", "88.0 %", "281.9 M", "53.09 MB"]
+    assert shown[4] == f"{command} --out runs/vgg16_cifar10-macs-0.9"
+    assert (highest, lowest, direction) == ("plane", "frog", "ascending")
+    assert header == '"Label","Images","Accuracy before","After","Points"'
 
 
 def test_dark_readers_get_light_ink(tmp_path):
@@ -189,6 +214,33 @@ def test_sorting_filtering_arrows_and_the_overview(page, spectrum, tmp_path):
     assert second == by_signal[1]
     assert removed == [i for i in by_signal if i not in {0, 3, 5}]
     assert from_overview == by_signal[3]
+
+
+def test_filters_start_in_the_order_of_the_score_and_tiles_move_by_keyboard(spectrum, tmp_path):
+    scores = sample_columns(spectrum, seed=2)
+    path = write_filters_page(
+        tmp_path / "filters.html",
+        spectrum,
+        FilterColumns(sample_columns(spectrum), scores),
+        title="m",
+        command="c",
+    )
+    action = (
+        STATE
+        + """
+      const press = (key) =>
+        element("overview").dispatchEvent(new KeyboardEvent("keydown", { key }));
+      const start = listed();
+      press("ArrowRight");
+      const second = selected();
+      press("ArrowLeft");
+      return [element("sort").value, start, second, selected()];
+    """
+    )
+    found = browse(path.read_text(), tmp_path, action)
+    assert found["errors"] == []
+    order = np.argsort(-scores[2], kind="stable").tolist()
+    assert found["answer"] == ["score", order, order[1], order[0]]
 
 
 def test_an_address_names_its_filter(page, tmp_path):

@@ -3,14 +3,23 @@
 from dataclasses import replace
 
 import numpy as np
+import torch
 from prune_dl.evaluate.measure.accuracy import Accuracy
 from prune_dl.evaluate.measure.latency_stats import Ratio
+from prune_dl.evaluate.report.forecast import Forecast, ForecastPoint
+from prune_dl.evaluate.report.label_change import (
+    ConfusionLine,
+    ExampleLine,
+    LabelChange,
+    LabelLine,
+)
 from prune_dl.evaluate.report.pictures import FilterPicture, MeasuredFilter, draw_filter
 from prune_dl.evaluate.report.report import (
     Benchmark,
     CertificateLine,
     Change,
     DepthLine,
+    EpochLine,
     Latency,
     LayerLine,
     ModelLine,
@@ -18,6 +27,7 @@ from prune_dl.evaluate.report.report import (
     Report,
     Stages,
 )
+from prune_dl.evaluate.report.thumbnails import Scale, thumbnail
 
 ANIMALS = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 WIDTHS = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
@@ -74,6 +84,42 @@ def sample_report(num_layers: int = 13, labels: tuple[str, ...] = ANIMALS) -> Re
         repair={"ridge": 1e-3, "layers repaired": 13},
         peak_memory_bytes=2_100_000_000,
         warnings=("Retraining was switched off (--epochs 0).",),
+        forecast=sample_forecast(),
+        label_change=sample_change(labels),
+        training=(EpochLine(1, 0.5, 0.861), EpochLine(2, 0.25, 0.872)),
+        held_out_seen=True,
+    )
+
+
+def sample_forecast() -> Forecast:
+    points = tuple(
+        ForecastPoint(
+            share=0.1 * i,
+            filters=100 * i,
+            macs=31_320_000 * i,
+            params=1_472_000 * i,
+            change=0.01 * (10 - i),
+            value=0.9 - 0.02 * (10 - i),
+        )
+        for i in range(9, 0, -1)
+    )
+    found = Forecast("macs", "top-1", 5000, 0.32, 0.8602, 0.850, 0.8697, points)
+    return found.with_sizes(15_700_000, 3_900_000)
+
+
+def sample_change(labels: tuple[str, ...]) -> LabelChange:
+    lines = tuple(LabelLine(name, 1000, 0.9, 0.9 - 0.01 * (i % 7)) for i, name in enumerate(labels))
+    png = thumbnail(torch.linspace(0, 1, 192).reshape(3, 8, 8), Scale())
+    return LabelChange(
+        "test",
+        "accuracy",
+        10_000,
+        lines,
+        changed=400,
+        lost=250,
+        gained=177,
+        confusions=(ConfusionLine(labels[0], labels[1], 3, 30),),
+        examples=(ExampleLine(5, labels[0], labels[0], labels[1], "lost", png),),
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from prune_dl.prune.forward import call, tensors_of, unfused_attention
-from prune_dl.prune.job.layer_table import layer_costs
+from prune_dl.prune.job.layers import layer_costs
 from prune_dl.prune.structure.cost import CostModel
 from prune_dl.prune.structure.cut import Cut
 from prune_dl.prune.structure.surgery import remove

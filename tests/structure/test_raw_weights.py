@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from prune_dl.prune import shrink
 from prune_dl.prune.api import Shrunk
-from prune_dl.prune.job.layer_table import layer_costs
+from prune_dl.prune.job.layers import layer_costs
 from prune_dl.prune.mechanism.files import filter_norms
 from prune_dl.prune.structure.cost import CostModel
 from prune_dl.prune.structure.tracing.kernels import kernels_of

@@ -1,4 +1,4 @@
-"""The layers of a network before and after, a line each, and what each of them costs."""
+"""The layers of a network before and after: filters, cost, and why they stayed."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,16 @@ from torch import nn
 from ...evaluate.report.report import Change, LayerLine
 from ..mechanism.spectrum import GroupSpectrum
 from ..structure.cut import Cut
+from ..structure.units import Group
 from .known import Measured, Planned
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """Multiply-adds and parameters of one module, before and after."""
+
+    macs: Change[int]
+    params: Change[int]
 
 
 def layer_lines(model: nn.Module, planned: Planned) -> tuple[LayerLine, ...]:
@@ -43,6 +52,7 @@ def layer_lines(model: nn.Module, planned: Planned) -> tuple[LayerLine, ...]:
                 macs=_sum(costs[writer].macs for writer in group.writers),
                 params=_sum(costs[writer].params for writer in group.writers),
                 reason=structure.kept_whole.get(group.name, ""),
+                together=_together(model, group),
                 **found,
             )
         )
@@ -53,6 +63,19 @@ def layer_lines(model: nn.Module, planned: Planned) -> tuple[LayerLine, ...]:
             cost = costs.get(name, LayerCost(Change(0, 0), Change(0, 0)))
             lines.append(LayerLine(name, count, count, cost.macs, cost.params, reason=reason))
     return (*lines, *_lines_cut_off(model, planned))
+
+
+def _together(model: nn.Module, group: Group) -> tuple[str, ...]:
+    """The other writers of a group, depthwise ones marked."""
+    return tuple(
+        f"{name} (depthwise)" if _is_depthwise(model, name) else name for name in group.writers[1:]
+    )
+
+
+def _is_depthwise(model: nn.Module, name: str) -> bool:
+    layer = dict(model.named_modules()).get(name)
+    groups = getattr(layer, "groups", 1)
+    return bool(groups > 1 and groups == getattr(layer, "in_channels", None))
 
 
 def _lines_cut_off(model: nn.Module, planned: Planned) -> Iterator[LayerLine]:
@@ -74,14 +97,6 @@ def fields_of(measured: Measured) -> Sequence[GroupSpectrum | None]:
     if measured.spectrum is None:
         return [None] * len(measured.structure.groups)
     return measured.spectrum.groups
-
-
-@dataclass(frozen=True)
-class LayerCost:
-    """Multiply-adds and parameters of one module, before and after."""
-
-    macs: Change[int]
-    params: Change[int]
 
 
 def layer_costs(model: nn.Module, cut: Cut) -> dict[str, LayerCost]:
