@@ -1,13 +1,11 @@
 """The Python API: the job on live networks and the user's own data loaders."""
 
-import warnings
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
-import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -29,55 +27,16 @@ from .mechanism.network import TracedNetwork
 from .mechanism.spectrum import Spectrum, measure
 from .outputs import require_classifier
 from .results import Compressed as Compressed
-from .settling.answers import answers_of
-from .settling.labels import notes_of
-from .settling.opened import SETTLING_IMAGES
-from .settling.unlabeled import notes_of_answers
-from .shown import html_table, short_repr
-from .structure.certificate import Certificate
+from .results import Shrunk as Shrunk
+from .settling.live import split_first, warn_of_labels
 from .structure.choice import Choice
-from .structure.cut import Cut
 from .structure.finite import check_finite_weights
 from .structure.plain import as_plain
-from .structure.plan import Plan
 from .structure.precision import as_float32
 from .structure.tracing.trace import trace
-from .structure.units import Structure
 from .tasks import Task, settle_outputs
 from .training.device import pick_device
 from .training.optimizer import remap_optimizer as remap_optimizer
-
-
-@dataclass(frozen=True)
-class Shrunk:
-    """A smaller network and the proof of what was done.
-
-    Attributes:
-        model: the smaller network, of the same class; the original is unchanged.
-        plan: which filters stay, by layer.
-        certificate: whether removing them equals masking them.
-        kept_whole: layer -> why some or all of its filters could not be removed.
-        cut: what was removed and what was kept, and the structure that was traced.
-        notes: what has to be said of the network, in a line each.
-    """
-
-    model: nn.Module
-    plan: Plan
-    certificate: Certificate
-    kept_whole: dict[str, str]
-    cut: Cut = field(repr=False)
-    notes: tuple[str, ...] = ()
-
-    __repr__ = short_repr
-
-    def _repr_html_(self) -> str:
-        whole = html_table("Kept whole", ("layer", "why"), self.kept_whole.items())
-        return self.plan._repr_html_() + (whole if self.kept_whole else "")
-
-    @property
-    def structure(self) -> Structure:
-        """What was traced, for those who want to look."""
-        return self.cut.structure
 
 
 def load(
@@ -94,6 +53,17 @@ def load(
     Raises:
         InputError: the file cannot be used, it names code and is not trusted, or the network does
             not fit it.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> import torch
+        >>> network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> inputs = torch.randn(100, 4)
+        >>> smaller = compress(network, DataLoader(inputs, batch_size=50), macs=0.5, epochs=0)
+        >>> with TemporaryDirectory() as folder:
+        ...     smaller.save(f"{folder}/smaller.safetensors")
+        ...     load(f"{folder}/smaller.safetensors", network)[0]
+        Linear(in_features=4, out_features=4, bias=True)
     """
     return load_pruned(Path(path), model, trust_file=trust_file)
 
@@ -125,6 +95,13 @@ def shrink(
     Raises:
         UsageError: `keep`, `criterion` or `at_least` is out of range, or a name is of no layer.
         InputError: the network does not run on the inputs.
+
+    Examples:
+        >>> import torch
+        >>> network = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 2, 3))
+        >>> smaller = shrink(network, torch.zeros(1, 1, 8, 8), keep=0.5)
+        >>> smaller.model[0].out_channels, smaller.certificate.ok
+        (4, True)
     """
     budget = Budget("keep", keep)
     how = ByWeights(criterion, seed, Choice(as_layers(whole), as_layers(only)), at_least)
@@ -153,7 +130,8 @@ def rank(
         held_out: the same, for success rates and fields.
         num_labels: K; labels lie in 0..K-1. Without labels, by default the network's outputs.
         output: which of several outputs holds the logits, as in `compress`.
-        unlabeled, multi_label: as in `compress`: what filters select among the network's answers.
+        unlabeled: as in `compress`: what filters select among the network's answers.
+        multi_label: as in `compress`.
 
     Raises:
         UsageError: no such output, or labels without their number.
@@ -162,6 +140,16 @@ def rank(
     Warns:
         UserWarning: the network is near chance on held-out images, or another order of the labels
             fits it better.
+
+    Examples:
+        >>> import torch
+        >>> _ = torch.manual_seed(0)
+        >>> network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+        >>> inputs = torch.randn(200, 4)
+        >>> batches = [(inputs, network(inputs).argmax(1))]
+        >>> (layer,) = rank(network, batches, batches, num_labels=2).groups
+        >>> layer.success_rate > 0.8, layer.field(0).shape
+        (True, (2, 2))
     """
     place = pick_device(device)
     model = as_plain(model).model
@@ -182,8 +170,8 @@ def rank(
         settle_outputs(model, example, task, [] if live.unlabeled else [live.first])
         structure = trace(model, example)
         network = TracedNetwork(model, structure, num_labels, place)
-        judged, rest = _first_images(live.held_out)
-        _warn_of_labels(model, judged, num_labels, unlabeled=live.unlabeled)
+        judged, rest = split_first(live.held_out)
+        warn_of_labels(model, judged, num_labels, unlabeled=live.unlabeled)
         _, spectrum = measure(network, live.train, rest)
     return spectrum
 
@@ -195,32 +183,6 @@ def _answered(live: Live, answers: OriginalAnswers) -> Live:
         return ((inputs, answers(inputs)) for inputs, _ in batches)
 
     return replace(live, train=read(live.train), held_out=read(live.held_out))
-
-
-def _first_images(batches: Iterable[Any]) -> tuple[list[Any], Iterable[Any]]:
-    """The first `SETTLING_IMAGES` images in batches; and all of them, which come only once."""
-    rest, taken = iter(batches), list[Any]()
-    while sum(len(labels_N) for _, labels_N in taken) < SETTLING_IMAGES:
-        batch = next(rest, None)
-        if batch is None:
-            break
-        taken.append(batch)
-    return taken, (batch for part in (taken, rest) for batch in part)
-
-
-def _warn_of_labels(
-    model: nn.Module, batches: list[Any], num_labels: int, *, unlabeled: bool
-) -> None:
-    """Say, as Python's warnings, what held-out batches tell of the labels."""
-    labels = output_names(num_labels)
-    notes: tuple[str, ...] = ()
-    if unlabeled and batches:
-        notes = notes_of_answers(torch.cat([answers_N.cpu() for _, answers_N in batches]), labels)
-    elif not unlabeled:
-        answers = answers_of(model, [batches], num_labels, "held-out images")
-        notes = () if answers is None else notes_of(answers, labels)
-    for note in notes:
-        warnings.warn(note, stacklevel=3)
 
 
 def compress(
@@ -278,6 +240,16 @@ def compress(
 
     Raises:
         UsageError, InputError, GateError: as the command does.
+
+    Examples:
+        >>> import torch
+        >>> from torch.utils.data import TensorDataset
+        >>> network = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2))
+        >>> inputs = torch.randn(200, 4)
+        >>> items = TensorDataset(inputs, network(inputs).argmax(1))
+        >>> smaller = compress(network, DataLoader(items, 50), num_labels=2, keep=0.5, epochs=0)
+        >>> smaller.model[0].out_features, smaller.outcome.certificate.ok
+        (8, True)
     """
     stated = AskedOfClassifier(
         num_labels, output, labels_kept, unlabeled, multi_label, seed, device, progress

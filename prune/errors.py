@@ -15,9 +15,13 @@ Anything else that escapes is a bug (exit code 1).
 
 
 class PruneError(Exception):
-    """Base of every error that a user can cause; `exit_code` is what the command ends with.
+    r"""Base of every error that a user can cause; `exit_code` is what the command ends with.
 
     Its message is one line, even where it quotes a stranger's file.
+
+    Examples:
+        >>> str(PruneError("layer a\nb given"))
+        'layer a b given'
     """
 
     exit_code = 1
@@ -28,19 +32,34 @@ class PruneError(Exception):
 
 
 class UsageError(PruneError, ValueError):
-    """A flag or an argument is wrong."""
+    """A flag or an argument is wrong.
+
+    Examples:
+        >>> issubclass(UsageError, PruneError), UsageError.exit_code
+        (True, 2)
+    """
 
     exit_code = 2
 
 
 class InputError(PruneError, ValueError):
-    """A file, a data set or a network cannot be used."""
+    """A file, a data set or a network cannot be used.
+
+    Examples:
+        >>> issubclass(InputError, PruneError), InputError.exit_code
+        (True, 3)
+    """
 
     exit_code = 3
 
 
 class GateError(PruneError):
-    """A stated budget or quality gate was missed."""
+    """A stated budget or quality gate was missed.
+
+    Examples:
+        >>> issubclass(GateError, PruneError), GateError.exit_code
+        (True, 4)
+    """
 
     exit_code = 4
 

@@ -1,4 +1,4 @@
-"""What `compress` gives back: its ONNX file, its report, and how a notebook shows it."""
+"""What `shrink` and `compress` give back: ONNX file, report, and how a notebook shows them."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -27,7 +27,10 @@ from .job.output_files import export_with_outputs, time_with_original
 from .job.stages import Outcome
 from .options import Settings
 from .shown import html_table, short_repr
+from .structure.certificate import Certificate
 from .structure.cut import Cut
+from .structure.plan import Plan
+from .structure.units import Structure
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +133,45 @@ def _stages(outcome: Outcome) -> Iterator[tuple[str, str, str]]:
 
 
 @dataclass(frozen=True)
+class Shrunk:
+    """A smaller network and the proof of what was done.
+
+    Attributes:
+        model: the smaller network, of the same class; the original is unchanged.
+        plan: which filters stay, by layer.
+        certificate: whether removing them equals masking them.
+        kept_whole: layer -> why some or all of its filters could not be removed.
+        cut: what was removed and what was kept, and the structure that was traced.
+        notes: what has to be said of the network, in a line each.
+
+    Examples:
+        >>> import torch
+        >>> from prune_dl.prune import shrink
+        >>> network = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
+        >>> shrink(network, torch.ones(1, 4), keep=0.5).kept_whole
+        {'2': 'it is the output of the network'}
+    """
+
+    model: nn.Module
+    plan: Plan
+    certificate: Certificate
+    kept_whole: dict[str, str]
+    cut: Cut = field(repr=False)
+    notes: tuple[str, ...] = ()
+
+    __repr__ = short_repr
+
+    def _repr_html_(self) -> str:
+        whole = html_table("Kept whole", ("layer", "why"), self.kept_whole.items())
+        return self.plan._repr_html_() + (whole if self.kept_whole else "")
+
+    @property
+    def structure(self) -> Structure:
+        """What was traced, for those who want to look."""
+        return self.cut.structure
+
+
+@dataclass(frozen=True)
 class Compressed:
     """What `compress` gives back.
 
@@ -141,6 +183,15 @@ class Compressed:
         part: the module that was pruned, where it was not the whole: `outcome` and `planned` are
             about it alone.
         metric: stage -> what `metric` gave; empty without one.
+
+    Examples:
+        >>> import torch
+        >>> from torch.utils.data import DataLoader
+        >>> from prune_dl.prune import compress
+        >>> network = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2))
+        >>> images = DataLoader(torch.randn(200, 4), batch_size=50)
+        >>> list(compress(network, images, keep=0.5, epochs=0).outcome.held_out)
+        ['original', 'removed', 'repaired', 'final']
     """
 
     model: nn.Module

@@ -205,5 +205,5 @@ def test_the_public_api_is_what_the_readme_documents() -> None:
         "shrink",
     ]
     for name in api.__all__:
-        assert getattr(api, name).__doc__, f"{name} has no docstring"
+        assert ">>> " in (getattr(api, name).__doc__ or ""), f"{name} has no example"
         assert f"`{name}" in readme, f"README.md does not mention {name}"

@@ -18,7 +18,7 @@ README = TEXTS["README.md"]
 COMMANDS = [
     line.split("#")[0].strip()
     for block in re.findall(r"```\n(.*?)```", README, re.DOTALL)
-    for line in block.splitlines()
+    for line in map(str.strip, block.splitlines())
     if line.startswith("prune-dl ")
 ]
 FOLDERS = ("prune", "export", "evaluate", "tests", "docs", "examples", ".ci")
@@ -31,7 +31,7 @@ MADE_BY_COMMANDS = {"report.html", "tradeoff.html", "filters.html", "page.md", "
 def code_of(page: str) -> str:
     """What stands in backquotes, in fences, or is indented by four."""
     text = TEXTS[page]
-    fences = re.findall(r"```\w*\n(.*?)```", text, re.DOTALL)
+    fences = re.findall(r"```[^`\n]*\n(.*?)```", text, re.DOTALL)
     text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
     return "\n".join(
         [*fences, *re.findall(r"`([^`]+)`", text), *re.findall(r"^    .*", text, re.M)]
@@ -64,6 +64,13 @@ def test_the_python_snippet_runs(capsys: pytest.CaptureFixture[str]) -> None:
     (snippet,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     exec(compile(snippet, "README.md", "exec"), {})
     assert "applies=True" in capsys.readouterr().out
+
+
+def test_links_of_the_readme_also_work_on_the_package_index() -> None:
+    """It shows the README alone: what is relative leads nowhere there, and is named as a path."""
+    targets = re.findall(r"\]\(([^)]+)\)", README)
+    assert targets
+    assert all(target.startswith("https://") for target in targets)
 
 
 def test_paths_are_found() -> None:

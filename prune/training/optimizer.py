@@ -53,15 +53,16 @@ def remap_optimizer(
         InputError: it trains another network, the smaller network is not what the cut leaves, or
             its state does not belong to single parameters (LBFGS).
 
-    >>> from prune_dl.prune import remap_optimizer, shrink
-    >>> network = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
-    >>> optimizer = torch.optim.AdamW(network.parameters(), lr=0.01)
-    >>> network(torch.ones(1, 4)).sum().backward()
-    >>> optimizer.step()
-    >>> small = shrink(network, torch.ones(1, 4), keep=0.5)
-    >>> moved = remap_optimizer(optimizer, network, small.model, small.cut)
-    >>> [tuple(state["exp_avg"].shape) for state in moved.state.values()]
-    [(3, 4), (3,), (2, 3), (2,)]
+    Examples:
+        >>> from prune_dl.prune import remap_optimizer, shrink
+        >>> network = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 2))
+        >>> optimizer = torch.optim.AdamW(network.parameters(), lr=0.01)
+        >>> network(torch.ones(1, 4)).sum().backward()
+        >>> optimizer.step()
+        >>> small = shrink(network, torch.ones(1, 4), keep=0.5)
+        >>> moved = remap_optimizer(optimizer, network, small.model, small.cut)
+        >>> [tuple(state["exp_avg"].shape) for state in moved.state.values()]
+        [(3, 4), (3,), (2, 3), (2,)]
     """
     if isinstance(optimizer, LBFGS):
         raise InputError(
