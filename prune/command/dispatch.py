@@ -6,11 +6,24 @@ from pathlib import Path
 from typing import Any
 
 from ..checks import check_ranges, check_texts
-from ..errors import InputError
+from ..errors import InputError, UsageError
+from ..folder import has_unfinished
 from ..options import NetworkOptions, RetrainOptions, RunOptions, SelectOptions
 from .checks import check_job, check_resume
 from .tables import show_comparison, show_document, show_layers, show_report, show_table
-from .trees import Bench, Demo, Doctor, Evaluate, Export, Job, Rank, Sweep, Train
+from .trees import (
+    Bench,
+    Completion,
+    Demo,
+    Doctor,
+    Evaluate,
+    Export,
+    FirstTraining,
+    Job,
+    Rank,
+    Sweep,
+    Train,
+)
 
 DEMO_TRAINING_EPOCHS = 6
 DEMO_RETRAINING_EPOCHS = 3
@@ -150,23 +163,35 @@ def _evaluate(options: Evaluate, command: str) -> None:
 def _demo(options: Demo, command: str) -> None:
     from .train import run_train
 
-    weights = options.out / "vgg6_digits.pt"
-    run_train(
-        Train(
-            arch="vgg6",
-            train=RetrainOptions(epochs=DEMO_TRAINING_EPOCHS, lr=0.02, batch_size=64),
-            run=RunOptions(out=weights, resume=Path(f"{weights}.resume").is_file()),
+    weights, pruned = options.out / "vgg6_digits.pt", options.out / "pruned"
+    if pruned.exists():
+        raise UsageError(
+            f"`out={options.out}` holds a demo that is done: open {pruned / 'report.html'}, or "
+            "give another folder"
         )
-    )
-    job = Job(
-        network=NetworkOptions(model=str(weights)),
-        select=SelectOptions(keep=options.keep),
-        retrain=RetrainOptions(epochs=DEMO_RETRAINING_EPOCHS, batch_size=64),
-        run=RunOptions(out=options.out / "pruned", json=options.json),
-    )
-    _job(job, command)
-    if not options.json:
-        print(f"report: {options.out / 'pruned' / 'report.html'}")
+    unfinished = Path(f"{weights}.resume").is_file()
+    try:
+        if not weights.exists():
+            run_train(
+                Train(
+                    arch="vgg6",
+                    train=FirstTraining(epochs=DEMO_TRAINING_EPOCHS, lr=0.02, batch_size=64),
+                    run=RunOptions(out=weights, resume=unfinished),
+                )
+            )
+        job = Job(
+            network=NetworkOptions(model=str(weights)),
+            select=SelectOptions(keep=options.keep),
+            retrain=RetrainOptions(epochs=DEMO_RETRAINING_EPOCHS, batch_size=64),
+            run=RunOptions(out=pruned, json=options.json, resume=has_unfinished(pruned)),
+        )
+        _job(job, command)
+    except KeyboardInterrupt as stop:
+        if weights.exists() or Path(f"{weights}.resume").is_file():
+            stop.__notes__ = [
+                f"what was finished is kept in {options.out}; the same command goes on with it"
+            ]
+        raise
 
 
 def _doctor(options: Doctor, command: str) -> None:
@@ -177,6 +202,12 @@ def _doctor(options: Doctor, command: str) -> None:
         show_document(facts)
     else:
         show_table("this machine", ("", ""), [(key, str(value)) for key, value in facts.items()])
+
+
+def _completion(options: Completion, command: str) -> None:
+    from .completion import completion_script
+
+    print(completion_script(options.shell))
 
 
 def _cell(value: Any) -> str:
@@ -193,5 +224,6 @@ RUN: dict[type[Any], Callable[[Any, str], None]] = {
     Evaluate: _evaluate,
     Demo: _demo,
     Doctor: _doctor,
+    Completion: _completion,
 }
 """What runs a tree of options: (options, what was typed)."""

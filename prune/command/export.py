@@ -18,7 +18,6 @@ from ..inputs.checkpoint import Checkpoint
 from ..inputs.pruned_file import is_pruned_file, read_pruned_file
 from ..inputs.split import DataSet
 from ..lock import only_writer
-from ..options import RunOptions
 from ..progress import RunLog
 from .opening import default_out, model_file, open_case
 from .trees import Export
@@ -119,7 +118,7 @@ def export_hub_folder(options: Export) -> dict[str, Any]:
     """
     assert options.hub_folder is not None
     plain = Export(network=options.network, data=options.data, hub_folder=options.hub_folder)
-    if replace(options, run=RunOptions()) != plain or options.run.out:
+    if replace(options, run=plain.run) != plain or options.run.out:
         raise UsageError(
             "`hub_folder` copies the files of a run as they are; give it without `out` and "
             "without the flags of a new file"
