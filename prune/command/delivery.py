@@ -18,6 +18,7 @@ from ..job.account import Delivered
 from ..job.known import Case, Planned
 from ..job.stages import Outcome
 from ..options import BenchOptions
+from ..progress import Progress, silent
 from ..scores import Score
 
 REMOVED_IMAGES = 2000
@@ -77,8 +78,8 @@ def deliver_networks(
         file = export_checked(
             outcome.final, data, folder / "model.onnx", variant, metadata=metadata
         )
-    with log.stage("evaluate"):
-        accuracy = measure_stages(case, outcome)
+    with log.stage("evaluate") as progress:
+        accuracy = measure_stages(case, outcome, progress)
     for stage, value in accuracy.items():
         log.log({"stage": stage, f"test_{value.key}": value.value, "images": value.total})
     add_metadata(file.path, accuracy_entry({"held_out": file.score, "test": accuracy["final"]}))
@@ -88,7 +89,7 @@ def deliver_networks(
     return Delivered(accuracy, file, comparison)
 
 
-def measure_stages(case: Case, outcome: Outcome) -> dict[str, Score]:
+def measure_stages(case: Case, outcome: Outcome, progress: Progress = silent) -> dict[str, Score]:
     """Test accuracy of the network of every stage; a network that two stages share counts once.
 
     The network that was neither repaired nor retrained is seldom better than chance: it is measured
@@ -100,11 +101,20 @@ def measure_stages(case: Case, outcome: Outcome) -> dict[str, Score]:
         "final": outcome.final,
         "removed": outcome.removed,
     }
+    once = {id(network): name for name, network in reversed(networks.items())}
+    test, num_removed = case.data.test, min(REMOVED_IMAGES, case.data.test.num_images)
+    limits = {name: num_removed if name == "removed" else None for name in once.values()}
+    total = sum(limit or test.num_images for limit in limits.values())
     known: dict[int, Score] = {}
-    for name, network in networks.items():
-        if id(network) not in known:
-            limit = REMOVED_IMAGES if name == "removed" else None
-            known[id(network)] = measure_score(
-                network, case.data.test, device=case.device, limit=limit
-            )
+    done = 0
+    for name in reversed(once.values()):
+        network, before = networks[name], done
+
+        def so_far(images: int, of: int, before: int = before) -> None:
+            progress(before + images, total)
+
+        score = measure_score(
+            network, test, device=case.device, limit=limits[name], progress=so_far
+        )
+        known[id(network)], done = score, done + score.total
     return {name: known[id(network)] for name, network in networks.items()}

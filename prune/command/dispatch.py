@@ -5,11 +5,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ...evaluate.measure.environment import describe_environment
 from ..checks import check_ranges, check_texts
 from ..errors import InputError, UsageError
 from ..folder import has_unfinished
 from ..options import NetworkOptions, RetrainOptions, RunOptions, SelectOptions
+from ..progress import RunLog
+from ..terminal import listening, logger
 from .checks import check_job, check_resume
+from .options_file import to_tables
+from .run_log import log_of, stages_of
 from .tables import show_comparison, show_document, show_layers, show_report, show_table
 from .trees import (
     Bench,
@@ -39,7 +44,13 @@ def run_command(options: Any, command: str) -> None:
     check_texts(options)
     check_ranges(options)
     check_resume(options)
-    RUN[type(options)](options, command)
+    run = getattr(options, "run", RunOptions())
+    with listening(quiet=run.quiet, verbose=run.verbose, file=run.log):
+        logger.debug("%s", command)
+        logger.debug("options: %s", to_tables(options))
+        if run.verbose or run.log:
+            logger.debug("on: %s", describe_environment())
+        RUN[type(options)](options, command)
 
 
 def _job(options: Job, command: str) -> None:
@@ -58,12 +69,12 @@ def _job(options: Job, command: str) -> None:
 def _dry_run(options: Job) -> None:
     from ..job.account import layer_lines
     from ..job.plan import make_plan
-    from ..progress import RunLog
     from ..structure.choice import Choice
     from .opening import open_case
 
     where = (options.network, options.data, options.run)
-    _, case = open_case(*where, RunLog(show=True), options.labels_kept)
+    log = log_of(options.run, stages_of(options))
+    _, case = open_case(*where, log, options.labels_kept)
     Choice.of(options.select).check(case.model)
     planned = make_plan(case, options.select.budget, options.settings)
     lines = layer_lines(case.model, planned)
@@ -122,9 +133,8 @@ def _export(options: Export, command: str) -> None:
 
 def _bench(options: Bench, command: str) -> None:
     from ...evaluate.measure.latency import compare
-    from ..progress import show_bar
 
-    with show_bar("benchmark") as progress:
+    with RunLog(show=True).stage("benchmark") as progress:
         comparison = compare(
             {str(path): path for path in options.files},
             options.bench,
@@ -139,11 +149,10 @@ def _bench(options: Bench, command: str) -> None:
 
 def _evaluate(options: Evaluate, command: str) -> None:
     from ...evaluate.measure.accuracy import measure_score
-    from ..progress import RunLog
     from .opening import open_case
     from .said import input_document
 
-    log = RunLog(show=True)
+    log = log_of(options.run, stages_of(options))
     _, case = open_case(options.network, options.data, options.run, log)
     if case.data.unlabeled:
         raise InputError(

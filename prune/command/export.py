@@ -18,8 +18,8 @@ from ..inputs.checkpoint import Checkpoint
 from ..inputs.pruned_file import is_pruned_file, read_pruned_file
 from ..inputs.split import DataSet
 from ..lock import only_writer
-from ..progress import RunLog
 from .opening import default_out, model_file, open_case
+from .run_log import log_of, stages_of
 from .trees import Export
 
 TEST_BATCH = 500
@@ -36,7 +36,7 @@ def export_file(options: Export) -> dict[str, Any]:
 
 def _export_to(out: Path, options: Export) -> dict[str, Any]:
     """Write the file, and measure it."""
-    log = RunLog(show=True)
+    log = log_of(options.run, stages_of(options))
     checkpoint, case = open_case(options.network, options.data, options.run, log)
     data = case.data
     variant = Variant(

@@ -1,6 +1,5 @@
 """What a command starts with: the network, its data and the device, opened and held together."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from ..settling.settle import settle
 from ..settling.size import settle_size
 from ..structure.finite import check_finite_weights
 from ..tasks import Task, settle_outputs
+from ..terminal import say
 from ..training.device import pick_device
 from .home import data_at_home
 from .said import tell, tell_folder, tell_inputs
@@ -70,7 +70,7 @@ def open_case(
         labels = choose_labels(labels_kept, opened.data) if labels_kept else ()
     checkpoint, data = opened.checkpoint, opened.data
     if images.data is None and Path(data.name).is_absolute():
-        print(f"prune-dl: data: {data.name}, which the model file names", file=sys.stderr)
+        say(f"prune-dl: data: {data.name}, which the model file names")
     tell_folder(spec, data)
     notes = check_runs(checkpoint.model, data, first_images(data, device))
     with log.stage("settle the inputs"):

@@ -21,13 +21,13 @@ from ..job.known import Case
 from ..job.stages import Outcome
 from ..job.steps import plan_and_carry_out
 from ..lock import only_writer
-from ..progress import RunLog
 from ..scores import FIDELITY, Score
 from .delivery import Files, deliver_networks, save_result
 from .facts import job_facts
 from .flags import in_flags
 from .home import shown_name, write_run
 from .opening import default_out, open_case
+from .run_log import log_of, stages_of
 from .trees import Job
 
 LATENCY_TOLERANCE = 0.02
@@ -57,7 +57,7 @@ def run_job(options: Job, command: str) -> tuple[Report, Outcome]:
 def _fill(options: Job, command: str, folder: Path) -> tuple[Report, Outcome]:
     """Everything that the output folder holds."""
     metrics = folder / "metrics.jsonl"
-    log = RunLog(show=True, file=metrics)
+    log = log_of(options.run, stages_of(options), metrics)
     where = (options.network, options.data, options.run)
     checkpoint, case = open_case(*where, log, options.labels_kept)
     if options.opset is not None:

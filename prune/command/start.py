@@ -25,7 +25,7 @@ command it is `prune-dl prune`.
 
 SHORT_HELP = """A trained checkpoint in; a smaller network, its ONNX file and a report out.
 
-  prune-dl demo                                                see it once: minutes
+  prune-dl demo                                                see it once
   prune-dl --model net.pt --data images/ --keep 0.6 --dry-run  what would be cut
   prune-dl --model net.pt --data images/ --keep 0.6            the whole job
 

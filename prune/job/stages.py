@@ -84,17 +84,26 @@ def carry_out(
         raise InputError(RANDOM_FORWARD)
     if certificate.applies and not certificate.ok:
         raise PruneError(f"removing filters was not exact ({certificate.reason}); please report it")
-    with case.log.stage("repair"):
+    with case.log.stage("repair") as progress:
 
         def make() -> Repaired:
-            with_repair = settings.select.repair
-            return repair_and_check(case, planned.measured, cut, removed, with_repair=with_repair)
+            return repair_and_check(
+                case,
+                planned.measured,
+                cut,
+                removed,
+                with_repair=settings.select.repair,
+                progress=progress,
+            )
 
         repaired = repair_once(case, planned.plan, removed, make)
     final, retrained = repaired.case, None
     if settings.retrain.epochs:
         retrained = retrain(
-            original, repaired.case, settings.retrain, _journal(original, planned.plan, step)
+            original,
+            repaired.case,
+            settings.retrain,
+            _journal(original, planned.plan, step, settings.retrain.epochs),
         )
         final = retrained.delivered
     held_out = {
@@ -181,17 +190,21 @@ def _imitation(original: Case) -> Imitation | None:
     return Imitation(original.model, original.outputs.scale(original.data.held_out, limit))
 
 
-def _journal(original: Case, plan: Plan, step: int | None) -> Journal:
+def _journal(original: Case, plan: Plan, step: int | None, epochs: int) -> Journal:
     """Rows of metrics.jsonl, also of epochs that were done before, and the state that is kept."""
 
     def log(values: dict[str, Any]) -> None:
+        past(values)
+        original.log.epoch(values, epochs)
+
+    def past(values: dict[str, Any]) -> None:
         original.log.log({"stage": "retrain", **values})
 
     kept = original.kept if step is None else original.kept.of_step(step)
     if kept.checkpoint is None:
         return Journal(log=log)
     facts = {"`model`": original.digest, **data_facts(original.data), "plan": plan.digest}
-    return Journal(log=log, resume=kept.checkpoint, belongs_to=facts, past=log)
+    return Journal(log=log, resume=kept.checkpoint, belongs_to=facts, past=past)
 
 
 def _watched(original: Case, recipe: Training) -> tuple[Split, tuple[str, ...]]:

@@ -1,10 +1,11 @@
 """Without --json: what a person sees of every command, held against what --json or a file says.
 
-Progress bars go to stderr and are drawn on a terminal alone: under pytest it stays blank.
+On stderr there is a line for every finished stage; bars are drawn on a terminal alone.
 """
 
 import json
 import platform
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from scenes.jobs import FinishedRun
 
 Captured = pytest.CaptureFixture[str]
 
+STAGE = re.compile(r"(\[ ?\d+/\d+\] )?[\w .]+: \d+\.\d s$|epoch \d+ of \d+: loss ")
+"""A line of a finished stage, or of an epoch."""
+
 
 @pytest.fixture
 def home(trained_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -26,7 +30,7 @@ def home(trained_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def shown(capsys: Captured, *argv: str) -> str:
-    """Stdout of a command that succeeds, and says nothing on stderr but what the network is fed."""
+    """Stdout of a command that succeeds, and says no more on stderr than its stages and inputs."""
     capsys.readouterr()
     assert cli.run(list(argv)) == 0
     captured = capsys.readouterr()
@@ -36,7 +40,8 @@ def shown(capsys: Captured, *argv: str) -> str:
 
 def beyond_inputs(stderr: str) -> list[str]:
     lines = (line.strip() for line in stderr.splitlines())
-    return [line for line in lines if line and not line.startswith("prune-dl: input: ")]
+    said = [line for line in lines if not STAGE.match(line)]
+    return [line for line in said if not line.startswith("prune-dl: input: ")]
 
 
 def document(capsys: Captured, *argv: str) -> Any:

@@ -46,6 +46,7 @@ from ..facts import job_facts
 from ..flags import in_flags, one_line
 from ..home import write_run
 from ..opening import default_out, open_case
+from ..run_log import log_of
 from ..trees import Sweep
 from .budgets import budgets_of, settings_of
 from .folder import DONE, folder_of, forget, is_done, open_folder, read_points, write_points
@@ -86,7 +87,7 @@ def run_sweep(options: Sweep, command: str) -> Tradeoff:
 
 def _fill(options: Sweep, command: str, out: Path, budgets: tuple[Budget, ...]) -> Tradeoff:
     """Everything of the output folder that is not there yet."""
-    log = RunLog(show=True)
+    log = log_of(options.run)
     pending = [budget for budget in budgets if not is_done(out, budget.name)]
     if pending or not is_done(out, ORIGINAL):
         _work(options, pending, out, log)
