@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 from ...evaluate.measure.environment import describe_environment
@@ -13,9 +14,18 @@ from ..options import NetworkOptions, RetrainOptions, RunOptions, SelectOptions
 from ..progress import RunLog
 from ..terminal import listening, logger
 from .checks import check_job, check_resume
+from .ending import show_end
+from .figures import in_words
 from .options_file import to_tables
 from .run_log import log_of, stages_of
-from .tables import show_comparison, show_document, show_layers, show_report, show_table
+from .tables import (
+    show_comparison,
+    show_document,
+    show_facts,
+    show_points,
+    show_report,
+    show_spectrum,
+)
 from .trees import (
     Bench,
     Completion,
@@ -58,77 +68,91 @@ def _job(options: Job, command: str) -> None:
     if options.dry_run:
         _dry_run(options)
         return
+    from .ending import after_job
+    from .opening import default_out
     from .prune import check_drop, check_latency, run_job
 
+    start = perf_counter()
     report, outcome = run_job(options, command)
-    show_document(report.to_dict()) if options.run.json else show_report(report)
+    if options.run.json:
+        show_document(report.to_dict())
+    else:
+        show_report(report)
+        place = options.run.out or default_out(options.network.model)
+        show_end(place, perf_counter() - start, after_job(options), "report.html")
     check_drop(options, outcome)
     check_latency(options, report)
 
 
 def _dry_run(options: Job) -> None:
-    from ..job.account import layer_lines
-    from ..job.plan import make_plan
-    from ..structure.choice import Choice
-    from .opening import open_case
+    from .dry_run import dry_run, show_dry_run
 
-    where = (options.network, options.data, options.run)
-    log = log_of(options.run, stages_of(options))
-    _, case = open_case(*where, log, options.labels_kept)
-    Choice.of(options.select).check(case.model)
-    planned = make_plan(case, options.select.budget, options.settings)
-    lines = layer_lines(case.model, planned)
+    found = dry_run(options)
     if options.run.json:
-        show_document({"layers": [asdict(line) for line in lines]})
+        show_document(found.to_dict())
     else:
-        show_layers(lines)
+        show_dry_run(found)
 
 
 def _train(options: Train, command: str) -> None:
+    from .ending import after_train
     from .train import run_train
 
+    start = perf_counter()
     result = run_train(options)
     if options.run.json:
         show_document(result)
-    else:
-        plain = {k: _cell(v) for k, v in result.items() if not isinstance(v, (dict, list))}
-        show_table("trained", tuple(plain), [tuple(plain.values())])
+        return
+    show_facts("trained", in_words(result))
+    file = result["file"]
+    show_end(Path(file), perf_counter() - start, after_train(options, file))
 
 
 def _rank(options: Rank, command: str) -> None:
-    from .rank import layer_rows, run_rank
+    from .ending import after_rank
+    from .rank import layer_rows, ranked_folder, run_rank
 
+    start = perf_counter()
     spectrum = run_rank(options, command)
     rows = layer_rows(spectrum)
     if options.run.json:
         show_document({"probe": spectrum.probe, "layers": rows})
-    else:
-        cells = [[_cell(value) for value in row.values()] for row in rows]
-        show_table("what each layer selects", tuple(rows[0]), cells)
+        return
+    show_spectrum(rows)
+    place = ranked_folder(options)
+    show_end(place, perf_counter() - start, after_rank(options), "filters.html")
 
 
 def _sweep(options: Sweep, command: str) -> None:
     from ...evaluate.report.tradeoff import tradeoff_rows
+    from .ending import after_sweep
+    from .sweep.folder import sweep_folder
     from .sweep.points import run_sweep
 
+    start = perf_counter()
     tradeoff = run_sweep(options, command)
     found = tradeoff_rows(tradeoff)
     if options.run.json:
         show_document({"points": found})
         return
-    measured = (tradeoff.measure, "latency_ms", "size_bytes")
-    shown = ("name", "format", "on_front", *measured, "error")
-    show_table("trade-off", shown, [[_cell(row[name]) for name in shown] for row in found])
+    show_points(found, tradeoff.measure)
+    place = sweep_folder(options)
+    show_end(place, perf_counter() - start, after_sweep(options), "tradeoff.html")
 
 
 def _export(options: Export, command: str) -> None:
+    from .ending import after_export
     from .export import export_file, export_hub_folder
 
+    start = perf_counter()
     result = export_hub_folder(options) if options.hub_folder else export_file(options)
     if options.run.json:
         show_document(result)
-    else:
-        show_table("exported", ("", ""), [(key, _cell(value)) for key, value in result.items()])
+        return
+    show_facts("exported", in_words(result))
+    place = Path(result.get("file") or result["folder"])
+    steps = [] if options.hub_folder else after_export(options, str(place))
+    show_end(place, perf_counter() - start, steps)
 
 
 def _bench(options: Bench, command: str) -> None:
@@ -166,7 +190,7 @@ def _evaluate(options: Evaluate, command: str) -> None:
     if options.run.json:
         show_document({**result, "input": input_document(case.data)})
     else:
-        show_table("test part", tuple(result), [[_cell(value) for value in result.values()]])
+        show_facts("test part", in_words(result))
 
 
 def _demo(options: Demo, command: str) -> None:
@@ -210,17 +234,13 @@ def _doctor(options: Doctor, command: str) -> None:
     if options.json:
         show_document(facts)
     else:
-        show_table("this machine", ("", ""), [(key, str(value)) for key, value in facts.items()])
+        show_facts("this machine", [(key, str(value)) for key, value in facts.items()])
 
 
 def _completion(options: Completion, command: str) -> None:
     from .completion import completion_script
 
     print(completion_script(options.shell))
-
-
-def _cell(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 RUN: dict[type[Any], Callable[[Any, str], None]] = {

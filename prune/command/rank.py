@@ -41,10 +41,14 @@ def run_rank(options: Rank, command: str) -> Spectrum:
         GateError: the budget whose filters are to be marked cannot be met.
     """
     check_rank(options)
-    name = default_out(options.network.model)
-    out = options.run.out or name.with_name(f"{name.name}-rank")
-    with output_folder(out, resume=options.run.resume) as folder:
+    with output_folder(ranked_folder(options), resume=options.run.resume) as folder:
         return _fill(options, command, folder)
+
+
+def ranked_folder(options: Rank) -> Path:
+    """Where the results go."""
+    name = default_out(options.network.model)
+    return options.run.out or name.with_name(f"{name.name}-rank")
 
 
 def _fill(options: Rank, command: str, folder: Path) -> Spectrum:
