@@ -25,6 +25,7 @@ from .tables import (
     show_points,
     show_report,
     show_spectrum,
+    write_result,
 )
 from .trees import (
     Bench,
@@ -228,13 +229,15 @@ def _demo(options: Demo, command: str) -> None:
 
 
 def _doctor(options: Doctor, command: str) -> None:
-    from .doctor import examine
+    from .doctor import PROBLEMS, examine, verdict
 
     facts = examine()
     if options.json:
         show_document(facts)
-    else:
-        show_facts("this machine", [(key, str(value)) for key, value in facts.items()])
+        return
+    show_facts("this machine", [(key, str(facts[key])) for key in facts if key != PROBLEMS])
+    for line in verdict(facts):
+        write_result(line)
 
 
 def _completion(options: Completion, command: str) -> None:

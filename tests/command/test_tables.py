@@ -5,21 +5,14 @@ On stderr there is a line for every finished stage; bars are drawn on a terminal
 
 import json
 import platform
-import re
 import shlex
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 from prune_dl.prune.command import cli
 from scenes.jobs import FinishedRun
-
-Captured = pytest.CaptureFixture[str]
-
-STAGE = re.compile(r"(\[ ?\d+/\d+\] )?[\w .]+: \d+\.\d s$|epoch \d+ of \d+: loss ")
-"""A line of a finished stage, or of an epoch."""
+from scenes.terminal import Captured, beyond_inputs, document, facts_of, rows_of, share, shown
 
 
 @pytest.fixture
@@ -28,45 +21,6 @@ def home(trained_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     shutil.copy(trained_file, tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def shown(capsys: Captured, *argv: str) -> str:
-    """Stdout of a command that succeeds, and says no more on stderr than its stages and inputs."""
-    capsys.readouterr()
-    assert cli.run(list(argv)) == 0
-    captured = capsys.readouterr()
-    assert beyond_inputs(captured.err) == []
-    return captured.out
-
-
-def beyond_inputs(stderr: str) -> list[str]:
-    lines = (line.strip() for line in stderr.splitlines())
-    said = [line for line in lines if not STAGE.match(line)]
-    return [line for line in said if not line.startswith("prune-dl: input: ")]
-
-
-def document(capsys: Captured, *argv: str) -> Any:
-    return json.loads(shown(capsys, *argv, "--json"))
-
-
-def rows_of(text: str) -> list[list[str]]:
-    """Cells of every row of the tables in a text, columns' names included."""
-    lines = [
-        line.strip("│┃").replace("┃", "│")
-        for line in text.splitlines()
-        if line.startswith(("│", "┃"))
-    ]
-    return [[cell.strip() for cell in line.split("│")] for line in lines]
-
-
-def facts_of(text: str) -> dict[str, str]:
-    """Names and values of lists of facts, each in a line."""
-    lines = [re.split(r" {2,}", line.strip()) for line in text.splitlines() if "  " in line]
-    return {pair[0]: pair[1] for pair in lines if len(pair) == 2}
-
-
-def share(value: float) -> str:
-    return f"{100 * value:.2f} %"
 
 
 def test_the_job_shows_accuracy_of_every_stage_and_cost_before_and_after(
@@ -251,27 +205,3 @@ def test_bench_shows_every_file_against_the_first(
     size = (home / "a.onnx").stat().st_size
     assert [row[1] for row in rows[4:]] == [f"{size / 1e6:.2f}"] * 2
     assert f"python: {platform.python_version()}" in text
-
-
-def test_doctor_says_what_this_machine_has(capsys: Captured) -> None:
-    facts, text = document(capsys, "doctor"), shown(capsys, "doctor")
-    assert (facts["python"], facts["torch"].split("+")[0]) == (
-        platform.python_version(),
-        torch.__version__.split("+")[0],
-    )
-    assert "CPUExecutionProvider" in facts["onnxruntime providers"]
-    assert (facts["cuda"] == "no CUDA device for torch") is not torch.cuda.is_available()
-    assert text.startswith("this machine")
-    found = facts_of(text)
-    for name in ("python", "torch", "onnx", "cores"):
-        assert found[name] == facts[name]
-
-
-def test_doctor_names_what_is_not_installed_and_what_it_is_for(
-    capsys: Captured, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    facts = document(capsys, "doctor")
-    assert facts["timm"].startswith("not installed")
-    assert "timm:" in facts["timm"]
-    assert "sweep" in facts["ray"]
