@@ -35,6 +35,7 @@ from .trees import (
     Evaluate,
     Export,
     FirstTraining,
+    Init,
     Job,
     Rank,
     Sweep,
@@ -240,6 +241,16 @@ def _doctor(options: Doctor, command: str) -> None:
         write_result(line)
 
 
+def _init(options: Init, command: str) -> None:
+    from .ending import typed
+    from .init import write_config
+
+    start = perf_counter()
+    file = write_config(options)
+    steps = [typed("prune", "--config", str(file), *more) for more in (["--dry-run"], [])]
+    show_end(file, perf_counter() - start, steps)
+
+
 def _completion(options: Completion, command: str) -> None:
     from .completion import completion_script
 
@@ -255,6 +266,7 @@ RUN: dict[type[Any], Callable[[Any, str], None]] = {
     Bench: _bench,
     Evaluate: _evaluate,
     Demo: _demo,
+    Init: _init,
     Doctor: _doctor,
     Completion: _completion,
 }

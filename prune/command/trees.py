@@ -225,6 +225,20 @@ class Demo:
 
 
 @dataclass(frozen=True)
+class Init:
+    """Write a commented TOML of the job, to edit and to run with --config."""
+
+    model: str = "net.pt"
+    """The network, as --model of the job."""
+    data: str | None = None
+    """The images, as --data of the job."""
+    keep: float = 0.6
+    """Share of the removable filters that stays."""
+    out: Path = Path("job.toml")
+    """The file."""
+
+
+@dataclass(frozen=True)
 class Doctor:
     """Say what this machine has and what is missing."""
 
@@ -249,6 +263,7 @@ COMMANDS: dict[str, type[Any]] = {
     "bench": Bench,
     "evaluate": Evaluate,
     "demo": Demo,
+    "init": Init,
     "doctor": Doctor,
     "completion": Completion,
 }

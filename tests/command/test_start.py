@@ -1,15 +1,20 @@
 """What `prune-dl` says before any command; how it ends when nobody reads or somebody stops it."""
 
 import os
+import re
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 from prune_dl.prune.command import cli, dispatch
-from prune_dl.prune.command.trees import COMMANDS
+from prune_dl.prune.command.flags import leaves
+from prune_dl.prune.command.init import config_text
+from prune_dl.prune.command.trees import COMMANDS, Init, Job
 from prune_dl.prune.errors import UsageError
 from prune_dl.prune.inputs.zoo import build
+from prune_dl.prune.options import DataOptions, NetworkOptions, RunOptions, SelectOptions
 
 Captured = pytest.CaptureFixture[str]
 
@@ -91,3 +96,35 @@ def test_ctrl_c_says_how_to_go_on(capsys: Captured, monkeypatch: pytest.MonkeyPa
     told = stopped(capsys, monkeypatch, stop)
     assert "kept in runs/a; --resume goes on with it" in told
     assert "nothing" not in told
+
+
+def test_init_writes_a_job_that_runs_and_names_every_option(
+    capsys: Captured, tmp_path: Path
+) -> None:
+    file = tmp_path / "job.toml"
+    flags = ("--model", "a.pt", "--data", "digits", "--keep", "0.5", "--out", str(file))
+    assert f"result: {file}, after" in said(capsys, "init", *flags)
+    assert cli.parse(["--config", str(file)]) == Job(
+        NetworkOptions(model="a.pt"),
+        DataOptions(data="digits"),
+        SelectOptions(keep=0.5),
+        run=RunOptions(config=file),
+    )
+    text = file.read_text(encoding="utf-8")
+    for name in leaves(Job).keys() - {"config", "trust_pickle", "trust_file"}:
+        assert re.search(rf"^(# )?{name} = ", text, re.M), name
+    assert cli.run(["init", "--out", str(file)]) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_every_default_that_init_shows_is_one(tmp_path: Path) -> None:
+    text = config_text(Init(model="a.pt"))
+    shown_defaults = re.sub(r"^# (\w+ = [^ (].*)$", r"\1", text, flags=re.M)
+    assert shown_defaults.count("\n# ") < text.count("\n# ")
+    file = tmp_path / "job.toml"
+    file.write_text(shown_defaults, encoding="utf-8")
+    assert cli.parse(["--config", str(file)]) == Job(
+        NetworkOptions(model="a.pt"),
+        select=SelectOptions(keep=0.6),
+        run=RunOptions(config=file),
+    )
