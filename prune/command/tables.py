@@ -140,8 +140,8 @@ def show_comparison(comparison: Comparison) -> None:
         )
         for row in rows
     ]
-    columns = ("file", "MB", "ms to open", "peak MB", "timed runs")
-    show_table("what a file needs", columns, needs, spare=("timed runs", "ms to open"))
+    needed = ("file", "MB", "ms to open", "peak MB", "timed runs")
+    show_table("what a file needs", needed, needs, spare=("timed runs", "ms to open"))
     write_result("measured on " + "; ".join(f"{k}: {v}" for k, v in comparison.environment.items()))
     if comparison.noisy:
         write_result("note: the machine is noisy; runs varied by more than 10 %")

@@ -25,7 +25,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count, repeat
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -121,10 +120,15 @@ def refit(
         work = _Refit(fresh, model, cut, norm_behind or {}, images, ways)
         solved = count(1)
 
-        def solve(*given: Any, targets: Mapping[str, LayerTargets]) -> _Refitted:
-            layer = work.solve(*given, targets=targets)
+        def solve(
+            layer: Layer,
+            inputs: LayerInputs,
+            stream: LayerInputs | None,
+            targets: Mapping[str, LayerTargets],
+        ) -> _Refitted:
+            found = work.solve(layer, inputs, stream, targets)
             progress(next(solved), len(layers))
-            return layer
+            return found
 
         streams = {name: way.stream for name, way in ways.items() if way.stream is not None}
         done: dict[str, _Refitted] = {}
