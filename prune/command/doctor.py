@@ -49,7 +49,7 @@ def examine() -> dict[str, Any]:
     for package, purpose in OPTIONAL.items():
         found = importlib.util.find_spec(package) is not None
         facts[package] = "installed" if found else f"not installed (needed for {purpose})"
-    found_problems = problems(
+    found_problems = machine_problems(
         facts,
         has_cuda=torch.cuda.is_available(),
         has_driver=DRIVER.exists(),
@@ -70,7 +70,7 @@ def try_provider(name: str, *, has_cuda: bool) -> str:
     return WORKS
 
 
-def problems(
+def machine_problems(
     facts: dict[str, Any], *, has_cuda: bool, has_driver: bool, built_for_cuda: bool
 ) -> Iterator[str]:
     """What is wrong on this machine, and how to mend it.

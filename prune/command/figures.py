@@ -34,16 +34,16 @@ def in_words(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     [('held-out top-1', '91.25 %'), ('size', '4.09 MB')]
     """
     return [
-        (name_of(key), in_unit(key, value))
+        (figure_name(key), in_unit(key, value))
         for key, value in result.items()
         if not isinstance(value, (dict, list))
     ]
 
 
-def name_of(key: str) -> str:
+def figure_name(key: str) -> str:
     """The name of a figure for people.
 
-    >>> name_of("held_out_top1 of minmax"), name_of("float: features.0")
+    >>> figure_name("held_out_top1 of minmax"), figure_name("float: features.0")
     ('held-out top-1, minmax', 'in float: features.0')
     """
     if key.startswith("float: "):

@@ -20,10 +20,10 @@ FEW = 3
 """Layers that a note still names."""
 
 
-def ranked(notes: Sequence[str]) -> list[str]:
+def ranked_notes(notes: Sequence[str]) -> list[str]:
     """The notes, grave ones first and details last, with those on single layers made one.
 
-    >>> ranked(["Refit: fc has few rows for each input", "The machine was noisy"])
+    >>> ranked_notes(["Refit: fc has few rows for each input", "The machine was noisy"])
     ['The machine was noisy', 'Refit: fc has few rows for each input']
     """
     merged = [note for note in notes if not LAYER.match(note)] + _of_layers(notes)

@@ -13,8 +13,8 @@ from rich.table import Table
 from ...evaluate.measure.latency import Comparison
 from ...evaluate.report.report import LayerLine, Report
 from ..scores import FIDELITY, Score
-from .figures import in_unit, megabytes, name_of
-from .notes import ranked
+from .figures import figure_name, in_unit, megabytes
+from .notes import ranked_notes
 
 WIDTH = 110
 """Columns where stdout is no terminal, and nobody says (COLUMNS)."""
@@ -189,7 +189,7 @@ def show_points(points: Sequence[Mapping[str, Any]], measure: str) -> None:
         )
         for point in points
     ]
-    score = f"{name_of(measure)}, %"
+    score = f"{figure_name(measure)}, %"
     columns = ("network", "format", "worth having", score, "p50 ms", "MB")
     show_table("trade-off on held-out images", columns, rows, spare=("MB",))
     for point in points:
@@ -221,7 +221,7 @@ def show_report(report: Report) -> None:
     if report.latency_ratio is not None:
         r = report.latency_ratio
         write_result(f"{r.value:.2f} times as fast (95 % interval {r.low:.2f} to {r.high:.2f})")
-    for note in ranked(report.warnings):
+    for note in ranked_notes(report.warnings):
         write_result(f"note: {note}")
 
 

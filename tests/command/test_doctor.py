@@ -54,7 +54,7 @@ FAILS = "does not work: would use CPUExecutionProvider"
 def test_what_is_wrong_is_said_with_how_to_mend_it(
     facts: dict[str, str], machine: dict[str, bool], said: str
 ) -> None:
-    (line,) = doctor.problems(FACTS | facts, **(MACHINE | machine))
+    (line,) = doctor.machine_problems(FACTS | facts, **(MACHINE | machine))
     assert said in line
     told = doctor.verdict({**FACTS, **facts, "problems": [line]})
     assert told == ["verdict: 1 thing to mend", f"  - {line}"]
@@ -62,7 +62,7 @@ def test_what_is_wrong_is_said_with_how_to_mend_it(
 
 def test_a_provider_for_cuda_is_no_problem_where_there_is_none() -> None:
     facts = FACTS | {"provider cuda": FAILS, "provider tensorrt": FAILS}
-    assert not list(doctor.problems(facts, **MACHINE))
+    assert not list(doctor.machine_problems(facts, **MACHINE))
     (line,) = doctor.verdict(facts | {"problems": []})
     assert line == "verdict: ready, on the CPU; latency can be measured on cpu"
 

@@ -2,7 +2,7 @@
 
 import pytest
 from prune_dl.evaluate.report.report import Change, LayerLine
-from prune_dl.prune.command.notes import ranked
+from prune_dl.prune.command.notes import ranked_notes
 from prune_dl.prune.command.tables import show_facts, show_layers, show_table, write_result
 
 Captured = pytest.CaptureFixture[str]
@@ -73,4 +73,10 @@ def test_what_matters_comes_first_and_notes_on_layers_become_one() -> None:
         "Not refitted, as held-out images were no better with it: 13 layers (conv0, conv1, conv2, "
         "...; report.html has each)"
     )
-    assert ranked([few, *layers, small, noisy, dropped]) == [noisy, dropped, small, few, merged]
+    assert ranked_notes([few, *layers, small, noisy, dropped]) == [
+        noisy,
+        dropped,
+        small,
+        few,
+        merged,
+    ]
