@@ -226,7 +226,7 @@ class Demo:
 
 @dataclass(frozen=True)
 class Init:
-    """Write a commented TOML of the job, to edit and to run with --config."""
+    """Write a commented TOML of the job, to run with --config."""
 
     model: str = "net.pt"
     """The network, as --model of the job."""
