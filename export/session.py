@@ -79,6 +79,18 @@ def require_provider(provider: str, option: str = "provider") -> None:
             raise UsageError(str(error).replace("`provider=", f"`{option}=")) from error
 
 
+def use_once(provider: str) -> None:
+    """Run a tiny graph on a provider, and see that its node ran there.
+
+    Raises:
+        UsageError: as `require_provider`, or the node ran elsewhere.
+    """
+    with TemporaryDirectory(prefix="prune-dl-provider-") as folder:
+        path = _write_probe(Path(folder))
+        open_session(path, provider, threads=1)
+        require_use(path, provider, {"x": np.zeros(1, np.float32)})
+
+
 def can_run(opset: int) -> bool:
     """Whether ONNX Runtime takes files of an operator set, by opening a tiny one."""
     with TemporaryDirectory(prefix="prune-dl-opset-") as folder:

@@ -85,7 +85,7 @@ def _check_free(out: Path) -> None:
 
 def _start(out: Path, resume: bool) -> Path:
     """The unfinished folder: the one that is gone on with, or a new one."""
-    partial = out.with_name(f".{out.name}.partial")
+    partial = _unfinished(out)
     check_resumption(partial, resume, has_state(partial), _work_seconds(partial))
     try:
         if partial.exists() and not resume:
@@ -97,6 +97,15 @@ def _start(out: Path, resume: bool) -> Path:
             f"`out={out}` cannot be written ({error.strerror}); give another place"
         ) from None
     return partial
+
+
+def _unfinished(out: Path) -> Path:
+    return out.with_name(f".{out.name}.partial")
+
+
+def has_unfinished(out: Path) -> bool:
+    """Whether there is a run that was to become `out`, and can be gone on with."""
+    return has_state(_unfinished(out))
 
 
 def check_resumption(place: Path, resume: bool, has_state: bool, work_seconds: float) -> None:

@@ -4,7 +4,9 @@ run.json (`command/trees.py` puts them together for every command). No torch is 
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from tyro.conf import arg
 
 from .budget import Budget, Kind, stated_budget
 
@@ -198,6 +200,12 @@ class RunOptions:
     data and options must be the same (sweep: with the missing points)."""
     json: bool = False
     """One JSON document on stdout instead of tables."""
+    quiet: Annotated[bool, arg(aliases=("-q",))] = False
+    """Say nothing on stderr but errors; results stay on stdout."""
+    verbose: Annotated[bool, arg(aliases=("-v",))] = False
+    """Say more on stderr: when a stage starts, all options, versions."""
+    log: Path | None = None
+    """A file that keeps all that is said on stderr, details too, with the time of every line."""
     config: Path | None = None
     """TOML (or run.json) with these options; flags on the command line win."""
 

@@ -1,26 +1,29 @@
-"""What a person sees while a job runs: progress on stderr, one bar a stage, results on stdout.
+"""What a person sees while a job runs: a bar on stderr, and a line for every finished stage.
 
 The core never prints. A long stage takes `progress: Progress` and calls it with (done, total);
 `silent` is the default everywhere, so the Python API is quiet.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
+from rich.progress import TimeRemainingColumn as TimeLeftColumn
 
 from .errors import InputError
+from .terminal import duration, logger, say, stderr
 
 Progress = Callable[[int, int], None]
+Pair = TypeVar("Pair", bound=Sequence[Any])
 
-stderr = Console(stderr=True)
+NARROW = 80
+"""Columns below which a bar is short."""
 
 
 def silent(done: int, total: int) -> None:
@@ -29,11 +32,47 @@ def silent(done: int, total: int) -> None:
 
 @contextmanager
 def show_bar(title: str) -> Iterator[Progress]:
-    """Show one progress bar on stderr for the length of the block."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Bars(*columns, TimeRemainingColumn(), console=stderr, transient=True) as bars:
-        task = bars.add_task(title, total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
+    """Show one bar on stderr for the length of the block, where stderr is a terminal.
+
+    Until something is counted the bar only moves. It shows what has passed and, as soon as the
+    total is known, the time that is left at the present speed.
+    """
+    if not stderr.is_terminal:
+        yield silent
+        return
+    width = 10 if stderr.width < NARROW else 24
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description} {task.fields[count]}"),
+        BarColumn(bar_width=width),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[left]}"),
+        TimeLeftColumn(compact=True),
+    )
+    with Bars(*columns, console=stderr, transient=True) as bars:
+        task = bars.add_task(title, total=None, count="", left="")
+
+        def progress(done: int, total: int) -> None:
+            count, left = f"{done:,} of {total:,}", "left"
+            bars.update(task, completed=done, total=total, count=count, left=left)
+
+        yield progress
+
+
+def counted(
+    batches: Iterable[Pair], progress: Progress, total: int, *, before: int = 0
+) -> Iterator[Pair]:
+    """The same batches; whoever goes through them reports how many images are done.
+
+    Args:
+        batches: pairs of inputs and labels, (N, ...) and (N,).
+        total: images of all passes together. before: those of passes that are done.
+    """
+    done = before
+    for batch in batches:
+        yield batch
+        done += len(batch[1])
+        progress(min(done, total), total)
 
 
 @dataclass
@@ -43,25 +82,43 @@ class RunLog:
     What was found out on the way is not kept here: functions return it.
 
     Attributes:
-        show: draw progress bars on stderr.
+        show: draw progress bars on stderr, and say there what is finished.
         file: metrics.jsonl, or None to keep nothing.
         seconds: by stage, adding up when a stage runs twice.
+        expected: the stages to come, in their order; empty where nobody knows them.
     """
 
     show: bool = False
     file: Path | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    expected: Sequence[str] = ()
+    _next: int = field(default=0, init=False, repr=False)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Progress]:
-        """Time one stage, with a progress bar where bars are shown."""
-        start = perf_counter()
+        """Time one stage, with a progress bar where bars are shown; say when it is finished."""
+        title, start = self._title(name), perf_counter()
+        logger.debug("%s ...", title)
         if self.show:
-            with show_bar(name) as progress:
+            with show_bar(title) as progress:
                 yield progress
         else:
             yield silent
-        self.seconds[name] = self.seconds.get(name, 0.0) + perf_counter() - start
+        seconds = perf_counter() - start
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+        say(f"{title}: {duration(seconds)}", show=self.show)
+
+    def _title(self, name: str) -> str:
+        """The name of a stage after its place among those expected, if it is one of them."""
+        if name not in self.expected[self._next :]:
+            return name
+        self._next = self.expected.index(name, self._next) + 1
+        num = len(self.expected)
+        return f"[{self._next:{len(str(num))}}/{num}] {name}"
+
+    def epoch(self, row: Mapping[str, Any], epochs: int) -> None:
+        """Say what came of one epoch of a training."""
+        say(f"  {words_of_epoch(row, epochs)}", show=self.show)
 
     def log(self, values: dict[str, Any]) -> None:
         """Append one line to metrics.jsonl. Raises InputError where it cannot be written."""
@@ -75,3 +132,21 @@ class RunLog:
             raise InputError(
                 f"{self.file} cannot be written ({reason}); give another place"
             ) from error
+
+
+HELD_OUT = "held_out_"
+
+
+def words_of_epoch(row: Mapping[str, Any], epochs: int) -> str:
+    """One epoch's row of a training in words.
+
+    >>> words_of_epoch({"epoch": 3, "loss": 0.25, "held_out_top1": 0.912, "seconds": 9}, 10)
+    'epoch 3 of 10: loss 0.25, held-out top-1 91.20 %, 9.0 s'
+    """
+    words = [f"loss {row['loss']:.4g}"]
+    for key, value in row.items():
+        if key.startswith(HELD_OUT):
+            name = key.removeprefix(HELD_OUT).replace("top1", "top-1").replace("_", " ")
+            words.append(f"held-out {name} {100 * value:.2f} %")
+    words.append(duration(row["seconds"]))
+    return f"epoch {row['epoch']} of {epochs}: {', '.join(words)}"

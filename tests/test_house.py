@@ -17,6 +17,7 @@ from prune_dl.prune.command.trees import COMMANDS, Job
 ROOT = Path(__file__).parents[1]
 ORDER = [
     "prune/errors",
+    "prune/terminal",
     "prune/progress",
     "prune/typed",
     "prune/shown",

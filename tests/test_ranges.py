@@ -30,7 +30,7 @@ def blank(tree: type[Any]) -> Any:
     """A tree with its defaults."""
     needs = {x.name: x for x in fields(tree)}
     given: dict[str, Any] = {"network": NetworkOptions("x")} if "network" in needs else {}
-    given |= {name: () for name in ("files", "arch") if name in needs}
+    given |= {name: () for name in ("files", "arch", "shell") if name in needs}
     return tree(**given)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ...prune.errors import InputError
 from ...prune.forward import call, evaluating
 from ...prune.outputs import NOT_FINITE, class_scores
+from ...prune.progress import Progress, counted, silent
 from ...prune.scores import Score, Tally
 from ...prune.structure.units import IntArray
 from .accuracy import EVALUATION_BATCH
@@ -55,7 +56,12 @@ class Compared:
 
 
 def compare_answers(
-    original: nn.Module, final: nn.Module, split: "Split", *, device: torch.device
+    original: nn.Module,
+    final: nn.Module,
+    split: "Split",
+    *,
+    device: torch.device,
+    progress: Progress = silent,
 ) -> Compared:
     """Score two networks, and keep what they answer; the scores are those of `measure_score`.
 
@@ -67,7 +73,8 @@ def compare_answers(
     pictures: dict[int, Tensor] = {}
     finite = torch.ones((), dtype=torch.bool, device=device)
     with evaluating(original), evaluating(final):
-        for images, labels in split.batches(EVALUATION_BATCH, device=device):
+        batches = split.batches(EVALUATION_BATCH, device=device)
+        for images, labels in counted(batches, progress, split.num_images):
             start = tallies[0].total
             found = []
             for model, tally in zip((original, final), tallies, strict=True):

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from ...prune.output_score import OUTPUT_FIDELITY
 from ...prune.scores import FIDELITY
+from ...prune.terminal import duration as duration
 
 if TYPE_CHECKING:
     from ...prune.scores import Score
@@ -112,13 +113,6 @@ def size(num_bytes: float | None) -> str:
 def percent(fraction: float | None, digits: int = 1) -> str:
     """A fraction as per cent."""
     return "–" if fraction is None else f"{100 * fraction:.{digits}f} %"
-
-
-def duration(seconds: float) -> str:
-    """Seconds, or minutes and seconds above two minutes."""
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    return f"{int(seconds // 60)} min {int(seconds % 60)} s"
 
 
 def honest_warnings(report: "Report") -> tuple[str, ...]:

@@ -7,6 +7,7 @@
 
 import contextlib
 import io
+import os
 import re
 import signal
 import sys
@@ -21,28 +22,30 @@ from .config_words import check_config
 from .flags import explain, in_flags, one_line
 from .home import without_places
 from .options_file import from_tables, read_config
-from .trees import COMMANDS, Bench, Job
+from .start import EXAMPLES, answer, check_command, help_asked
+from .trees import COMMANDS, Bench, Completion, Job
 
-HELP_EXAMPLES = """Examples:
-  prune-dl demo                                   the whole job on handwritten digits, no download
-  prune-dl --model vgg16.pt --keep 0.6            the whole job; the file names its data
-  prune-dl --model vgg16.pt --data images/ --macs 0.4 --epochs 0      repair only, no training
-  prune-dl --model torchvision:resnet18 --data images/ --keep 0.5 --dry-run
-  prune-dl --model unet.pt --arch my_nets:unet --data pictures/ --macs 0.5    any vision network
-  prune-dl train --arch vgg16 --data cifar10 --epochs 60 --out vgg16.pt
-  prune-dl rank --model vgg16.pt                  what every layer and filter selects
-  prune-dl sweep --model vgg16.pt --keep 0.9 0.7 0.5 0.3   which sizes are worth having
-  prune-dl bench original.onnx model.onnx         latency of ONNX files, interleaved
-
-Other commands: export, evaluate, doctor; each has its own --help.
-
-"""
+WITHOUT_FLAGS = (Bench, Completion)
+"""Commands whose required options are words without a flag."""
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run `prune-dl` with these arguments (default: the process's own) and exit."""
     signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(run(sys.argv[1:] if argv is None else argv))
+    try:
+        try:
+            code = run(sys.argv[1:] if argv is None else argv)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # of `prune-dl ... | head`, which has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = CLOSED_PIPE
+    sys.exit(code)
+
+
+CLOSED_PIPE = 128 + 13
+"""Exit code where nobody reads stdout any more, as of a program that SIGPIPE ends."""
+NOTHING_KEPT = "nothing was kept; start again with the same command"
 
 
 class Terminated(KeyboardInterrupt):
@@ -58,6 +61,9 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 def run(argv: list[str]) -> int:
     """Run one command; the exit code."""
     try:
+        if (text := answer(argv)) is not None:
+            print(text)
+            return 0
         options = parse(argv)
         from . import dispatch
 
@@ -66,10 +72,10 @@ def run(argv: list[str]) -> int:
         _complain(one_line(error), error)
         return error.exit_code
     except Terminated as stop:
-        _complain("terminated", stop)
+        _complain("terminated", stop, NOTHING_KEPT)
         return 143
     except KeyboardInterrupt as stop:
-        _complain("interrupted", stop)
+        _complain("interrupted", stop, NOTHING_KEPT)
         return 130
     except Exception as error:  # a bug, or no memory: the traceback ends with how to go on
         error.__notes__ = [in_flags(note) for note in getattr(error, "__notes__", ())]
@@ -77,25 +83,26 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def _complain(reason: str, error: BaseException) -> None:
-    """One line on stderr: the reason, and how to go on where something is kept."""
-    notes = map(in_flags, getattr(error, "__notes__", ()))
+def _complain(reason: str, error: BaseException, otherwise: str = "") -> None:
+    """One line on stderr: the reason, and how to go on; `otherwise` where nothing is kept."""
+    notes = [in_flags(note) for note in getattr(error, "__notes__", ())] or [otherwise] * bool(
+        otherwise
+    )
     print("prune-dl: " + "; ".join((reason, *notes)), file=sys.stderr)
 
 
 def parse(argv: list[str]) -> Any:
     """Options of one command line: flags over `--config` over defaults."""
+    argv = help_asked(argv)
+    check_command(argv)
     name = argv[0] if argv and argv[0] in COMMANDS else ""
-    if argv and not name and not argv[0].startswith("-"):
-        known = ", ".join(COMMANDS)
-        raise UsageError(f"{argv[0]!r} is no command; give one of {known}, or --model FILE")
     kind = COMMANDS.get(name, Job)
     rest = argv[1:] if name else argv
     tables = _config_tables(rest)
     default = from_tables(kind, tables, tyro.MISSING) if tables else None
     check_config(tables, rest)
     prog = f"prune-dl {name}".strip()
-    about = (HELP_EXAMPLES if not name else "") + (kind.__doc__ or "")
+    about = (EXAMPLES if kind is Job else "") + (kind.__doc__ or "")
     return _parse_flags(kind, rest, prog, about, default)
 
 
@@ -120,7 +127,7 @@ def _parse_flags(kind: type[Any], argv: list[str], prog: str, about: str, defaul
                 args=argv,
                 description=about,
                 config=(tyro.conf.OmitArgPrefixes, tyro.conf.PositionalRequiredArgs)
-                if kind is Bench
+                if kind in WITHOUT_FLAGS
                 else (tyro.conf.OmitArgPrefixes,),
                 **keywords,
             )

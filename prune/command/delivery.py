@@ -21,6 +21,7 @@ from ..job.findings import scale_of
 from ..job.known import Case, Planned
 from ..job.stages import Outcome
 from ..options import BenchOptions
+from ..progress import Progress, silent
 from ..scores import Score
 
 REMOVED_IMAGES = 2000
@@ -80,8 +81,8 @@ def deliver_networks(
         file = export_checked(
             outcome.final, data, folder / "model.onnx", variant, metadata=metadata
         )
-    with log.stage("evaluate"):
-        accuracy, change = measure_stages(case, outcome)
+    with log.stage("evaluate") as progress:
+        accuracy, change = measure_stages(case, outcome, progress)
     for stage, value in accuracy.items():
         log.log({"stage": stage, f"test_{value.key}": value.value, "images": value.total})
     add_metadata(file.path, accuracy_entry({"held_out": file.score, "test": accuracy["final"]}))
@@ -91,7 +92,9 @@ def deliver_networks(
     return Delivered(accuracy, file, comparison, change)
 
 
-def measure_stages(case: Case, outcome: Outcome) -> tuple[dict[str, Score], LabelChange | None]:
+def measure_stages(
+    case: Case, outcome: Outcome, progress: Progress = silent
+) -> tuple[dict[str, Score], LabelChange | None]:
     """Test accuracy of the network of every stage, and what became of every label from the first to
     the last; a network that two stages share counts once.
 
@@ -104,13 +107,23 @@ def measure_stages(case: Case, outcome: Outcome) -> tuple[dict[str, Score], Labe
         "final": outcome.final,
         "removed": outcome.removed,
     }
-    compared = compare_answers(case.model, outcome.final, case.data.test, device=case.device)
+    test, both = case.data.test, (case.model, outcome.final)
+    alone = {id(x): name for name, x in reversed(networks.items()) if all(x is not y for y in both)}
+    num_removed = min(REMOVED_IMAGES, test.num_images)
+    limits = {name: num_removed if name == "removed" else None for name in alone.values()}
+    total = test.num_images + sum(limit or test.num_images for limit in limits.values())
+    compared = compare_answers(
+        *both, test, device=case.device, progress=lambda images, _: progress(images, total)
+    )
     known: dict[int, Score] = {id(outcome.final): compared.final, id(case.model): compared.original}
-    for name, network in networks.items():
-        if id(network) not in known:
-            limit = REMOVED_IMAGES if name == "removed" else None
-            known[id(network)] = measure_score(
-                network, case.data.test, device=case.device, limit=limit
-            )
+    done = test.num_images
+    for name, limit in limits.items():
+        network, before = networks[name], done
+
+        def so_far(images: int, of: int, before: int = before) -> None:
+            progress(before + images, total)
+
+        score = measure_score(network, test, device=case.device, limit=limit, progress=so_far)
+        known[id(network)], done = score, done + score.total
     change = label_change(compared, case.data.labels, "test", scale_of(case.data))
     return {name: known[id(network)] for name, network in networks.items()}, change

@@ -18,9 +18,8 @@ from ..inputs.checkpoint import Checkpoint
 from ..inputs.pruned_file import is_pruned_file, read_pruned_file
 from ..inputs.split import DataSet
 from ..lock import only_writer
-from ..options import RunOptions
-from ..progress import RunLog
 from .opening import default_out, model_file, open_case
+from .run_log import log_of, stages_of
 from .trees import Export
 
 TEST_BATCH = 500
@@ -37,7 +36,7 @@ def export_file(options: Export) -> dict[str, Any]:
 
 def _export_to(out: Path, options: Export) -> dict[str, Any]:
     """Write the file, and measure it."""
-    log = RunLog(show=True)
+    log = log_of(options.run, stages_of(options))
     checkpoint, case = open_case(options.network, options.data, options.run, log)
     data = case.data
     variant = Variant(
@@ -119,7 +118,7 @@ def export_hub_folder(options: Export) -> dict[str, Any]:
     """
     assert options.hub_folder is not None
     plain = Export(network=options.network, data=options.data, hub_folder=options.hub_folder)
-    if replace(options, run=RunOptions()) != plain or options.run.out:
+    if replace(options, run=plain.run) != plain or options.run.out:
         raise UsageError(
             "`hub_folder` copies the files of a run as they are; give it without `out` and "
             "without the flags of a new file"

@@ -13,6 +13,8 @@ from itertools import takewhile
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from tyro import conf
+
 from ..errors import on_one_line
 from .trees import COMMANDS, Job
 
@@ -65,6 +67,22 @@ def leaves(tree: type[Any]) -> dict[str, Any]:
     return found
 
 
+def shown(tree: type[Any]) -> dict[str, Any]:
+    """The same but for the flags that a command does not show: they mean nothing to it.
+
+    >>> from .trees import Evaluate
+    >>> "resume" in leaves(Evaluate), "resume" in shown(Evaluate)
+    (True, False)
+    """
+    found: dict[str, Any] = {}
+    for name, stated in get_type_hints(tree, include_extras=True).items():
+        if isinstance(stated, type) and is_dataclass(stated):
+            found |= shown(stated)
+        elif conf.Suppress not in getattr(stated, "__metadata__", ()):
+            found[name] = stated
+    return found
+
+
 def expected(stated: Any) -> str:
     """What an option of a type takes, in words.
 
@@ -93,15 +111,24 @@ def explain(complaint: str, tree: type[Any], argv: Sequence[str]) -> str:
         return f"{found[1]} given without a value; expected {_expected(tree, found[1])}"
     if found := re.match(r"invalid choice '.*' for argument '(--[^\s']+)'", complaint):
         return f"{_as_given(found[1], argv)} given; expected {_expected(tree, found[1])}"
+    if found := re.match(r"invalid choice '(.*)' for argument '(\w+)'", complaint):
+        return f"{found[1]} given; expected {expected(leaves(tree)[found[2]])}"
     if found := re.match(r"Missing from [^:]*: (--\S+) \S+ (.*) \(required\)$", complaint):
         return f"{found[1]} is missing; give it: {found[2]}"
     if found := re.match(r"Unrecognized options: (.*)", complaint):
         unknown = found[1].replace(",", "").split()
-        near = get_close_matches(unknown[0], [f"--{name}" for name in leaves(tree)], n=1)
-        return f"{' '.join(unknown)} given, which is unknown" + (
-            f"; did you mean {near[0]}?" if near else ""
-        )
+        return f"{' '.join(unknown)} given, {_why_unknown(unknown[0], tree)}"
     return complaint
+
+
+def _why_unknown(flag: str, tree: type[Any]) -> str:
+    """Of a flag that a command has not: the commands that have it, or the flag that was meant."""
+    name = flag.partition("=")[0].removeprefix("--").replace("-", "_")
+    others = [command for command, options in COMMANDS.items() if name in shown(options)]
+    if others:
+        return f"which this command does not have ({', '.join(others)})"
+    near = get_close_matches(flag, [f"--{dashed(name)}" for name in shown(tree)], n=1)
+    return "which is unknown" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _as_given(flag: str, argv: Sequence[str]) -> str:

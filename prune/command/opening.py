@@ -88,7 +88,7 @@ def open_case(
     """
     loaded = loaded or load_network(network, run, log)
     checkpoint, device = loaded.checkpoint, loaded.device
-    with log.stage("load"):
+    with log.stage("open the data"):
         spec = name_data(network, images, checkpoint)
         looked = look(spec, images, run.seed, checkpoint)
         check_fit(looked, checkpoint)

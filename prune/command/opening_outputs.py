@@ -71,7 +71,7 @@ def open_by_outputs(
     check_finite_weights(model)
     if options.part:
         require_part(model, options.part)
-    with log.stage("load"):
+    with log.stage("open the data"):
         spec = name_data(options.network, images, checkpoint)
         found, test = open_inputs(spec, images, options.run.seed, checkpoint)
         metric = None if options.metric is None else open_metric(options.metric, test)

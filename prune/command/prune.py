@@ -34,6 +34,7 @@ from .home import shown_name, write_run
 from .network_kind import judged_by_outputs
 from .opening import Loaded, default_out, load_network, open_case
 from .outputs_job import job_by_outputs, plan_by_outputs
+from .run_log import log_of, stages_of
 from .trees import Job
 
 LATENCY_TOLERANCE = 0.02
@@ -60,13 +61,12 @@ def run_job(options: Job, command: str) -> tuple[Report, Outcome]:
     return report, outcome
 
 
-def plan_job(options: Job) -> tuple[Case, Planned]:
+def plan_job(options: Job, log: RunLog) -> tuple[Case, Planned]:
     """The plan alone; nothing is written.
 
     Raises:
         UsageError, InputError, GateError: as the job does.
     """
-    log = RunLog(show=True)
     loaded = load_network(options.network, options.run, log)
     is_by_outputs, notes = judged_by_outputs(options, loaded)
     if is_by_outputs:
@@ -79,7 +79,7 @@ def plan_job(options: Job) -> tuple[Case, Planned]:
 
 def _fill(options: Job, command: str, folder: Path) -> tuple[Report, Outcome]:
     """Everything that the output folder holds."""
-    log = RunLog(show=True, file=folder / "metrics.jsonl")
+    log = log_of(options.run, stages_of(options), folder / "metrics.jsonl")
     loaded = load_network(options.network, options.run, log)
     is_by_outputs, notes = judged_by_outputs(options, loaded)
     if is_by_outputs:
@@ -120,8 +120,11 @@ def _work(options: Job, checkpoint: Checkpoint, case: Case, folder: Path) -> Fin
     files = Files(folder, checkpoint.sha256 or "", Variant(opset=options.opset))
     delivered = deliver_networks(case, planned, outcome, settings.bench, files)
     name = shown_name(options.network.model)
-    findings = look_into(case, planned, outcome, settings.select)
-    return Finished(name, checkpoint, case, settings, planned, outcome, delivered, findings)
+    with case.log.stage("forecast"):
+        findings = look_into(case, planned, outcome, settings.select)
+    return Finished(
+        name, checkpoint, case, settings, planned, outcome, delivered, findings=findings
+    )
 
 
 def check_drop(options: Job, outcome: Outcome) -> None:

@@ -19,7 +19,7 @@ from ..mechanism.paper import Sgd, frozen, measure_by_sgd
 from ..mechanism.softmax import SOFTMAX_EPOCHS, spectrum_by_softmax
 from ..mechanism.spectrum import Spectrum, measure
 from ..mechanism.statistics import Statistics, collect
-from ..progress import Progress, RunLog
+from ..progress import Progress, counted
 from ..selection.criteria import Ranking
 from ..structure.cost import CostModel
 from ..structure.tracing.trace import trace
@@ -28,6 +28,7 @@ from .checks import check_rank, has_budget, marked
 from .facts import case_facts, options_facts
 from .home import shown_name, write_run
 from .opening import default_out, open_case
+from .run_log import log_of, stages_of
 from .trees import Rank
 
 
@@ -40,15 +41,19 @@ def run_rank(options: Rank, command: str) -> Spectrum:
         GateError: the budget whose filters are to be marked cannot be met.
     """
     check_rank(options)
-    name = default_out(options.network.model)
-    out = options.run.out or name.with_name(f"{name.name}-rank")
-    with output_folder(out, resume=options.run.resume) as folder:
+    with output_folder(ranked_folder(options), resume=options.run.resume) as folder:
         return _fill(options, command, folder)
+
+
+def ranked_folder(options: Rank) -> Path:
+    """Where the results go."""
+    name = default_out(options.network.model)
+    return options.run.out or name.with_name(f"{name.name}-rank")
 
 
 def _fill(options: Rank, command: str, folder: Path) -> Spectrum:
     """Everything that the output folder holds."""
-    log = RunLog(show=True)
+    log = log_of(options.run, stages_of(options))
     where = (options.network, options.data, options.run)
     checkpoint, case = open_case(*where, log, options.labels_kept)
     bind_to(folder, case_facts(checkpoint, case) | options_facts(options))
@@ -81,7 +86,6 @@ def _fill(options: Rank, command: str, folder: Path) -> Spectrum:
 def _measure(options: Rank, case: Case, structure: Structure) -> tuple[Statistics, Spectrum]:
     """Statistics of one pass, and the spectrum by the probe that was asked for."""
     network = case.traced(structure)
-    train, held_out = case.training(options.images), case.held_out(options.images)
     if options.probe != "ridge" and case.data.multi_label:
         raise UsageError(
             f"`probe={options.probe}` given for data with several labels for an image; expected "
@@ -90,13 +94,22 @@ def _measure(options: Rank, case: Case, structure: Structure) -> tuple[Statistic
     if options.probe == "ridge":
         with case.log.stage("measure") as progress:
             return case.kept.once(
-                "measured", lambda: measure(network, train, held_out, progress=progress), MEASURED
+                "measured",
+                lambda: measure(
+                    network, *case.both_parts(options.images, progress, options.images)
+                ),
+                MEASURED,
             )
     sampled = options.probe == "softmax"
+    train, held_out = case.training(options.images), case.held_out(options.images)
     with case.log.stage("measure") as progress:
         statistics = case.kept.once(
             "statistics.safetensors",
-            lambda: collect(network, train, sampled=sampled, progress=progress),
+            lambda: collect(
+                network,
+                counted(train, progress, case.num_training(options.images)),
+                sampled=sampled,
+            ),
             STATISTICS,
         )
     with case.log.stage("train the probes") as progress:

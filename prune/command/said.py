@@ -1,37 +1,36 @@
 """What a command says on stderr, before any work, of the network and the data that it opened."""
 
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from ..inputs.callables import Name
 from ..inputs.split import BUILT_IN, DataSet
+from ..terminal import say
 from .flags import in_flags
 
 
 def tell(notes: Iterable[str]) -> None:
     """Say on stderr, before any work, what the report says at the end."""
     for note in notes:
-        print(f"prune-dl: note: {in_flags(note)}", file=sys.stderr)
+        say(f"prune-dl: note: {in_flags(note)}")
 
 
 def tell_folder(spec: Name, data: DataSet, *, is_given: bool) -> None:
     """Say on stderr that a folder was taken which only the model file names, or which is called as
     a data set without one."""
     if not is_given and Path(data.name).is_absolute():
-        print(f"prune-dl: data: {data.name}, which the model file names", file=sys.stderr)
+        say(f"prune-dl: data: {data.name}, which the model file names")
     if str(spec) in BUILT_IN and Path(data.name).is_absolute():
-        print(
+        say(
             f"prune-dl: data: the folder {data.name} is used, not the built-in {spec}; for that "
-            "one, rename the folder or work elsewhere",
-            file=sys.stderr,
+            "one, rename the folder or work elsewhere"
         )
 
 
 def tell_inputs(data: DataSet) -> None:
     """Say on stderr what the network is fed, and where that comes from."""
-    print(f"prune-dl: input: {words_of_inputs(data)}", file=sys.stderr)
+    say(f"prune-dl: input: {words_of_inputs(data)}")
 
 
 def input_document(data: DataSet) -> dict[str, Any]:

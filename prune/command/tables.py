@@ -1,18 +1,25 @@
-"""Results as a person reads them on stdout."""
+"""Results as a person reads them on stdout, as wide as the terminal is."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from ...evaluate.measure.latency import Comparison
 from ...evaluate.report.report import LayerLine, Report
 from ..output_score import OUTPUT_FIDELITY
 from ..scores import FIDELITY, Score
+from .figures import figure_name, in_unit, megabytes
+from .notes import ranked_notes
 
 WIDTH = 110
+"""Columns where stdout is no terminal, and nobody says (COLUMNS)."""
+Cells = Sequence[str]
 
 
 def show_document(document: Mapping[str, Any]) -> None:
@@ -20,14 +27,70 @@ def show_document(document: Mapping[str, Any]) -> None:
     print(json.dumps(document, indent=1, allow_nan=False))
 
 
-def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on stdout; the first column is text, the others are figures."""
+def stdout() -> Console:
+    """Stdout with its width."""
+    console = Console(markup=False, highlight=False, emoji=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = WIDTH
+    return console
+
+
+def write_result(line: str) -> None:
+    """A line on stdout: a terminal gets it broken between words, a file whole."""
+    console = stdout()
+    console.print(line, soft_wrap=not console.is_terminal)
+
+
+def show_table(title: str, columns: Cells, rows: Sequence[Cells], spare: Cells = ()) -> None:
+    """A table on stdout; the first column is text, the others are figures.
+
+    Where the width does not do, columns are left out, which is said; and where that does not do
+    either, every row becomes a list.
+
+    Args:
+        spare: columns that may be left out, the first to go first.
+    """
+    console, left_out = stdout(), list[str]()
+    while not _fits(table := _table(title, columns, rows), console):
+        if len(left_out) == len(spare):
+            _show_lists(console, title, columns, rows)
+            return
+        left_out.append(spare[len(left_out)])
+        place = columns.index(left_out[-1])
+        columns = [*columns[:place], *columns[place + 1 :]]
+        rows = [[*row[:place], *row[place + 1 :]] for row in rows]
+    console.print(table)
+    if left_out:
+        write_result(f"left out, for want of width: {', '.join(left_out)} (--json has them)")
+
+
+def show_facts(title: str, facts: Sequence[tuple[str, str]]) -> None:
+    """A table of names and what they are; long ones take several lines."""
+    table = Table(title=title, title_justify="left", show_header=False, box=box.SIMPLE)
+    table.add_column(overflow="fold")
+    table.add_column(overflow="fold")
+    for name, fact in facts:
+        table.add_row(name, fact)
+    stdout().print(table)
+
+
+def _table(title: str, columns: Cells, rows: Sequence[Cells]) -> Table:
     table = Table(title=title, title_justify="left")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right")
+        table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
     for row in rows:
         table.add_row(*row)
-    Console(width=WIDTH).print(table)
+    return table
+
+
+def _fits(table: Table, console: Console) -> bool:
+    wanted = Measurement.get(console, console.options.update(width=10_000), table)
+    return wanted.maximum <= console.width
+
+
+def _show_lists(console: Console, title: str, columns: Cells, rows: Sequence[Cells]) -> None:
+    for row in rows:
+        show_facts(title, list(zip(columns, row, strict=True)))
 
 
 def show_layers(lines: Sequence[LayerLine]) -> None:
@@ -39,15 +102,16 @@ def show_layers(lines: Sequence[LayerLine]) -> None:
             str(line.num_kept),
             *(_change(line.macs, 1e6, "M") if line.macs else ("", "")),
             *(_change(line.params, 1e3, "k") if line.params else ("", "")),
-            "" if line.success_rate is None else f"{line.success_rate:.3f}",
+            "" if line.success_rate is None else f"{100 * line.success_rate:.2f}",
         )
         for line in lines
     ]
-    columns = ("layer", "filters", "kept", "MACs", "after", "params", "after", "SR")
-    show_table("plan", columns, rows)
+    costs = ("MACs", "MACs kept", "params", "params kept")
+    columns = ("layer", "filters", "kept", *costs, "SR, %")
+    show_table("plan", columns, rows, spare=("params", "params kept", "MACs", "SR, %"))
     for line in lines:
         if line.reason:
-            print(f"{line.name} stays whole: {line.reason}")
+            write_result(f"{line.name} stays whole: {line.reason}")
 
 
 def show_comparison(comparison: Comparison) -> None:
@@ -65,7 +129,8 @@ def show_comparison(comparison: Comparison) -> None:
     columns = ("file", "p50 ms", "p90 ms", "p99 ms", "mean ms", "std ms", "images/s", "speed-up")
     first = rows[0]
     setting = f"{first.provider}, batch {first.batch_size}, {first.threads} threads"
-    show_table(f"latency on {setting}", columns, times)
+    spare = ("std ms", "mean ms", "p99 ms", "images/s", "p90 ms")
+    show_table(f"latency on {setting}", columns, times, spare)
     needs = [
         (
             row.name,
@@ -76,10 +141,61 @@ def show_comparison(comparison: Comparison) -> None:
         )
         for row in rows
     ]
-    show_table("what a file needs", ("file", "MB", "ms to open", "peak MB", "timed runs"), needs)
-    print("measured on " + "; ".join(f"{k}: {v}" for k, v in comparison.environment.items()))
+    needed = ("file", "MB", "ms to open", "peak MB", "timed runs")
+    show_table("what a file needs", needed, needs, spare=("timed runs", "ms to open"))
+    write_result("measured on " + "; ".join(f"{k}: {v}" for k, v in comparison.environment.items()))
     if comparison.noisy:
-        print("note: the machine is noisy; runs varied by more than 10 %")
+        write_result("note: the machine is noisy; runs varied by more than 10 %")
+
+
+SPECTRUM = {
+    "layer": "layer",
+    "filters": "filters",
+    "SR": "SR, %",
+    "C_s": "C_s",
+    "N_c": "N_c",
+    "diagonal": "diagonal",
+    "noise": "noise",
+    "noise_in": "noise in",
+    "SNR": "SNR",
+}
+LEGEND = (
+    "SR: accuracy of the layer's probe; C_s: labels in a cluster; N_c: clusters of a filter; "
+    "diagonal: labels in clusters; noise: ones outside of clusters, noise in: those in their "
+    "columns; SNR: signal to noise (means over filters)"
+)
+
+
+def show_spectrum(rows: Sequence[Mapping[str, Any]]) -> None:
+    """What every layer selects, under the paper's symbols, which are explained."""
+    cells = [
+        [f"{100 * row[key]:.2f}" if key == "SR" else in_unit(key, row[key]) for key in SPECTRUM]
+        for row in rows
+    ]
+    spare = ("noise in", "diagonal", "N_c", "noise")
+    show_table("what each layer selects", tuple(SPECTRUM.values()), cells, spare)
+    write_result(LEGEND)
+
+
+def show_points(points: Sequence[Mapping[str, Any]], measure: str) -> None:
+    """The files of a sweep, a row each; under it why there are none of some."""
+    rows = [
+        (
+            str(point["name"]),
+            str(point["format"]),
+            "yes" if point["on_front"] else "",
+            "" if point[measure] is None else f"{100 * point[measure]:.2f}",
+            "" if point["latency_ms"] is None else f"{point['latency_ms']:.3f}",
+            "" if point["size_bytes"] is None else f"{point['size_bytes'] / 1e6:.2f}",
+        )
+        for point in points
+    ]
+    score = f"{figure_name(measure)}, %"
+    columns = ("network", "format", "worth having", score, "p50 ms", "MB")
+    show_table("trade-off on held-out images", columns, rows, spare=("MB",))
+    for point in points:
+        if point["error"]:
+            write_result(f"no file of {point['name']} {point['format']}: {point['error']}")
 
 
 def show_report(report: Report) -> None:
@@ -105,16 +221,16 @@ def show_report(report: Report) -> None:
         ("parameters", *_change(report.params, 1e6, "M")),
     ]
     if size is not None:
-        rows.append(("ONNX file", *_change(size, 1e6, "MB")))
+        rows.append(("ONNX file", megabytes(size.original), megabytes(size.final)))
     if latency is not None:
         p50 = (f"{latency.original.p50:.2f} ms", f"{latency.final.p50:.2f} ms")
         rows.append(("latency p50", *p50))
     show_table("cost", ("", "original", "final"), rows)
     if report.latency_ratio is not None:
         r = report.latency_ratio
-        print(f"{r.value:.2f} times as fast (95 % interval {r.low:.2f} to {r.high:.2f})")
-    for warning in report.warnings:
-        print(f"note: {warning}")
+        write_result(f"{r.value:.2f} times as fast (95 % interval {r.low:.2f} to {r.high:.2f})")
+    for note in ranked_notes(report.warnings):
+        write_result(f"note: {note}")
 
 
 def _interval(value: Score, stage: str) -> str:

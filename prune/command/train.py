@@ -19,11 +19,11 @@ from ..inputs.split import DataSet
 from ..inputs.zoo import build, with_channels
 from ..job.stages import recipe_changes
 from ..lock import only_writer
-from ..progress import RunLog
 from ..training.device import pick_device
 from ..training.recipe import Training
 from ..training.train import Journal, TrainingData, train_network
 from .opening import check_runs, first_images
+from .run_log import log_of, stages_of
 from .said import input_document, tell, tell_folder, tell_inputs
 from .trees import Train
 
@@ -49,7 +49,7 @@ def run_train(options: Train) -> dict[str, Any]:
 def _train_to(out: Path, state: Path, options: Train) -> dict[str, Any]:
     """Train and write `out`; what is finished on the way is kept in `state`."""
     device = pick_device(options.run.device)
-    log = RunLog(show=True)
+    log = log_of(options.run, stages_of(options))
     with log.stage("load"):
         data = _open(options)
         arch = with_channels(Trusted(options.arch), data.input_size[0])
@@ -60,15 +60,21 @@ def _train_to(out: Path, state: Path, options: Train) -> dict[str, Any]:
     )
     belongs_to = {"`arch`": str(arch), **data_facts(data), "`held_out`": options.data.held_out}
     rows: list[dict[str, Any]] = []
+
+    def note(row: dict[str, Any]) -> None:
+        rows.append(row)
+        log.epoch(row, training.epochs)
+
     with log.stage("train") as progress:
         model = train_network(
             model,
             TrainingData(data.train, data.held_out),
             training,
             device=device,
-            journal=Journal(progress, rows.append, state, belongs_to, past=rows.append),
+            journal=Journal(progress, note, state, belongs_to, past=rows.append),
         )
-    accuracy = measure_score(model, data.test, device=device)
+    with log.stage("evaluate") as progress:
+        accuracy = measure_score(model, data.test, device=device, progress=progress)
     origin = Origin(
         arch=str(arch),
         num_labels=len(data.labels),

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from tyro.conf import Suppress
+
 from ..options import (
     BenchOptions,
     DataOptions,
@@ -14,6 +16,38 @@ from ..options import (
     SelectOptions,
     Settings,
 )
+
+
+@dataclass(frozen=True)
+class OneGo(RunOptions):
+    """Of a command that keeps nothing to go on from."""
+
+    resume: Suppress[bool] = False
+
+
+@dataclass(frozen=True)
+class Unwritten(OneGo):
+    """Of a command that writes nothing."""
+
+    out: Suppress[Path | None] = None
+
+
+@dataclass(frozen=True)
+class FirstTraining(RetrainOptions):
+    """Of a training that has no other network to learn from."""
+
+    epochs: int = 60
+    """Passes over the training images."""
+    distill: Suppress[bool] = False
+    temperature: Suppress[float] = 4.0
+
+
+@dataclass(frozen=True)
+class LabelledData(DataOptions):
+    """Of a command that needs labels."""
+
+    unlabeled: Suppress[bool] = False
+    multi_label: Suppress[bool] = False
 
 
 @dataclass(frozen=True)
@@ -56,12 +90,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Train:
-    """Train a network to its best success rate (phase 1 of the mechanism)."""
+    """Train a network to its best accuracy (phase 1)."""
 
     arch: str
     """Zoo name, torchvision:NAME, timm:NAME or package.module:callable."""
-    data: DataOptions = field(default_factory=DataOptions)
-    train: RetrainOptions = field(default_factory=lambda: RetrainOptions(epochs=60, distill=False))
+    data: LabelledData = field(default_factory=LabelledData)
+    train: FirstTraining = field(default_factory=FirstTraining)
     run: RunOptions = field(default_factory=RunOptions)
 
 
@@ -99,7 +133,7 @@ class Export:
 
     network: NetworkOptions
     data: DataOptions = field(default_factory=DataOptions)
-    run: RunOptions = field(default_factory=RunOptions)
+    run: OneGo = field(default_factory=OneGo)
     opset: int | None = None
     """Version of the ONNX operators, 11 or later, where a runtime needs a certain one; default: the
     exporter's own, which needs no conversion."""
@@ -123,7 +157,7 @@ class Export:
 
 @dataclass(frozen=True)
 class Bench:
-    """Compare the latency of ONNX files, interleaved; speed-ups refer to the first."""
+    """Latency of ONNX files, interleaved; speed-ups refer to the first."""
 
     files: tuple[Path, ...]
     """ONNX files, also of other tools."""
@@ -136,16 +170,16 @@ class Bench:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Top-1 accuracy of a network on the test part, with its 95 % interval."""
+    """Top-1 accuracy on the test part, with its 95 % interval."""
 
     network: NetworkOptions
     data: DataOptions = field(default_factory=DataOptions)
-    run: RunOptions = field(default_factory=RunOptions)
+    run: Unwritten = field(default_factory=Unwritten)
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Prune one network to several budgets, and show which of the files are worth having."""
+    """Prune to several budgets; which files are worth having."""
 
     network: NetworkOptions
     keep: tuple[float, ...] = ()
@@ -191,7 +225,7 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Demo:
-    """Train VGG-6 on handwritten digits, then do the whole job on it. No download."""
+    """Train VGG-6 on handwritten digits, then prune it. No download."""
 
     out: Path = Path("runs/demo")
     """Output folder."""
@@ -202,6 +236,20 @@ class Demo:
 
 
 @dataclass(frozen=True)
+class Init:
+    """Write a commented TOML of the job, to run with --config."""
+
+    model: str = "net.pt"
+    """The network, as --model of the job."""
+    data: str | None = None
+    """The images, as --data of the job."""
+    keep: float = 0.6
+    """Share of the removable filters that stays."""
+    out: Path = Path("job.toml")
+    """The file."""
+
+
+@dataclass(frozen=True)
 class Doctor:
     """Say what this machine has and what is missing."""
 
@@ -209,7 +257,16 @@ class Doctor:
     """One JSON document on stdout instead of a table."""
 
 
+@dataclass(frozen=True)
+class Completion:
+    """Print what a shell needs to complete commands and flags."""
+
+    shell: Literal["bash", "zsh", "tcsh"]
+    """The shell; for bash: eval "$(prune-dl completion bash)"."""
+
+
 COMMANDS: dict[str, type[Any]] = {
+    "prune": Job,
     "train": Train,
     "rank": Rank,
     "sweep": Sweep,
@@ -217,6 +274,8 @@ COMMANDS: dict[str, type[Any]] = {
     "bench": Bench,
     "evaluate": Evaluate,
     "demo": Demo,
+    "init": Init,
     "doctor": Doctor,
+    "completion": Completion,
 }
-"""Every command by its name; without a name it is `Job`."""
+"""Every command by its name; without a name it is `prune`."""

@@ -193,7 +193,9 @@ def _build_torchvision(
 def _build_timm(name: str, num_labels: int, in_channels: int, options: dict[str, Any]) -> nn.Module:
     timm = import_timm(name)
     if not timm.is_model(name):
-        raise UsageError(f"timm has no classifier {name!r}; timm.list_models() names them all")
+        near = difflib.get_close_matches(name, timm.list_models(), n=2)
+        hint = f"did you mean {' or '.join(near)}?" if near else "timm.list_models() names them all"
+        raise UsageError(f"timm has no classifier {name!r}; {hint}")
     network: nn.Module = timm.create_model(
         name, pretrained=False, num_classes=num_labels, in_chans=in_channels, **options
     )

@@ -157,6 +157,13 @@ def _accuracy(case: Case, split: Split) -> Score:
     return measure_score(case.model, split, device=case.device, limit=limit)
 
 
+TO_TRY = "try a smaller `lr`, more `epochs`, or more training images; or leave it at `epochs=0`"
+
+
+def _percent(score: Score) -> str:
+    return f"{100 * score.value:.2f} %"
+
+
 @dataclass(frozen=True)
 class Verdict:
     """Whether the retrained network is the better one, and what has to be said about it."""
@@ -178,14 +185,14 @@ def judge_retraining(original: Case, before: Case, after: Case) -> Verdict:
     old, new = before.accuracy, after.accuracy
     if new.value >= old.value:
         return Verdict(True)
-    figures = f"held-out {new.name} {new.value:.4f} after it, {old.value:.4f} before it"
+    figures = f"held-out {new.name} {_percent(new)} after it, {_percent(old)} before it"
     if not has_learned_held_out(original):
-        return Verdict(False, f"retraining was dropped: {figures}")
+        return Verdict(False, f"retraining was dropped: {figures}; {TO_TRY}")
     unseen = zoomed(original.data.held_out)
     old, new = _accuracy(before, unseen), _accuracy(after, unseen)
-    seen = f"{new.value:.4f} after it, {old.value:.4f} before it on the same images zoomed"
+    seen = f"{_percent(new)} after it, {_percent(old)} before it on the same images zoomed"
     if new.value <= old.value:
-        return Verdict(False, f"retraining was dropped: {figures}; {seen}")
+        return Verdict(False, f"retraining was dropped: {figures}; {seen}; {TO_TRY}")
     why = (
         "the original is as sure of held-out images as of training images, so it may have learned "
         "them, and their figures may flatter"

@@ -17,7 +17,7 @@ from ..inputs.split import Batch, DataSet, Inputs
 from ..mechanism.network import TracedNetwork
 from ..mechanism.spectrum import Spectrum
 from ..mechanism.statistics import Statistics
-from ..progress import RunLog
+from ..progress import Progress, RunLog, counted
 from ..scores import Score
 from ..selection.criteria import Ranking
 from ..shown import short_repr
@@ -112,6 +112,25 @@ class Case:
     def held_out(self, limit: int = HELD_OUT_IMAGES) -> Iterator[Batch]:
         """Batches of so many held-out images, the same ones every time."""
         return self.data.held_out.batches(BATCH_SIZE, device=self.device, limit=self.at_most(limit))
+
+    def num_training(self, limit: int) -> int:
+        """How many images `training` gives."""
+        return min(self.at_most(limit), self.data.train.num_images)
+
+    def both_parts(
+        self, limit: int, progress: Progress, held_out_limit: int = HELD_OUT_IMAGES
+    ) -> tuple[Iterator[Batch], Iterator[Batch]]:
+        """Batches of training and of held-out images, which are gone through in this order.
+
+        Args:
+            progress: called with (images done, images of both together).
+        """
+        first = self.num_training(limit)
+        total = first + min(self.at_most(held_out_limit), self.data.held_out.num_images)
+        return (
+            counted(self.training(limit), progress, total),
+            counted(self.held_out(held_out_limit), progress, total, before=first),
+        )
 
     def traced(self, structure: Structure) -> TracedNetwork:
         """The network as the mechanism measures it."""

@@ -16,7 +16,7 @@ from ..mechanism.moments import collect_moment_statistics
 from ..mechanism.spectrum import Spectrum, measure
 from ..mechanism.statistics import Statistics
 from ..options import SelectOptions, Settings
-from ..progress import Progress
+from ..progress import Progress, counted
 from ..selection.criteria import Ranking, rank_units
 from ..selection.evidence import Evidence
 from ..selection.search import AUTO, contest
@@ -27,7 +27,7 @@ from ..structure.tracing.trace import trace
 from ..structure.units import Structure
 from .budget import counted_plan, plan_within, searches_widths
 from .kept import MEASURED
-from .known import HELD_OUT_IMAGES, Case, Measured, Planned
+from .known import Case, Measured, Planned
 from .repair_and_check import top1_after_repair
 from .sensitivity import measure_sensitivity
 
@@ -116,9 +116,8 @@ def measure_images(case: Case, settings: Settings) -> Measured:
             return Measured(structure, cost, _moments(case, structure, settings, progress), None)
 
         def make() -> tuple[Statistics, Spectrum]:
-            images = case.training(settings.select.images)
-            held_out = case.held_out(HELD_OUT_IMAGES)
-            return measure(case.traced(structure), images, held_out, progress=progress)
+            images, held_out = case.both_parts(settings.select.images, progress)
+            return measure(case.traced(structure), images, held_out)
 
         name = f"measured-{case.digest}"
         return Measured(structure, cost, *case.kept.once(name, make, MEASURED))
@@ -128,8 +127,9 @@ def _moments(
     case: Case, structure: Structure, settings: Settings, progress: Progress
 ) -> Statistics:
     """Second moments alone: what needs no label."""
-    images = case.training(settings.select.images)
-    return collect_moment_statistics(case.traced(structure), images, progress=progress)
+    total = case.num_training(settings.select.images)
+    images = counted(case.training(settings.select.images), progress, total)
+    return collect_moment_statistics(case.traced(structure), images)
 
 
 def raised_in(spectrum: Spectrum | None) -> Mapping[str, float]:

@@ -9,6 +9,7 @@ from torch import nn
 
 from ..linear_algebra import told_of_few_rows, told_of_raised
 from ..mechanism.moments import collect_moments
+from ..progress import Progress, silent
 from ..repair.norms import find_norm_behind, reestimate_norms
 from ..repair.refit import RefitImages, refit
 from ..repair.repair import repair
@@ -63,7 +64,13 @@ class Repaired:
 
 
 def repair_and_check(
-    case: Case, measured: Measured, cut: Cut, removed: nn.Module, *, with_repair: bool = True
+    case: Case,
+    measured: Measured,
+    cut: Cut,
+    removed: nn.Module,
+    *,
+    with_repair: bool = True,
+    progress: Progress = silent,
 ) -> Repaired:
     """The best on held-out images of: as it is, repaired, refitted; or with new BN statistics.
 
@@ -75,11 +82,12 @@ def repair_and_check(
         measured: what was measured on it.
         removed: what removing made of it.
         with_repair: without it, only new BN statistics are tried.
+        progress: called with (layers refitted, layers to refit), which takes the most time.
     """
     start = case.of(removed)
     best = Repaired(start, NOTHING, start.accuracy, {NOTHING: start.accuracy.value})
     if with_repair:
-        best = _with_repair(case, measured, cut, best)
+        best = _with_repair(case, measured, cut, best, progress)
     if best.applied != REFITTED:  # its layers have the original's mean and variance already
         batches = case.training(NORM_IMAGES, shuffle_seed=0)
         fresh = reestimate_norms(best.model, batches, case.device)
@@ -87,7 +95,9 @@ def repair_and_check(
     return best
 
 
-def _with_repair(case: Case, measured: Measured, cut: Cut, best: Repaired) -> Repaired:
+def _with_repair(
+    case: Case, measured: Measured, cut: Cut, best: Repaired, progress: Progress
+) -> Repaired:
     """Repaired from the original's statistics, then refitted on its own inputs, where it pays."""
     norms = find_norm_behind(case.model, case.example)
     checks = list(case.held_out(CHECK_IMAGES))
@@ -105,7 +115,7 @@ def _with_repair(case: Case, measured: Measured, cut: Cut, best: Repaired) -> Re
     best = best.tried(REPAIRED, repaired)
     batches = [images for images, _ in case.training(REFIT_IMAGES, shuffle_seed=0)]
     images = RefitImages(batches, held_out=checks[0][0])
-    refitted, found = refit(repaired, case.model, cut, images, norm_behind=norms)
+    refitted, found = refit(repaired, case.model, cut, images, norm_behind=norms, progress=progress)
     notes += [f"not refitted: {layer}: {why}" for layer, why in found.left.items()]
     notes += [*told_of_few_rows(found.rows, "refit"), *told_of_raised(found.raised, "refit")]
     best = best.tried(REFITTED, refitted)

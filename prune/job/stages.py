@@ -86,11 +86,17 @@ def carry_out(
         raise InputError(RANDOM_FORWARD)
     if certificate.applies and not certificate.ok:
         raise PruneError(f"removing filters was not exact ({certificate.reason}); please report it")
-    with case.log.stage("repair"):
+    with case.log.stage("repair") as progress:
 
         def make() -> Repaired:
-            with_repair = settings.select.repair
-            return repair_and_check(case, planned.measured, cut, removed, with_repair=with_repair)
+            return repair_and_check(
+                case,
+                planned.measured,
+                cut,
+                removed,
+                with_repair=settings.select.repair,
+                progress=progress,
+            )
 
         repaired = repair_once(case, planned.plan, removed, make)
     final, retrained = repaired.case, None
@@ -100,7 +106,7 @@ def carry_out(
             original,
             repaired.case,
             settings.retrain,
-            _journal(original, planned.plan, step, epochs),
+            _journal(original, planned.plan, step, settings.retrain.epochs, epochs),
         )
         final = retrained.delivered
     held_out = {
@@ -189,12 +195,20 @@ def _imitation(original: Case) -> Imitation | None:
 
 
 def _journal(
-    original: Case, plan: Plan, step: int | None, epochs: list[Mapping[str, Any]]
+    original: Case,
+    plan: Plan,
+    step: int | None,
+    num_epochs: int,
+    epochs: list[Mapping[str, Any]],
 ) -> Journal:
     """Rows of metrics.jsonl and of `epochs`, also of epochs that were done before, and the state
     that is kept."""
 
     def log(values: dict[str, Any]) -> None:
+        past(values)
+        original.log.epoch(values, num_epochs)
+
+    def past(values: dict[str, Any]) -> None:
         epochs.append(values)
         original.log.log({"stage": "retrain", **values})
 
@@ -202,7 +216,7 @@ def _journal(
     if kept.checkpoint is None:
         return Journal(log=log)
     facts = {"`model`": original.digest, **data_facts(original.data), "plan": plan.digest}
-    return Journal(log=log, resume=kept.checkpoint, belongs_to=facts, past=log)
+    return Journal(log=log, resume=kept.checkpoint, belongs_to=facts, past=past)
 
 
 def _watched(original: Case, recipe: Training) -> tuple[Split, tuple[str, ...]]:

@@ -24,13 +24,14 @@ import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import repeat
+from itertools import count, repeat
 
 import torch
 from torch import Tensor, nn
 
 from ..forward import evaluating, first_rows, unfused_attention
 from ..inputs.split import Inputs
+from ..progress import Progress, silent
 from ..structure.cut import Cut
 from .activations import ANYTHING, Activation, find_activations
 from .layerwise import Layerwise, Rows, apply_changes, constant_of
@@ -102,12 +103,14 @@ def refit(
     images: RefitImages,
     *,
     norm_behind: Mapping[str, str] | None = None,
+    progress: Progress = silent,
 ) -> tuple[nn.Module, RefitNotes]:
     """A copy of `smaller` whose layers answer its own inputs as the original's answer theirs.
 
     Args:
         smaller: what `remove` and `repair` made of `model`.
         norm_behind: layer -> batch norm that takes its constant (`norms.find_norm_behind`).
+        progress: called with (layers solved, layers to solve).
     """
     fresh = copy.deepcopy(smaller)
     with evaluating(model, fresh), unfused_attention():
@@ -115,12 +118,24 @@ def refit(
         names = [layer.name for layer in layers]
         ways = find_activations(model, first_rows(images.fitted[0], 2), names, norm_behind or {})
         work = _Refit(fresh, model, cut, norm_behind or {}, images, ways)
+        solved = count(1)
+
+        def solve(
+            layer: Layer,
+            inputs: LayerInputs,
+            stream: LayerInputs | None,
+            targets: Mapping[str, LayerTargets],
+        ) -> _Refitted:
+            found = work.solve(layer, inputs, stream, targets)
+            progress(next(solved), len(layers))
+            return found
+
         streams = {name: way.stream for name, way in ways.items() if way.stream is not None}
         done: dict[str, _Refitted] = {}
         for part in parts(layers, fresh):
             batches = images.batches
             targets = targets_of(model, part, batches, cut.kept, images.seed, streams)
-            done |= visit(fresh, part, batches, partial(work.solve, targets=targets), streams)
+            done |= visit(fresh, part, batches, partial(solve, targets=targets), streams)
     errors = {name: (layer.before, layer.after) for name, layer in done.items()}
     worse = {name: layer.worse for name, layer in done.items() if layer.worse}
     rows = {name: layer.rows for name, layer in done.items()}

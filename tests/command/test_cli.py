@@ -7,10 +7,9 @@ from pathlib import Path
 
 import onnx
 import pytest
-from prune_dl.prune import options
 from prune_dl.prune.command import cli
 from prune_dl.prune.command import options_file as config_file
-from prune_dl.prune.command.trees import Job
+from prune_dl.prune.command.trees import FirstTraining, Job, LabelledData
 from prune_dl.prune.errors import UsageError
 
 
@@ -38,7 +37,7 @@ def test_help_shows_examples_first_and_imports_no_torch() -> None:
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        ((), "--model is missing"),
+        (("prune",), "--model is missing"),
         (("--model", "x.pt", "--keep", "abc"), "--keep abc given; expected a number;"),
         (("--model", "x.pt", "--keep=0,5"), "--keep 0,5 given; expected a number;"),
         (("--model", "x.pt", "--keep"), "--keep given without a value; expected a number;"),
@@ -60,7 +59,16 @@ def test_help_shows_examples_first_and_imports_no_torch() -> None:
             ("sweep", "--model", "x", "--distributed", "dask"),
             "--distributed dask given; exp",
         ),
-        (("frobnicate",), "'frobnicate' is no command"),
+        (("frobnicate",), "'frobnicate' is no command; give one of prune, train,"),
+        (("trian",), "did you mean train?"),
+        (("help", "swep"), "did you mean sweep?"),
+        (("pyproject.toml",), "did you mean --model pyproject.toml?"),
+        (("completion", "fish"), "fish given; expected one of bash, zsh, tcsh;"),
+        (
+            ("evaluate", "--model", "x", "--resume"),
+            "--resume given, which this command does not have (prune, train, rank, sweep)",
+        ),
+        (("train", "--arch", "vgg6", "--distill"), "does not have (prune, sweep)"),
         (("train",), "--arch"),
         (("--config", "missing.toml"), "missing.toml"),
     ],
@@ -143,8 +151,8 @@ def test_a_train_file_keeps_the_defaults_of_what_it_leaves_out(tmp_path: Path) -
     toml = tmp_path / "train.toml"
     toml.write_text('arch = "vgg6"\n[train]\nlr = 0.05\n')
     parsed = cli.parse(["train", "--config", str(toml)])
-    assert parsed.train == options.RetrainOptions(epochs=60, lr=0.05, distill=False)
-    assert parsed.data == options.DataOptions()
+    assert parsed.train == FirstTraining(epochs=60, lr=0.05, distill=False)
+    assert parsed.data == LabelledData()
 
 
 def test_every_unknown_name_of_a_file_is_reported_at_once(tmp_path: Path) -> None:

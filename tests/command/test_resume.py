@@ -215,8 +215,6 @@ def test_with_nothing_to_go_on_from_a_resume_is_refused(
         ["train", "--arch", "vgg6:width=0.05", *out],
         ["rank", *model, *out],
         ["sweep", *model, "--keep", "0.5", *out],
-        ["export", *model, *out],
-        ["evaluate", *model, "--resume"],
     ):
         capsys.readouterr()
         assert cli.run(argv) == 2

@@ -1,20 +1,18 @@
 """Without --json: what a person sees of every command, held against what --json or a file says.
 
-Progress bars go to stderr and are drawn on a terminal alone: under pytest it stays blank.
+On stderr there is a line for every finished stage; bars are drawn on a terminal alone.
 """
 
 import json
 import platform
+import shlex
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 from prune_dl.prune.command import cli
 from scenes.jobs import FinishedRun
-
-Captured = pytest.CaptureFixture[str]
+from scenes.terminal import Captured, beyond_inputs, document, facts_of, rows_of, share, shown
 
 
 @pytest.fixture
@@ -23,34 +21,6 @@ def home(trained_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     shutil.copy(trained_file, tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def shown(capsys: Captured, *argv: str) -> str:
-    """Stdout of a command that succeeds, and says nothing on stderr but what the network is fed."""
-    capsys.readouterr()
-    assert cli.run(list(argv)) == 0
-    captured = capsys.readouterr()
-    assert beyond_inputs(captured.err) == []
-    return captured.out
-
-
-def beyond_inputs(stderr: str) -> list[str]:
-    lines = (line.strip() for line in stderr.splitlines())
-    return [line for line in lines if line and not line.startswith("prune-dl: input: ")]
-
-
-def document(capsys: Captured, *argv: str) -> Any:
-    return json.loads(shown(capsys, *argv, "--json"))
-
-
-def rows_of(text: str) -> list[list[str]]:
-    """Cells of every row of the tables in a text, columns' names included."""
-    lines = [line.strip("│┃").replace("┃", "│") for line in text.splitlines() if line[:1] in "│┃"]
-    return [[cell.strip() for cell in line.split("│")] for line in lines]
-
-
-def figure(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def test_the_job_shows_accuracy_of_every_stage_and_cost_before_and_after(
@@ -84,19 +54,47 @@ def test_the_job_shows_accuracy_of_every_stage_and_cost_before_and_after(
 def test_the_job_shows_every_warning_of_its_report(finished_run: FinishedRun) -> None:
     warnings = json.loads((finished_run.folder / "report.json").read_text())["warnings"]
     assert any("The test part has only 359 images" in line for line in warnings)
-    for warning in warnings:
+    single = [line for line in warnings if not line.startswith("Not refitted: ")]
+    for warning in single:
         assert f"note: {warning}" in finished_run.stdout
+    notes = [line for line in finished_run.stdout.splitlines() if line.startswith("note: ")]
+    assert len(notes) == len(single) + (len(single) < len(warnings))
+
+
+def test_the_job_ends_with_where_its_result_is_and_what_to_try(finished_run: FinishedRun) -> None:
+    text = finished_run.stdout
+    assert f"result: {finished_run.folder}, after " in text
+    assert f"open in a browser: {finished_run.folder / 'report.html'}" in text
+    steps = [shlex.split(line) for line in text.partition("next:\n")[2].splitlines()]
+    assert [words[1] for words in steps] == ["bench", "export", "sweep"]
+    for words in steps:
+        assert cli.parse(words[1:]) is not None
 
 
 def test_a_dry_run_shows_the_plan_and_why_a_layer_stays_whole(home: Path, capsys: Captured) -> None:
     argv = ("--model", "digits.pt", "--keep", "0.5", "--dry-run")
-    layers, text = document(capsys, *argv)["layers"], shown(capsys, *argv)
+    found, text = document(capsys, *argv), shown(capsys, *argv)
+    layers = found["layers"]
     names, *rows = rows_of(text)
-    assert names == ["layer", "filters", "kept", "MACs", "after", "params", "after", "SR"]
+    costs = ["MACs", "MACs kept", "params", "params kept"]
+    assert names == ["layer", "filters", "kept", *costs, "SR, %"]
     assert [row[:3] for row in rows] == [
         [line["name"], str(line["num_filters"]), str(line["num_kept"])] for line in layers
     ]
     assert "classifier stays whole: it is the output of the network" in text
+    facts = facts_of(text)
+    for name, key in (("filters", "filters"), ("MACs", "macs"), ("parameters", "params")):
+        before, after = found[key]["original"], found[key]["final"]
+        assert facts[name].endswith(f"({100 * after / before:.1f} %)")
+        assert after < before
+    assert (
+        sum(layer["num_kept"] for layer in layers if not layer["reason"])
+        == (found["filters"]["final"])
+    )
+    assert facts["input"].startswith("1 x 16 x 16 (the model file); mean 0.3")
+    assert "10 epochs of 1,295 images" in facts["retraining"]
+    assert found["retrain_seconds"] > 0
+    assert not (home / "runs").exists()
 
 
 def test_layers_that_are_to_stay_whole_are_named(home: Path, capsys: Captured) -> None:
@@ -118,8 +116,15 @@ def test_rank_shows_what_every_layer_selects(home: Path, capsys: Captured) -> No
     text = shown(capsys, *argv, "two")
     assert text.startswith("what each layer selects")
     names, *rows = rows_of(text)
-    assert {"layer", "filters", "SR", "N_c", "noise", "SNR"} <= set(names)
-    assert rows == [[figure(layer[name]) for name in names] for layer in layers]
+    assert {"layer", "filters", "SR, %", "N_c", "noise", "SNR"} <= set(names)
+    for row, layer in zip(rows, layers, strict=True):
+        assert row[:3] == [
+            layer["layer"],
+            str(layer["filters"]),
+            share(layer["SR"]).removesuffix(" %"),
+        ]
+        assert row[-1] == f"{layer['SNR']:.4g}"
+    assert "next:\n  prune-dl --model digits.pt --keep 0.6 --dry-run" in text
 
 
 def test_sweep_shows_every_file_and_which_are_worth_having(home: Path, capsys: Captured) -> None:
@@ -129,13 +134,17 @@ def test_sweep_shows_every_file_and_which_are_worth_having(home: Path, capsys: C
     )
     points = json.loads((home / "s" / "tradeoff.json").read_text())["points"]
     names, *rows = rows_of(text)
-    assert names == ["name", "format", "on_front", "top1", "latency_ms", "size_bytes", "error"]
-    by_name = {row[0]: row for row in rows if row[0]}
+    assert names == ["network", "format", "worth having", "top-1, %", "p50 ms", "MB"]
+    by_name = {row[0]: row for row in rows}
     assert by_name.keys() == {"original", "keep 0.5", "keep 1e-06"}
     for point in points[:2]:
-        assert by_name[point["name"]] == [figure(point[name]) for name in names]
-    reason = " ".join(row[-1] for row in rows[2:])  # a long one takes several lines
-    assert points[2]["error"].startswith(reason[:20])
+        row = by_name[point["name"]]
+        assert row[3:] == [
+            f"{100 * point['top1']:.2f}",
+            f"{point['latency_ms']:.3f}",
+            f"{point['size_bytes'] / 1e6:.2f}",
+        ]
+    assert f"no file of keep 1e-06 float32: {points[2]['error']}" in text
 
 
 def test_evaluate_shows_the_accuracy_with_its_interval(home: Path, capsys: Captured) -> None:
@@ -144,30 +153,38 @@ def test_evaluate_shows_the_accuracy_with_its_interval(home: Path, capsys: Captu
     assert text.startswith("test part")
     assert found["total"] == 359
     assert found.pop("input")["size"] == [1, 16, 16]  # told on stderr where it is no document
-    assert rows_of(text) == [list(found), [figure(value) for value in found.values()]]
+    facts = facts_of(text)
+    assert facts["top-1"] == share(found["top1"])
+    assert facts["95 % interval from"] == share(found["low"])
+    assert (facts["correct"], facts["images"]) == (str(found["correct"]), "359")
 
 
 def test_train_shows_what_was_trained_and_how_good_it_is(home: Path, capsys: Captured) -> None:
     arch = "vgg6:width=0.125"
     text = shown(capsys, "train", "--arch", arch, "--epochs", "1", "--out", "new.pt")
     assert text.startswith("trained")
-    row = dict(zip(*rows_of(text), strict=True))
+    row = facts_of(text)
     assert (row["file"], row["data"], row["epochs"]) == ("new.pt", "digits", "1")
-    assert row["arch"].startswith(arch)
+    assert row["architecture"].startswith(arch)
     measured = document(capsys, "evaluate", "--model", "new.pt")
-    figures = [figure(measured[name]) for name in ("top1", "low", "high")]
-    assert [row["test_top1"], row["low"], row["high"]] == figures
+    figures = [share(measured[name]) for name in ("top1", "low", "high")]
+    assert [
+        row["test top-1"],
+        row["95 % interval from"],
+        row["95 % interval to"],
+    ] == figures
 
 
 def test_export_shows_the_file_and_how_far_it_is_from_torch(home: Path, capsys: Captured) -> None:
     text = shown(capsys, "export", "--model", "digits.pt", "--out", "a.onnx")
     assert text.startswith("exported")
-    found = {row[0]: row[1] for row in rows_of(text)[1:]}
+    found = facts_of(text)
     assert found["file"] == "a.onnx"
-    assert found["size_bytes"] == str((home / "a.onnx").stat().st_size)
-    assert float(found["held_out_top1"]) > 0.8
-    assert found["top1_agreement"] == "1"
-    assert 0 <= float(found["max_abs_difference"]) < float(found["tolerance"])
+    assert found["size"] == f"{(home / 'a.onnx').stat().st_size / 1e6:.2f} MB"
+    assert float(found["held-out top-1"].removesuffix(" %")) > 80
+    assert found["same answers as torch"] == "100.00 %"
+    largest = float(found["largest difference from torch"])
+    assert 0 <= largest < float(found["allowed difference"])
 
 
 def test_bench_shows_every_file_against_the_first(
@@ -188,28 +205,3 @@ def test_bench_shows_every_file_against_the_first(
     size = (home / "a.onnx").stat().st_size
     assert [row[1] for row in rows[4:]] == [f"{size / 1e6:.2f}"] * 2
     assert f"python: {platform.python_version()}" in text
-
-
-def test_doctor_says_what_this_machine_has(capsys: Captured) -> None:
-    facts, text = document(capsys, "doctor"), shown(capsys, "doctor")
-    assert (facts["python"], facts["torch"].split("+")[0]) == (
-        platform.python_version(),
-        torch.__version__.split("+")[0],
-    )
-    assert "CPUExecutionProvider" in facts["onnxruntime providers"]
-    assert (facts["cuda"] == "no CUDA device for torch") is not torch.cuda.is_available()
-    assert text.startswith("this machine")
-    found = {row[0]: row[1] for row in rows_of(text)[1:]}
-    assert found.keys() >= facts.keys()
-    for name in ("python", "torch", "onnx", "cores"):
-        assert found[name] == facts[name]
-
-
-def test_doctor_names_what_is_not_installed_and_what_it_is_for(
-    capsys: Captured, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    facts = document(capsys, "doctor")
-    assert facts["timm"].startswith("not installed")
-    assert "timm:" in facts["timm"]
-    assert "sweep" in facts["ray"]

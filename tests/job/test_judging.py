@@ -55,18 +55,21 @@ def test_better_on_held_out_images_is_better() -> None:
 def test_an_original_that_never_saw_the_held_out_images_leaves_the_word_to_them() -> None:
     found = verdict(Knows(200, 40), Knows(150, 36), Knows(190, 35))
     assert not found.paid
-    assert found.note == "retraining was dropped: held-out top-1 0.7000 after it, 0.7200 before it"
+    assert found.note == (
+        "retraining was dropped: held-out top-1 70.00 % after it, 72.00 % before it; "
+        "try a smaller `lr`, more `epochs`, or more training images; or leave it at `epochs=0`"
+    )
 
 
 def test_what_the_original_has_learned_is_compared_zoomed() -> None:
     found = verdict(Knows(190, 48), Knows(180, 45, 30), Knows(170, 43, 31))
     assert found.paid
-    assert "0.6200 after it, 0.6000 before it on the same images zoomed" in found.note
+    assert "62.00 % after it, 60.00 % before it on the same images zoomed" in found.note
     assert "probably learned them" in found.note
     found = verdict(Knows(190, 48), Knows(180, 45, 30), Knows(190, 43, 30))
     assert not found.paid
     assert "retraining was dropped" in found.note
-    assert "0.6000 after it, 0.6000 before it on the same images zoomed" in found.note
+    assert "60.00 % after it, 60.00 % before it on the same images zoomed" in found.note
 
 
 def test_a_zoomed_image_is_its_middle_at_the_old_size() -> None:
@@ -106,8 +109,8 @@ def test_without_labels_zoomed_images_are_compared_by_answers_to_the_zoomed() ->
     original = Knows(200, 50, 20)
     worse = verdict_by_answers(original, Knows(200, 45, 20), Knows(200, 43, 40))
     assert not worse.paid  # with the answers to the whole images it would have
-    assert "held-out fidelity 0.8600 after it, 0.9000 before it" in worse.note
-    assert "0.6000 after it, 1.0000 before it on the same images zoomed" in worse.note
+    assert "held-out fidelity 86.00 % after it, 90.00 % before it" in worse.note
+    assert "60.00 % after it, 100.00 % before it on the same images zoomed" in worse.note
     better = verdict_by_answers(original, Knows(200, 45, 40), Knows(200, 43, 20))
     assert better.paid
     assert "as sure of held-out images as of training images" in better.note

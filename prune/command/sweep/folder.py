@@ -19,12 +19,19 @@ from ...errors import InputError, UsageError
 from ...files import read_bytes, write_json, write_text
 from ...folder import BELONGS_TO, CHECKPOINT, KEPT, remove_half_written_in
 from ...typed import from_json
+from ..opening import default_out
 from ..options_file import to_tables
 from ..trees import Sweep
 
 SETTINGS, DONE, FAILED = "sweep.json", "point.json", "failed.json"
 OWN = {SETTINGS, BELONGS_TO}
 """Files of a sweep that stopped before its first point."""
+
+
+def sweep_folder(options: Sweep) -> Path:
+    """Where the results go."""
+    stem = default_out(options.network.model)
+    return options.run.out or stem.with_name(f"{stem.name}-sweep")
 
 
 def open_folder(out: Path, options: Sweep) -> None:

@@ -45,10 +45,20 @@ from ..distribute import ray_map
 from ..facts import job_facts
 from ..flags import in_flags, one_line
 from ..home import write_run
-from ..opening import default_out, open_case
+from ..opening import open_case
+from ..run_log import log_of
 from ..trees import Sweep
 from .budgets import budgets_of, settings_of
-from .folder import DONE, folder_of, forget, is_done, open_folder, read_points, write_points
+from .folder import (
+    DONE,
+    folder_of,
+    forget,
+    is_done,
+    open_folder,
+    read_points,
+    sweep_folder,
+    write_points,
+)
 from .timing import time_files
 
 ORIGINAL = "original"
@@ -71,8 +81,7 @@ def run_sweep(options: Sweep, command: str) -> Tradeoff:
     if options.hardware_widths:
         require_provider(options.hardware_widths, "hardware_widths")
     require_opset(options.opset, int8=options.int8)
-    stem = default_out(options.network.model)
-    out = options.run.out or stem.with_name(f"{stem.name}-sweep")
+    out = sweep_folder(options)
     with only_writer(out):
         open_folder(out, options)
         try:
@@ -86,7 +95,7 @@ def run_sweep(options: Sweep, command: str) -> Tradeoff:
 
 def _fill(options: Sweep, command: str, out: Path, budgets: tuple[Budget, ...]) -> Tradeoff:
     """Everything of the output folder that is not there yet."""
-    log = RunLog(show=True)
+    log = log_of(options.run)
     pending = [budget for budget in budgets if not is_done(out, budget.name)]
     if pending or not is_done(out, ORIGINAL):
         _work(options, pending, out, log)
