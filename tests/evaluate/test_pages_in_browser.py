@@ -228,7 +228,8 @@ def test_filters_start_in_the_order_of_the_score_and_tiles_move_by_keyboard(spec
     action = (
         STATE
         + """
-      const press = (key) => element("overview").dispatchEvent(new KeyboardEvent("keydown", { key }));
+      const press = (key) =>
+        element("overview").dispatchEvent(new KeyboardEvent("keydown", { key }));
       const start = listed();
       press("ArrowRight");
       const second = selected();
