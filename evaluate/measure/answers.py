@@ -25,7 +25,7 @@ KEPT_PICTURES = 12
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class PairedAnswers:
     """One answer of each network to every image, in the order in which they came.
 
     | attribute | shape        | meaning                                                       |
@@ -52,7 +52,7 @@ class Compared:
 
     original: Score
     final: Score
-    answers: Answers | None
+    answers: PairedAnswers | None
 
 
 def compare_answers(
@@ -94,11 +94,11 @@ def compare_answers(
     return Compared(tallies[0].score(), tallies[1].score(), _joined(parts, pictures))
 
 
-def _joined(parts: list[tuple[Tensor, ...]], pictures: dict[int, Tensor]) -> Answers | None:
+def _joined(parts: list[tuple[Tensor, ...]], pictures: dict[int, Tensor]) -> PairedAnswers | None:
     if not parts:
         return None
     labels_N, before_N, after_N = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
-    return Answers(labels_N, before_N, after_N, pictures)
+    return PairedAnswers(labels_N, before_N, after_N, pictures)
 
 
 def _keep_pictures(

@@ -14,8 +14,8 @@ import numpy as np
 
 from ...prune.average_precision import average_precision
 from ...prune.scores import FIDELITY, MeanPrecision
-from ..measure.answers import Answers, Compared, kind_of
-from .thumbnails import Scale, thumbnail
+from ..measure.answers import Compared, PairedAnswers, kind_of
+from .thumbnails import InputScale, thumbnail
 
 CONFUSIONS = 12
 """Pairs of label and answer that are listed: those whose number changed most."""
@@ -95,7 +95,7 @@ class LabelChange:
 
 
 def label_change(
-    compared: Compared, names: Sequence[str], part: str, scale: Scale
+    compared: Compared, names: Sequence[str], part: str, scale: InputScale
 ) -> LabelChange | None:
     """What became of every label; None where the scores are not about labels.
 
@@ -133,7 +133,7 @@ def _precision_lines(
 
 
 def _of_answers(
-    answers: Answers, names: Sequence[str], empty: LabelChange, scale: Scale
+    answers: PairedAnswers, names: Sequence[str], empty: LabelChange, scale: InputScale
 ) -> LabelChange:
     labels_N, before_N, after_N = answers.labels_N, answers.before_N, answers.after_N
     changed_N = before_N != after_N
@@ -150,7 +150,7 @@ def _of_answers(
     )
 
 
-def label_lines(answers: Answers, names: Sequence[str]) -> tuple[LabelLine, ...]:
+def label_lines(answers: PairedAnswers, names: Sequence[str]) -> tuple[LabelLine, ...]:
     """Every label that occurs, in the order of the outputs."""
     lines = []
     for label in np.unique(answers.labels_N).tolist():
@@ -161,7 +161,7 @@ def label_lines(answers: Answers, names: Sequence[str]) -> tuple[LabelLine, ...]
     return tuple(lines)
 
 
-def confusion_lines(answers: Answers, names: Sequence[str]) -> tuple[ConfusionLine, ...]:
+def confusion_lines(answers: PairedAnswers, names: Sequence[str]) -> tuple[ConfusionLine, ...]:
     """Wrong answers whose number changed, largest change first; ties by label, then answer."""
     labels = answers.labels_N.tolist()
     before = Counter(zip(labels, answers.before_N.tolist(), strict=True))
@@ -175,7 +175,9 @@ def confusion_lines(answers: Answers, names: Sequence[str]) -> tuple[ConfusionLi
     )
 
 
-def example_lines(answers: Answers, names: Sequence[str], scale: Scale) -> tuple[ExampleLine, ...]:
+def example_lines(
+    answers: PairedAnswers, names: Sequence[str], scale: InputScale
+) -> tuple[ExampleLine, ...]:
     """A few images whose answer changed, those that were right first."""
     found: dict[str, list[ExampleLine]] = {kind: [] for kind in EXAMPLES}
     for i in sorted(answers.pictures):

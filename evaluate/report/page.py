@@ -7,7 +7,7 @@ from . import charts, words
 from .accuracy_chart import accuracy_against_cost, accuracy_words
 from .deployment import snippets
 from .facts import facts
-from .forecast import forecast_figure, forecast_words, slider_rows
+from .forecast_chart import forecast_figure, forecast_words, slider_rows
 from .glossary import glossary
 from .html import Figure, render
 from .label_tables import label_section

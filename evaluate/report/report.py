@@ -63,7 +63,7 @@ from typing import Any, Generic, TypeVar
 from ...prune.output_score import OUTPUT_FIDELITY, OutputFidelity
 from ...prune.scores import FIDELITY, Accuracy, MeanPrecision, Score
 from ..measure.latency_stats import Ratio
-from .forecast import Forecast
+from .forecast import BudgetForecast
 from .label_change import LabelChange
 from .pictures import FilterPicture
 
@@ -274,7 +274,7 @@ class Report:
     repair: Mapping[str, Value] = field(default_factory=dict)
     peak_memory_bytes: int | None = None
     metric: MetricLine | None = None
-    forecast: Forecast | None = None
+    forecast: BudgetForecast | None = None
     label_change: LabelChange | None = None
     training: tuple[EpochLine, ...] = ()
     held_out_seen: bool | None = None

@@ -16,7 +16,7 @@ LONGEST_SIDE = 64
 
 
 @dataclass(frozen=True)
-class Scale:
+class InputScale:
     """What pixels of 0..1 were normalised with, and in which order their channels are."""
 
     mean: Sequence[float] = ()
@@ -24,7 +24,7 @@ class Scale:
     is_bgr: bool = False
 
 
-def thumbnail(image: Tensor, scale: Scale) -> str | None:
+def thumbnail(image: Tensor, scale: InputScale) -> str | None:
     """A PNG, base64; None where the input has not one or three channels.
 
     Without a known scale the input's own range becomes black to white.
@@ -48,10 +48,10 @@ def thumbnail(image: Tensor, scale: Scale) -> str | None:
     return base64.b64encode(file.getvalue()).decode("ascii")
 
 
-def unscaled(image: Tensor, scale: Scale) -> Tensor:
+def unscaled(image: Tensor, scale: InputScale) -> Tensor:
     """Pixels of 0..1 from a normalised image (C, H, W).
 
-    >>> unscaled(torch.tensor([[[2.0]]]), Scale((0.5,), (0.25,)))
+    >>> unscaled(torch.tensor([[[2.0]]]), InputScale((0.5,), (0.25,)))
     tensor([[[1.]]])
     """
     if len(scale.mean) == len(image):

@@ -10,7 +10,7 @@ from typing import Any
 from ...evaluate.measure.environment import describe_environment
 from ...evaluate.measure.latency import Comparison, LatencyRow
 from ...evaluate.measure.latency_stats import Ratio
-from ...evaluate.report.forecast import Forecast
+from ...evaluate.report.forecast import BudgetForecast
 from ...evaluate.report.label_change import LabelChange
 from ...evaluate.report.pictures import strongest_and_weakest
 from ...evaluate.report.report import (
@@ -60,7 +60,7 @@ class Delivered:
 class Findings:
     """What was looked at in the networks of a job for its report, beside its stages."""
 
-    forecast: Forecast | None = None
+    forecast: BudgetForecast | None = None
     label_change: LabelChange | None = None
     held_out_seen: bool | None = None
 

@@ -2,7 +2,7 @@
 
 from ...evaluate.measure.answers import compare_answers
 from ...evaluate.report.label_change import LabelChange, label_change
-from ...evaluate.report.thumbnails import Scale
+from ...evaluate.report.thumbnails import InputScale
 from ..inputs.split import DataSet
 from ..options import SelectOptions
 from .account import Findings
@@ -39,6 +39,6 @@ def _labels_held_out(case: Case, outcome: Outcome) -> LabelChange | None:
     return label_change(compared, case.data.labels, "held-out", scale_of(case.data))
 
 
-def scale_of(data: DataSet) -> Scale:
+def scale_of(data: DataSet) -> InputScale:
     """What inputs have to be undone with to be pictures again."""
-    return Scale(data.mean, data.std, data.channel_order == "bgr")
+    return InputScale(data.mean, data.std, data.channel_order == "bgr")

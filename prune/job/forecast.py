@@ -28,7 +28,7 @@ import torch
 from scipy.special import log_ndtr
 from torch import nn
 
-from ...evaluate.report.forecast import Forecast, ForecastPoint
+from ...evaluate.report.forecast import BudgetForecast, ForecastPoint
 from ..budget import Budget, Kind
 from ..errors import GateError
 from ..forward import call, evaluating
@@ -53,7 +53,7 @@ SHARES = tuple(round(0.05 * step, 2) for step in range(19, 0, -1))
 
 def make_forecast(
     case: Case, planned: Planned, outcome: Outcome, select: SelectOptions
-) -> Forecast | None:
+) -> BudgetForecast | None:
     """Every budget that can be met, from the plan of one run and what came of it.
 
     Returns:
@@ -83,7 +83,7 @@ def make_forecast(
         return None
     reached = outcome.held_out["repaired"]
     share = getattr(planned.left, kind) / max(getattr(planned.original, kind), 1)
-    return Forecast(
+    return BudgetForecast(
         kind,
         reached.name,
         reached.total,

@@ -8,15 +8,15 @@ import pytest
 import torch
 from PIL import Image
 from prune_dl.evaluate.measure.accuracy import measure_score
-from prune_dl.evaluate.measure.answers import Answers, Compared, compare_answers
+from prune_dl.evaluate.measure.answers import Compared, PairedAnswers, compare_answers
 from prune_dl.evaluate.report.label_change import ConfusionLine, LabelLine, label_change
-from prune_dl.evaluate.report.thumbnails import Scale, thumbnail
+from prune_dl.evaluate.report.thumbnails import InputScale, thumbnail
 from prune_dl.prune.inputs.arrays import ArraySplit, Images
 from prune_dl.prune.scores import Accuracy, MeanPrecision
 from torch import nn
 
 NAMES = ("cat", "dog", "owl")
-ANSWERS = Answers(
+ANSWERS = PairedAnswers(
     labels_N=np.array([0, 0, 0, 1, 1, 2]),
     before_N=np.array([0, 0, 1, 1, 0, 2]),
     after_N=np.array([0, 1, 1, 1, 1, 0]),
@@ -26,7 +26,7 @@ COMPARED = Compared(Accuracy(4, 6), Accuracy(4, 6), ANSWERS)
 
 
 def test_every_label_has_its_accuracy_before_and_after() -> None:
-    found = label_change(COMPARED, NAMES, "test", Scale())
+    found = label_change(COMPARED, NAMES, "test", InputScale())
     assert found is not None
     assert found.labels == (
         LabelLine("cat", 3, 2 / 3, 1 / 3),
@@ -38,7 +38,7 @@ def test_every_label_has_its_accuracy_before_and_after() -> None:
 
 
 def test_confusions_that_changed_most_come_first() -> None:
-    found = label_change(COMPARED, NAMES, "test", Scale())
+    found = label_change(COMPARED, NAMES, "test", InputScale())
     assert found is not None
     assert found.confusions == (
         ConfusionLine("cat", "dog", 1, 2),
@@ -48,7 +48,7 @@ def test_confusions_that_changed_most_come_first() -> None:
 
 
 def test_examples_are_images_that_were_right_first() -> None:
-    found = label_change(COMPARED, NAMES, "test", Scale((0.5,), (0.5,)))
+    found = label_change(COMPARED, NAMES, "test", InputScale((0.5,), (0.5,)))
     assert found is not None
     shown = [(x.index, x.label, x.before, x.after, x.kind) for x in found.examples]
     assert shown == [
@@ -61,7 +61,7 @@ def test_examples_are_images_that_were_right_first() -> None:
 
 def test_answers_of_the_original_are_called_fidelity() -> None:
     ours = Compared(Accuracy(6, 6, of_answers=True), Accuracy(4, 6, of_answers=True), ANSWERS)
-    found = label_change(ours, NAMES, "held-out", Scale())
+    found = label_change(ours, NAMES, "held-out", InputScale())
     assert found is not None
     assert (found.part, found.measure) == ("held-out", "fidelity")
 
@@ -70,7 +70,7 @@ def test_several_labels_have_average_precision_and_no_confusions() -> None:
     targets = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0]])
     good = MeanPrecision(np.array([[2.0, -1, 0], [-1, 2, 0], [1, 1, 0]]), targets)
     bad = MeanPrecision(np.array([[-2.0, -1, 0], [-1, 2, 0], [1, 1, 0]]), targets)
-    found = label_change(Compared(good, bad, None), NAMES, "test", Scale())
+    found = label_change(Compared(good, bad, None), NAMES, "test", InputScale())
     assert found is not None
     assert [(x.label, x.images) for x in found.labels] == [("cat", 2), ("dog", 2)]
     assert found.labels[0].before == 1.0
@@ -84,15 +84,15 @@ def test_pixels_come_back_as_they_were() -> None:
     normalised = (pixels / 255 - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[
         :, None, None
     ]
-    text = thumbnail(normalised, Scale(mean, std))
+    text = thumbnail(normalised, InputScale(mean, std))
     assert text is not None
     shown = np.array(Image.open(io.BytesIO(base64.b64decode(text))))
     assert shown.transpose(2, 0, 1).tolist() == pixels.tolist()
-    swapped = thumbnail(normalised, Scale(mean, std, is_bgr=True))
+    swapped = thumbnail(normalised, InputScale(mean, std, is_bgr=True))
     assert swapped is not None
     shown = np.array(Image.open(io.BytesIO(base64.b64decode(swapped))))
     assert shown[0, 0].tolist() == [30, 10, 0]
-    assert thumbnail(torch.zeros(5, 2, 2), Scale()) is None
+    assert thumbnail(torch.zeros(5, 2, 2), InputScale()) is None
 
 
 def test_scores_of_two_networks_are_those_of_each_by_itself() -> None:

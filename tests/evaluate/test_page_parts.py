@@ -11,7 +11,7 @@ from PIL import Image
 from prune_dl.evaluate.report.accuracy_chart import accuracy_against_cost, accuracy_words
 from prune_dl.evaluate.report.charts import selection_along_depth, training_curve
 from prune_dl.evaluate.report.deployment import snippets
-from prune_dl.evaluate.report.forecast import forecast_words, slider_rows
+from prune_dl.evaluate.report.forecast_chart import forecast_words, slider_rows
 from prune_dl.evaluate.report.label_tables import label_section
 from prune_dl.evaluate.report.page import contents, layer_table, spoken
 from prune_dl.evaluate.report.report import Change, Latency, Stages

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from prune_dl.evaluate.report.forecast import command_for
+from prune_dl.evaluate.report.forecast_chart import command_for
 from prune_dl.prune.budget import Budget
 from prune_dl.prune.inputs.checkpoint import load_checkpoint
 from prune_dl.prune.inputs.data import open_data

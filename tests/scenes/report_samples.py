@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from prune_dl.evaluate.measure.accuracy import Accuracy
 from prune_dl.evaluate.measure.latency_stats import Ratio
-from prune_dl.evaluate.report.forecast import Forecast, ForecastPoint
+from prune_dl.evaluate.report.forecast import BudgetForecast, ForecastPoint
 from prune_dl.evaluate.report.label_change import (
     ConfusionLine,
     ExampleLine,
@@ -27,7 +27,7 @@ from prune_dl.evaluate.report.report import (
     Report,
     Stages,
 )
-from prune_dl.evaluate.report.thumbnails import Scale, thumbnail
+from prune_dl.evaluate.report.thumbnails import InputScale, thumbnail
 
 ANIMALS = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 WIDTHS = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
@@ -91,7 +91,7 @@ def sample_report(num_layers: int = 13, labels: tuple[str, ...] = ANIMALS) -> Re
     )
 
 
-def sample_forecast() -> Forecast:
+def sample_forecast() -> BudgetForecast:
     points = tuple(
         ForecastPoint(
             share=0.1 * i,
@@ -103,13 +103,13 @@ def sample_forecast() -> Forecast:
         )
         for i in range(9, 0, -1)
     )
-    found = Forecast("macs", "top-1", 5000, 0.32, 0.8602, 0.850, 0.8697, points)
+    found = BudgetForecast("macs", "top-1", 5000, 0.32, 0.8602, 0.850, 0.8697, points)
     return found.with_sizes(15_700_000, 3_900_000)
 
 
 def sample_change(labels: tuple[str, ...]) -> LabelChange:
     lines = tuple(LabelLine(name, 1000, 0.9, 0.9 - 0.01 * (i % 7)) for i, name in enumerate(labels))
-    png = thumbnail(torch.linspace(0, 1, 192).reshape(3, 8, 8), Scale())
+    png = thumbnail(torch.linspace(0, 1, 192).reshape(3, 8, 8), InputScale())
     return LabelChange(
         "test",
         "accuracy",
