@@ -205,11 +205,12 @@ def _from_contents(contents: Contents, file: Path, asked: _Asked) -> Checkpoint:
     """By what the file states, by what stands beside it, or by names and shapes, in this order."""
     if contents.origin is not None:
         origin = Origin.from_dict(contents.origin, str(file))
-        if origin.arch is not None and asked.arch in (None, Trusted(origin.arch)):
-            is_known = asked.trust_file or asked.arch
-            name: Name = Trusted(origin.arch) if is_known else origin.arch
+        stated: Name | None = origin.arch
+        if origin.arch is not None and asked.trust_file:
+            stated = Trusted(origin.arch)
+        if (name := asked.arch or stated) is not None:
             opened = _open_sets(contents, file, name, asked)
-            return replace(opened, origin=origin, knows_inputs=True)
+            return replace(opened, origin=replace(origin, arch=str(name)), knows_inputs=True)
     beside = read_beside(file)
     if beside is None:
         return _open_sets(contents, file, asked.arch, asked)

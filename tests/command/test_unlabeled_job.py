@@ -132,7 +132,7 @@ def test_an_exported_file_has_its_fidelity(home: Path, capsys: pytest.CaptureFix
         (["--keep", "0.6", "--labels", "two.txt"], 3, "for a network of 10 outputs"),
         (["evaluate"], 3, "no labels to measure an accuracy with"),
         (["train", "--arch", "vgg6"], 3, "holds no label folders"),
-        (["train", "--arch", "vgg6", "--unlabeled"], 2, "which learns from labels"),
+        (["train", "--arch", "vgg6", "--unlabeled"], 2, "which this command does not have"),
     ],
 )
 def test_what_labels_are_needed_for_is_refused(
@@ -146,7 +146,8 @@ def test_what_labels_are_needed_for_is_refused(
     monkeypatch.chdir(home)
     Path("two.txt").write_text("a\nb\n")
     model = [] if "train" in argv else ["--model", "digits.pt"]
-    assert cli.run([*argv, *model, "--data", "pictures", "--out", "refused"]) == code
+    out = [] if "evaluate" in argv else ["--out", "refused"]
+    assert cli.run([*argv, *model, "--data", "pictures", *out]) == code
     error = capsys.readouterr().err
     assert said in error
     assert "`" not in error

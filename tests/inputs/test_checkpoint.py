@@ -2,6 +2,7 @@
 
 import pickle
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,16 @@ def test_a_saved_training_comes_back_with_its_origin_and_without_pickle(tmp_path
     assert found.knows_inputs
     images = torch.rand(2, 1, 16, 16)
     assert torch.equal(found.model(images), network(images))
+
+
+def test_an_architecture_that_is_given_takes_nothing_else_from_what_a_file_says(
+    tmp_path: Path,
+) -> None:
+    origin = Origin("elsewhere:net", 3, "digits", ("a", "b", "c"), (1, 16, 16), (0.3,), (0.2,))
+    save_checkpoint(tmp_path / "own.pt", random_network(SMALL, 3), origin)
+    found = load_checkpoint(str(tmp_path / "own.pt"), arch=SMALL)
+    assert found.knows_inputs
+    assert found.origin == replace(origin, arch=SMALL)
 
 
 def test_arch_decides_and_says_what_does_not_fit(
