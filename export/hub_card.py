@@ -3,10 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..prune.errors import InputError
 from .hub_report import ReportDocument
 
 TASK = "image-classification"
 TAGS = ("pruning", "filter-pruning", "onnx", TASK)
+
+
+SCORES = ("top1", "mean_average_precision", "fidelity", "output_fidelity")
+"""What a score is called in report.json."""
 
 
 def make_card(report: ReportDocument, files: Sequence[str]) -> str:
@@ -108,8 +113,13 @@ def _measure(report: ReportDocument) -> str:
 
 
 def _value(entry: Mapping[str, float]) -> float:
-    names = ("top1", "mean_average_precision", "fidelity", "output_fidelity")
-    return next(entry[name] for name in names if name in entry)
+    for name in SCORES:
+        if name in entry:
+            return entry[name]
+    raise InputError(
+        f"report.json has an accuracy with {', '.join(entry) or 'nothing'} in it; expected one of "
+        f"{', '.join(SCORES)}; take the report of a finished run"
+    )
 
 
 def _accuracy(value: Mapping[str, float]) -> str:
