@@ -18,6 +18,8 @@ from prune_dl.prune.inputs.checkpoint import load_checkpoint
 from prune_dl.prune.inputs.data import open_data
 from safetensors.torch import save_file
 
+STAGE = re.compile(r"(\[ *\d+/\d+\] )?[a-z ]+: [\d.]+ m?s")
+"""The line of a stage that is finished."""
 ARCH = "vgg6:width=0.03,in_channels=1"
 OWN = "from prune_dl.prune.inputs.zoo import build\nopen('RAN', 'w').close()\n" + (
     "def network(num_labels): return build('vgg6:width=0.03,in_channels=1', num_labels)\n"
@@ -115,7 +117,7 @@ def test_no_command_follows_a_file_further_than_to_its_words(
     words = (*filter(None, [command]), "--model", str(path), *keep, *out)
     assert cli.run(list(words)) == 3
     told = capsys.readouterr().err.strip().splitlines()
-    (line,) = (text for text in told if not re.match(r"\[ *\d+/\d+\] ", text))  # finished stages
+    (line,) = (text for text in told if not STAGE.fullmatch(text))
     assert said in line
     assert not Path("RAN").exists()
 
