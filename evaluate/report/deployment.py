@@ -109,8 +109,11 @@ BROWSER_SEVERAL = "  return logits.flatMap((value, k) => (value > 0 ? [k] : []))
 
 
 def snippets(report: "Report") -> dict[str, str]:
-    """Programs by language; none where the scale or the size of the inputs is not known."""
+    """Programs by language; none where the scale or the size of the inputs is not known, nor of
+    networks without labels, whose outputs only their users can read."""
     model = report.model
+    if not model.num_labels:
+        return {}
     if len(model.input_size) != 3 or model.input_size[0] not in (1, 3):
         return {}
     if len(model.mean) != model.input_size[0] or len(model.std) != len(model.mean):

@@ -34,11 +34,16 @@ GLOSSARY = {
 }
 
 
-def glossary(measure: str) -> dict[str, str]:
+OF_LABELS = ("Success rate", "SNR", "Cluster, C_s, N_c", "Noise, n")
+"""Words of pages on what filters do to labels."""
+
+
+def glossary(measure: str, *, has_labels: bool = True) -> dict[str, str]:
     """Words and their meaning, the measure of the report first.
 
     >>> next(iter(glossary("top-1")))
     'Top-1'
     """
     own = {name[:1].upper() + name[1:]: text for name, text in MEASURES.items() if name in measure}
-    return own | GLOSSARY
+    unused = () if has_labels else OF_LABELS
+    return own | {name: text for name, text in GLOSSARY.items() if name not in unused}

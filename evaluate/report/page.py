@@ -47,7 +47,7 @@ def render_page(report: "Report") -> str:
         spoken=spoken(report),
         noun=_noun(report),
         contents=contents(report),
-        glossary=glossary(report.held_out.name),
+        glossary=glossary(report.held_out.name, has_labels=bool(report.depth)),
         document=report.to_dict(),
         notes=trust_notes(report.warnings),
         budgets=slider_rows(report),

@@ -70,6 +70,7 @@ def _job(options: Job, command: str) -> None:
     if options.dry_run:
         _dry_run(options)
         return
+    from ..output_score import OUTPUT_FIDELITY
     from .ending import after_job
     from .opening import default_out
     from .prune import check_drop, check_latency, run_job
@@ -81,7 +82,9 @@ def _job(options: Job, command: str) -> None:
     else:
         show_report(report)
         place = options.run.out or default_out(options.network.model)
-        show_end(place, perf_counter() - start, after_job(options), "report.html")
+        is_by_outputs = outcome.held_out["original"].key == OUTPUT_FIDELITY
+        next_steps = after_job(options, by_outputs=is_by_outputs)
+        show_end(place, perf_counter() - start, next_steps, "report.html")
     check_drop(options, outcome)
     check_latency(options, report)
 
