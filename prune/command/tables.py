@@ -12,10 +12,10 @@ from rich.table import Table
 
 from ...evaluate.measure.latency import Comparison
 from ...evaluate.report.report import LayerLine, Report
+from ...evaluate.report.trust import ranked_notes
 from ..output_score import OUTPUT_FIDELITY
 from ..scores import FIDELITY, Score
 from .figures import figure_name, in_unit, megabytes
-from .notes import ranked_notes
 
 WIDTH = 110
 """Columns where stdout is no terminal, and nobody says (COLUMNS)."""

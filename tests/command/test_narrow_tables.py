@@ -2,7 +2,7 @@
 
 import pytest
 from prune_dl.evaluate.report.report import Change, LayerLine
-from prune_dl.prune.command.notes import ranked_notes
+from prune_dl.evaluate.report.trust import ranked_notes
 from prune_dl.prune.command.tables import show_facts, show_layers, show_table, write_result
 
 Captured = pytest.CaptureFixture[str]
@@ -69,14 +69,11 @@ def test_what_matters_comes_first_and_notes_on_layers_become_one() -> None:
     small = "The test part has only 359 images: top-1 is known to lie between 98 % and 99 %"
     noisy = "The machine was noisy (over 10 % variation): take the latencies with care."
     dropped = "Retraining was dropped: held-out top-1 70.00 % after it, 72.00 % before it"
-    merged = (
-        "Not refitted, as held-out images were no better with it: 13 layers (conv0, conv1, conv2, "
-        "...; report.html has each)"
-    )
+    merged = "Not refitted: 13 layers (conv0, conv1, conv2, ...; report.html has each)"
     assert ranked_notes([few, *layers, small, noisy, dropped]) == [
-        noisy,
         dropped,
         small,
+        noisy,
         few,
         merged,
     ]
