@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError, UsageError, first_line
 from ..forward import FORWARD_ERRORS, Arguments, batch_size_of, call, watching
-from .split import Batch, DataSet, Inputs, Split
+from .split import Batch, ChangedSplit, DataSet, Inputs
 
 NAMES_SHOWN = 8
 """Parts that a message names."""
@@ -68,7 +68,7 @@ class PartRecorder:
 
 
 @dataclass(frozen=True, eq=False)
-class PartSplit:
+class PartSplit(ChangedSplit):
     """A split whose inputs are those of a part: one batch for every call of it.
 
     Attributes:
@@ -76,34 +76,15 @@ class PartSplit:
         recorder: what makes the part's inputs of them.
     """
 
-    split: Split
     recorder: PartRecorder
 
-    @property
-    def num_images(self) -> int:
-        """How many images the whole network is given."""
-        return self.split.num_images
-
-    @property
-    def labels_N(self) -> Tensor:
-        """As the split has them; nothing reads them."""
-        return self.split.labels_N
-
-    def batches(
-        self,
-        batch_size: int,
-        *,
-        device: torch.device | str,
-        augment: bool = False,
-        shuffle_seed: int | None = None,
-        limit: int | None = None,
-    ) -> Iterator[Batch]:
-        """One pass; see `Split.batches`."""
-        for given, _ in self.split.batches(
-            batch_size, device=device, augment=augment, shuffle_seed=shuffle_seed, limit=limit
-        ):
-            for inputs in self.recorder(given):
-                yield inputs, torch.zeros(batch_size_of(inputs), dtype=torch.int64, device=device)
+    def changed(self, inputs: Inputs, labels_N: Tensor) -> Iterator[Batch]:
+        """Inputs of the part; nothing reads their labels."""
+        for given in self.recorder(inputs):
+            yield (
+                given,
+                torch.zeros(batch_size_of(given), dtype=torch.int64, device=labels_N.device),
+            )
 
 
 def data_of_part(data: DataSet, recorder: PartRecorder) -> DataSet:

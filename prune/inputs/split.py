@@ -3,6 +3,7 @@
 Shapes: N images, C channels, H, W height and width, B one batch, M images taken.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -57,6 +58,46 @@ class Split(Protocol):
             limit: take a random part of so many images, drawn from the seed (0 if None);
                 never the first of a sorted folder.
         """
+
+
+@dataclass(frozen=True, eq=False)
+class ChangedSplit(ABC):
+    """Another split whose batches are changed on their way.
+
+    Attributes:
+        split: where they come from; it has as many images, in the same order.
+    """
+
+    split: Split
+
+    @property
+    def num_images(self) -> int:
+        """How many images it holds."""
+        return self.split.num_images
+
+    @property
+    def labels_N(self) -> Tensor:
+        """Label of each image."""
+        return self.split.labels_N
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        device: torch.device | str,
+        augment: bool = False,
+        shuffle_seed: int | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Batch]:
+        """One pass; see `Split.batches`."""
+        for batch in self.split.batches(
+            batch_size, device=device, augment=augment, shuffle_seed=shuffle_seed, limit=limit
+        ):
+            yield from self.changed(*batch)
+
+    @abstractmethod
+    def changed(self, inputs: Inputs, labels_N: Tensor) -> Iterator[Batch]:
+        """What comes of one batch: one or several, on the same device."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from torch.nn import functional
 from ...evaluate.measure.accuracy import EVALUATION_BATCH, measure_score
 from ..forward import call, evaluating
 from ..inputs.answered import AnsweredSplit
-from ..inputs.split import Batch, Split
+from ..inputs.split import Batch, ChangedSplit, Inputs, Split
 from ..scores import Accuracy, Score
 from ..tasks import class_probabilities
 from .known import HELD_OUT_IMAGES, Case
@@ -38,36 +38,13 @@ CONFIDENCE = 0.95
 """With which held-out images have to be harder than training images to count as unknown."""
 
 
-@dataclass(frozen=True)
-class Zoomed:
+@dataclass(frozen=True, eq=False)
+class Zoomed(ChangedSplit):
     """A split whose images (N, C, H, W) are their own middles, enlarged (bilinear)."""
 
-    split: Split
-
-    @property
-    def num_images(self) -> int:
-        """How many images it holds."""
-        return self.split.num_images
-
-    @property
-    def labels_N(self) -> Tensor:
-        """Label of each image."""
-        return self.split.labels_N
-
-    def batches(
-        self,
-        batch_size: int,
-        *,
-        device: torch.device | str,
-        augment: bool = False,
-        shuffle_seed: int | None = None,
-        limit: int | None = None,
-    ) -> Iterator[Batch]:
-        """One pass; see `Split.batches`."""
-        for images, labels_N in self.split.batches(
-            batch_size, device=device, augment=augment, shuffle_seed=shuffle_seed, limit=limit
-        ):
-            yield zoom(images), labels_N
+    def changed(self, inputs: Inputs, labels_N: Tensor) -> Iterator[Batch]:
+        """The batch, zoomed."""
+        yield zoom(inputs), labels_N
 
 
 def zoom(images: Tensor) -> Tensor:
