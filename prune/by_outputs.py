@@ -22,7 +22,7 @@ from .forward import FORWARD_ERRORS, call_on_copies, evaluating, on_device
 from .inputs.checkpoint import Checkpoint
 from .inputs.items import ItemReader
 from .inputs.origin import Origin
-from .inputs.recorded import recorder_of
+from .inputs.recorded import data_of_part, recorder_of
 from .inputs.unjudged import inputs_in, read_inputs
 from .job.by_outputs import (
     JUDGED,
@@ -114,7 +114,9 @@ def compress_by_outputs(
     if asked.part is not None:
         first = on_device(inputs_in(next(iter(train)), reader), place)
         recorder = recorder_of(whole, asked.part, first)
-    data = read_inputs(train, held_out, asked.seed, reader, recorder)
+    data = read_inputs(train, held_out, asked.seed, reader)
+    if recorder is not None:
+        data = data_of_part(data, recorder)
     network = whole.get_submodule(asked.part or "")
     case = case_by_outputs(network, data, place, asked.seed, RunLog(show=asked.progress))
     check_inputs(case.example, settings)

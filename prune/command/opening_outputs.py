@@ -123,7 +123,7 @@ def open_inputs(
         train, test = unpack(returned, str(spec))
         if isinstance(train, DataLoader) and isinstance(test, DataLoader):
             reader = ItemReader.of(checkpoint.model)
-            data = read_inputs(train, None, seed, reader, None, test=test, share=images.held_out)
+            data = read_inputs(train, None, seed, reader, test=test, share=images.held_out)
             return replace(data, name=str(spec)), test
         wanted = Preprocessing.of(*(fed[x] for x in ("input_size", "mean", "std", "channel_order")))
         data = wrap_unlabeled(str(spec), train, test, wanted, held_out=images.held_out, seed=seed)

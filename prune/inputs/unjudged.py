@@ -6,9 +6,6 @@
     (images, targets)       images a list: a detector's batch, as its collate function makes it
     {"image": x, ...}       by the names of the arguments, or the usual ones
 
-Where a `recorder` is given, the network of these inputs is run, and what it hands to a part of it
-is what the batches hold (`inputs/recorded.py`).
-
 Shapes: N images of a batch.
 """
 
@@ -25,9 +22,6 @@ from ..forward import batch_size_of, on_device
 from .items import ItemReader
 from .loaders import HELD_OUT_SHARE, loader_items, require_tensors, without_tenth
 from .split import Batch, DataSet, Inputs, choose_order
-
-Recorder = Callable[[Inputs], list[Inputs]]
-"""Inputs of the whole network -> inputs of every call of its part."""
 
 
 def inputs_in(batch: Any, reader: ItemReader) -> Inputs:
@@ -53,7 +47,6 @@ class InputSplit:
         batch_size: of the user's loader; no batch holds more.
         num_workers, collate: as the user's loader has them.
         reader: which parts of an item the network is given.
-        recorder: what makes inputs of a part of them; None for those of the network itself.
     """
 
     items: Dataset[Any]
@@ -61,7 +54,6 @@ class InputSplit:
     num_workers: int
     collate: Callable[[list[Any]], Any] | None
     reader: ItemReader
-    recorder: Recorder | None = None
 
     @property
     def num_images(self) -> int:
@@ -91,9 +83,8 @@ class InputSplit:
             collate_fn=self.collate,
         )
         for batch in loader:
-            given = on_device(self._inputs(batch), device)
-            for inputs in [given] if self.recorder is None else self.recorder(given):
-                yield inputs, torch.zeros(batch_size_of(inputs), dtype=torch.int64, device=device)
+            inputs = on_device(self._inputs(batch), device)
+            yield inputs, torch.zeros(batch_size_of(inputs), dtype=torch.int64, device=device)
 
     def _inputs(self, batch: Any) -> Inputs:
         inputs = inputs_in(batch, self.reader)
@@ -106,7 +97,6 @@ def read_inputs(
     held_out: DataLoader[Any] | None,
     seed: int,
     reader: ItemReader,
-    recorder: Recorder | None,
     *,
     test: DataLoader[Any] | None = None,
     share: float = HELD_OUT_SHARE,
@@ -119,7 +109,7 @@ def read_inputs(
     Raises:
         InputError: a loader cannot be read by position, or holds too little.
     """
-    learning, notes = _split(train, reader, recorder, "train")
+    learning, notes = _split(train, reader, "train")
     if held_out is None:
         learning, deciding = without_tenth(learning, torch.zeros(learning.num_images), seed, share)
         if not deciding.num_images:
@@ -128,23 +118,23 @@ def read_inputs(
                 "can be held out; give more, or `held_out`"
             )
     else:
-        deciding, more = _split(held_out, reader, recorder, "held_out")
+        deciding, more = _split(held_out, reader, "held_out")
         notes = (*notes, *more)
     _check_collate(deciding)
     testing = deciding
     if test is not None:
-        testing, more = _split(test, reader, recorder, "test")
+        testing, more = _split(test, reader, "test")
         notes = (*notes, *more)
     size: Any = ()
     return DataSet("your loaders", ("",), size, (), (), learning, deciding, testing, notes=notes)
 
 
 def _split(
-    loader: DataLoader[Any], reader: ItemReader, recorder: Recorder | None, what: str
+    loader: DataLoader[Any], reader: ItemReader, what: str
 ) -> tuple[InputSplit, tuple[str, ...]]:
     items, notes = loader_items(loader, what)
     size = loader.batch_size or getattr(loader.batch_sampler, "batch_size", None) or 1
-    split = InputSplit(items, size, loader.num_workers, loader.collate_fn, reader, recorder)
+    split = InputSplit(items, size, loader.num_workers, loader.collate_fn, reader)
     return split, notes
 
 

@@ -41,14 +41,14 @@ def test_what_holds_no_inputs_is_refused() -> None:
     with pytest.raises(InputError, match="a dictionary"):
         inputs_in({"mask": X, "size": 1}, ONE)
     words = DataLoader(["a", "b"], batch_size=2)  # type: ignore[arg-type]
-    data = read_inputs(words, words, 0, ONE, None)
+    data = read_inputs(words, words, 0, ONE)
     with pytest.raises(InputError, match="whose inputs are a str given; expected tensors"):
         next(data.train.batches(2, device="cpu"))
 
 
 def test_a_tenth_is_held_out_and_no_batch_is_larger_than_the_users() -> None:
     loader = DataLoader(TensorDataset(torch.arange(40.0)[:, None]), batch_size=4)
-    data = read_inputs(loader, None, 0, ONE, None)
+    data = read_inputs(loader, None, 0, ONE)
     parts = [
         torch.cat([x for x, _ in split.batches(100, device="cpu")])
         for split in (data.train, data.held_out)
@@ -57,13 +57,13 @@ def test_a_tenth_is_held_out_and_no_batch_is_larger_than_the_users() -> None:
     assert sorted(torch.cat(parts)[:, 0].tolist()) == list(range(40))
     assert all(len(x) <= 4 for x, _ in data.train.batches(100, device="cpu"))
     with pytest.raises(InputError, match="train given with 1 items; expected two or more"):
-        read_inputs(DataLoader(TensorDataset(X[:1])), None, 0, ONE, None)
+        read_inputs(DataLoader(TensorDataset(X[:1])), None, 0, ONE)
 
 
 def test_a_test_loader_and_another_share_are_taken() -> None:
     loader = DataLoader(TensorDataset(torch.arange(40.0)[:, None]), batch_size=4)
     other = DataLoader(TensorDataset(torch.full((6, 1), 100.0)), batch_size=4)
-    data = read_inputs(loader, None, 0, ONE, None, test=other, share=0.25)
+    data = read_inputs(loader, None, 0, ONE, test=other, share=0.25)
     assert [x.num_images for x in (data.train, data.held_out, data.test)] == [30, 10, 6]
     assert all(bool((x == 100).all()) for x, _ in data.test.batches(4, device="cpu"))
 
@@ -125,7 +125,7 @@ def test_data_of_a_part_are_what_it_is_given() -> None:
     whole = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 2, 1)).eval()
     images = TensorDataset(torch.rand(12, 3, 5, 5))
     loader = DataLoader(images, batch_size=4)
-    data = read_inputs(loader, None, 0, ItemReader.of(whole), None)
+    data = read_inputs(loader, None, 0, ItemReader.of(whole))
     inner = data_of_part(data, recorder_of(whole, "2", next(iter(loader))[0]))
     assert [x.num_images for x in (inner.train, inner.held_out, inner.test)] == [11, 1, 1]
     pairs = zip(
