@@ -75,17 +75,7 @@ def _train_to(out: Path, state: Path, options: Train) -> dict[str, Any]:
         )
     with log.stage("evaluate") as progress:
         accuracy = measure_score(model, data.test, device=device, progress=progress)
-    origin = Origin(
-        arch=str(arch),
-        num_labels=len(data.labels),
-        data=data.name,
-        labels=data.labels,
-        input_size=data.input_size,
-        mean=data.mean,
-        std=data.std,
-        channel_order=data.channel_order,
-    )
-    save_checkpoint(out, model, origin)
+    save_checkpoint(out, model, _origin(str(arch), data))
     return {
         "file": str(out),
         "arch": str(arch),
@@ -99,6 +89,20 @@ def _train_to(out: Path, state: Path, options: Train) -> dict[str, Any]:
         "recipe": asdict(training),
         "history": rows,
     }
+
+
+def _origin(arch: str, data: DataSet) -> Origin:
+    """What a later command has to know of the network."""
+    return Origin(
+        arch=arch,
+        num_labels=len(data.labels),
+        data=data.name,
+        labels=data.labels,
+        input_size=data.input_size,
+        mean=data.mean,
+        std=data.std,
+        channel_order=data.channel_order,
+    )
 
 
 def _open(options: Train) -> DataSet:

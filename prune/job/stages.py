@@ -18,6 +18,7 @@ from ..outputs import RANDOM_FORWARD
 from ..scores import Score
 from ..shown import short_repr
 from ..structure.certificate import Certificate, certify
+from ..structure.cut import Cut
 from ..structure.plan import Plan
 from ..structure.surgery import remove
 from ..training.imitation import Imitation
@@ -81,11 +82,7 @@ def carry_out(
     case, cut = original.of(planned.model), planned.cut
     with case.log.stage("remove"):
         removed = remove(case.model, cut)
-        certificate = certify(case.model, removed, cut, case.example)
-    if certificate.reason == RANDOM_FORWARD:
-        raise InputError(RANDOM_FORWARD)
-    if certificate.applies and not certificate.ok:
-        raise PruneError(f"removing filters was not exact ({certificate.reason}); please report it")
+        certificate = _certify(case, removed, cut)
     with case.log.stage("repair") as progress:
 
         def make() -> Repaired:
@@ -129,6 +126,16 @@ def carry_out(
         tuple(epochs),
         repaired.notes + (() if retrained is None else retrained.notes),
     )
+
+
+def _certify(case: Case, removed: nn.Module, cut: Cut) -> Certificate:
+    """The proof that removing was masking; raises as `carry_out` does where it is none."""
+    certificate = certify(case.model, removed, cut, case.example)
+    if certificate.reason == RANDOM_FORWARD:
+        raise InputError(RANDOM_FORWARD)
+    if certificate.applies and not certificate.ok:
+        raise PruneError(f"removing filters was not exact ({certificate.reason}); please report it")
+    return certificate
 
 
 def check_teacher(case: Case, settings: Settings) -> None:

@@ -87,7 +87,9 @@ def even_machine(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("even_machine")
-@pytest.mark.parametrize(("ratio", "code"), [(1.99, 0), (1.9, 4)])
+@pytest.mark.parametrize(
+    ("ratio", "code"), [(1.99, 0), pytest.param(1.9, 4, marks=pytest.mark.slow)]
+)
 def test_a_latency_budget_takes_the_widest_network_that_is_fast_enough(
     home: Path,
     monkeypatch: pytest.MonkeyPatch,

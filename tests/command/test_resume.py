@@ -179,7 +179,7 @@ def test_statistics_that_took_long_are_not_measured_again(
     assert same_result(home / "out", finished_run.folder)
 
 
-@pytest.mark.parametrize("probe", ["ridge", "softmax"])
+@pytest.mark.parametrize("probe", ["ridge", pytest.param("softmax", marks=pytest.mark.slow)])
 def test_a_ranking_goes_on_from_what_it_measured(
     probe: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,10 @@
 import pytest
 
 
-@pytest.mark.parametrize(("optimizer", "criterion"), [("adamw", "l1"), ("sgd", "response")])
+@pytest.mark.parametrize(
+    ("optimizer", "criterion"),
+    [("adamw", "l1"), pytest.param("sgd", "response", marks=pytest.mark.slow)],
+)
 def test_a_plain_loop_goes_on_with_half_of_the_filters(optimizer: str, criterion: str) -> None:
     import own_loop
 
