@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, Unpack
 
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from .budget import Budget
 from .by_labels import AskedOfClassifier, compress_classifier
@@ -191,6 +191,7 @@ def compress(
     num_labels: int | None = None,
     *,
     held_out: DataLoader[Any] | None = None,
+    unaugmented: Dataset[Any] | None = None,
     seed: int = 0,
     device: str = "auto",
     progress: bool = False,
@@ -208,11 +209,15 @@ def compress(
     Args:
         model: a trained network; it is not changed.
         train: gives inputs and labels as the network takes them, augmented as you like: (inputs,
-            label), several inputs, or a dictionary (see `inputs/items.py`).
+            label), several inputs, or a dictionary (see `inputs/items.py`). A sampler of yours
+            decides which items are used, and how training visits them (`inputs/samplers.py`).
         num_labels: K. Without labels, by default the network's outputs. Left out, and with outputs
             that are no class scores (N, K), the network is judged by them, whatever they are
             (`output_score`): what follows the inputs in `train` is not looked at.
         held_out: makes every choice; default: a tenth of `train`'s data set, taken out of it.
+        unaugmented: the data set of `train` without random transforms, the same items in the same
+            order: all but training reads it, the held-out tenth too. Without it, a warning says so
+            where items change at random.
         progress: draw progress bars on stderr.
         output: which of several outputs holds the logits: a key, an attribute, an index ("1"), or
             several joined by dots ("head.logits"). Default: the tensor itself; "logits" or "out";
@@ -252,9 +257,9 @@ def compress(
         (8, True)
     """
     stated = AskedOfClassifier(
-        num_labels, output, labels_kept, unlabeled, multi_label, seed, device, progress
+        num_labels, output, labels_kept, unlabeled, multi_label, seed, device, progress, unaugmented
     )
-    asked = AskedOfOutputs(part, metric, judge, seed, device, progress)
+    asked = AskedOfOutputs(part, metric, judge, seed, device, progress, unaugmented)
     is_open = judge is None and not stated.stated
     if asked.is_sure or (is_open and not gives_class_scores(model, train)):
         asked.refuse(stated.stated)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from .chosen_output import choose_output, num_outputs, output_hooked, without_choice
 from .errors import UsageError
@@ -18,6 +18,7 @@ from .inputs.few_labels import choose_labels
 from .inputs.items import ItemReader
 from .inputs.live import read_loaders
 from .inputs.origin import Origin
+from .inputs.samplers import batch_size_of_loader
 from .inputs.split import DataSet, output_names
 from .job.known import Case
 from .job.steps import plan_and_carry_out
@@ -49,6 +50,7 @@ class AskedOfClassifier:
     seed: int = 0
     device: str = "auto"
     progress: bool = False
+    unaugmented: Dataset[Any] | None = None
 
     @property
     def stated(self) -> dict[str, Any]:
@@ -70,13 +72,19 @@ def compress_classifier(
     Raises:
         UsageError, InputError, GateError: as `compress`.
     """
-    size = {"batch_size": train.batch_size or RetrainOptions.batch_size}
+    size = {"batch_size": batch_size_of_loader(train) or RetrainOptions.batch_size}
     settings = settings_of_call({**size, **options})
     place = pick_device(asked.device)
     plain = as_plain(model)
     reader = ItemReader.of(plain.model)
     data = read_loaders(
-        train, held_out, asked.num_labels, asked.seed, reader, unlabeled=asked.unlabeled
+        train,
+        held_out,
+        asked.num_labels,
+        asked.seed,
+        reader,
+        unlabeled=asked.unlabeled,
+        unaugmented=asked.unaugmented,
     )
     _check_multi_label(data, asked)
     single = as_float32(plain.model)

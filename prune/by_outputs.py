@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from .errors import InputError, UsageError
 from .forward import FORWARD_ERRORS, call_on_copies, evaluating, on_device
@@ -23,6 +23,7 @@ from .inputs.checkpoint import Checkpoint
 from .inputs.items import ItemReader
 from .inputs.origin import Origin
 from .inputs.recorded import data_of_part, recorder_of
+from .inputs.samplers import batch_size_of_loader
 from .inputs.unjudged import inputs_in, read_inputs
 from .job.by_outputs import (
     JUDGED,
@@ -63,6 +64,7 @@ class AskedOfOutputs:
     seed: int = 0
     device: str = "auto"
     progress: bool = False
+    unaugmented: Dataset[Any] | None = None
 
     @property
     def is_sure(self) -> bool:
@@ -100,7 +102,7 @@ def compress_by_outputs(
         InputError: the network does not run on the batches, or gives nothing that can be compared.
         GateError: the budget cannot be met.
     """
-    size = {"batch_size": train.batch_size or RetrainOptions.batch_size}
+    size = {"batch_size": batch_size_of_loader(train) or RetrainOptions.batch_size}
     rank = {"rank": WITHOUT_LABELS[0]}
     settings = settings_of_call({**size, **rank, **options})
     check_without_labels(settings)
@@ -114,7 +116,7 @@ def compress_by_outputs(
     if asked.part is not None:
         first = on_device(inputs_in(next(iter(train)), reader), place)
         recorder = recorder_of(whole, asked.part, first)
-    data = read_inputs(train, held_out, asked.seed, reader)
+    data = read_inputs(train, held_out, asked.seed, reader, unaugmented=asked.unaugmented)
     if recorder is not None:
         data = data_of_part(data, recorder)
     network = whole.get_submodule(asked.part or "")

@@ -19,7 +19,7 @@ from ..outputs import class_scores, logits_of
 from .arrays import ArraySplit
 from .decode import FileDecoder
 from .loaders import LoaderSplit
-from .split import Batch, DataSet, Inputs, Split
+from .split import Batch, DataSet, Inputs, Split, images_in_a_pass
 from .streams import StreamSplit
 
 UNKNOWN = -1
@@ -89,6 +89,11 @@ class AnsweredSplit:
     def num_images(self) -> int:
         """How many images it holds."""
         return self.split.num_images
+
+    @property
+    def num_drawn(self) -> int:
+        """How many images a pass of training visits."""
+        return images_in_a_pass(self.split)
 
     @property
     def labels_N(self) -> Tensor:

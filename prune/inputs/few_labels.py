@@ -11,14 +11,14 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.utils.data import Subset
 
 from ..errors import InputError, UsageError
 from .arrays import ArraySplit
+from .held_out_items import part_of
 from .label_file import read_label_names
 from .label_order import listed
 from .loaders import LoaderSplit
-from .split import Batch, DataSet, Split
+from .split import Batch, DataSet, Split, images_in_a_pass
 from .streams import StreamSplit
 
 NUM_NEAREST_LABELS = 3
@@ -118,8 +118,8 @@ def _of_some(part: Split, number_K: Tensor) -> Split:
         stays_N = number_N >= 0
         return replace(part, positions_N=part.positions_N[stays_N], labels_N=number_N[stays_N])
     if isinstance(part, LoaderSplit):
-        places = (number_K[part.labels_N] >= 0).nonzero().flatten().tolist()
-        return Renumbered(replace(part, items=Subset(part.items, places)), number_K)
+        places = (number_K[part.labels_N] >= 0).nonzero().flatten()
+        return Renumbered(part_of(part, places), number_K)
     raise InputError(
         f"labels to keep given for data of a {type(part).__name__}, whose images cannot be told "
         "apart by label; give the images of those labels alone"
@@ -137,6 +137,11 @@ class Renumbered:
     def num_images(self) -> int:
         """How many images it holds."""
         return self.split.num_images
+
+    @property
+    def num_drawn(self) -> int:
+        """How many images a pass of training visits."""
+        return images_in_a_pass(self.split)
 
     @property
     def labels_N(self) -> Tensor:

@@ -9,13 +9,15 @@ from itertools import chain
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from ..errors import InputError, UsageError
 from ..forward import batch_size_of
 from ..tasks import Task
+from .batches import batch_of, inputs_in_batch
+from .held_out_items import change_notes, without_tenth
 from .items import ItemReader, lacks_label
-from .loaders import ReadLoader, batch_of, inputs_in_batch, read_loader, read_targets, without_tenth
+from .loaders import ReadLoader, read_loader, read_targets
 from .split import Batch, Batches, DataSet
 from .targets import Targets, target_rows
 
@@ -115,6 +117,7 @@ def read_loaders(
     reader: ItemReader,
     *,
     unlabeled: bool = False,
+    unaugmented: Dataset[Any] | None = None,
 ) -> DataSet:
     """The loaders as splits, with what has to be said of them.
 
@@ -124,12 +127,13 @@ def read_loaders(
         num_labels: may be None without labels, which then have no names yet.
         unlabeled: labels are not read, if there are any; a first item of `train` that surely has
             none says so by itself.
+        unaugmented: the items of `train` without random transforms, for all but training.
 
     Raises:
-        UsageError: labels without their number.
+        UsageError: labels without their number, or unaugmented items that are others.
         InputError: as `read_loader`; or targets that do not fit `num_labels`.
     """
-    found = read_loader(train, reader, "train", unlabeled=unlabeled)
+    found = read_loader(train, reader, "train", unlabeled=unlabeled, unaugmented=unaugmented)
     learning, notes = found.split, found.notes
     if learning.unlabeled:
         return _unlabeled_loaders(found, held_out, seed, reader)
@@ -151,6 +155,7 @@ def read_loaders(
             rows = torch.cat([read_targets(learning), read_targets(deciding)])
         targets = _targets(rows, num_labels)
     learning, deciding = (replace(split, targets=targets) for split in (learning, deciding))
+    notes = (*notes, *change_notes(deciding, "" if held_out is None else "held_out"))
     names = tuple(str(label) for label in range(num_labels))
     size: Any = found.size
     return DataSet(
@@ -177,6 +182,7 @@ def _unlabeled_loaders(
     else:
         other = read_loader(held_out, reader, "held_out", unlabeled=True)
         deciding, notes = other.split, (*notes, *other.notes)
+    notes = (*notes, *change_notes(deciding, "" if held_out is None else "held_out"))
     size: Any = train.size
     return DataSet(
         "your loaders",

@@ -5,65 +5,21 @@ Shapes: N items of a batch.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, default_collate
 
 from ..errors import InputError, first_line
-from ..forward import batch_size_of, on_device, tensors_of
-from .items import ItemReader, inputs_in_words, lacks_label
-from .split import Batch, Inputs, choose_order, hold_out
+from ..forward import batch_size_of
+from .batches import batch_of, inputs_in_batch
+from .held_out_items import check_same_labels, same_items
+from .items import ItemReader, lacks_label
+from .samplers import Draws, read_sampler, visit_order
+from .split import Batch
+from .stated_targets import stated_targets
 from .targets import INDICES, Targets, gather_rows, target_rows
-
-AnySplit = TypeVar("AnySplit", bound=Any)
-"""A split of a data set's items, which are its field `items`."""
-ORDERING_SAMPLERS = ("SequentialSampler", "RandomSampler", "BatchSampler", "DistributedSampler")
-"""They visit every item, in an order of their own: nothing is lost where another is taken."""
-
-
-def inputs_in_batch(batch: Any, reader: ItemReader, device: torch.device | str) -> Inputs:
-    """Inputs of a batch whose labels are not read, on the device.
-
-    Raises:
-        InputError: the batch does not tell, or they are no tensors.
-    """
-    inputs = reader.inputs_of(batch)
-    require_tensors(inputs)
-    return on_device(inputs, device)
-
-
-def require_tensors(inputs: Any) -> list[Tensor]:
-    """Tensors with a row for each item.
-
-    Raises:
-        InputError: there are none.
-    """
-    found = [x for x in tensors_of(inputs) if x.ndim]
-    if not found:
-        raise InputError(
-            f"batches whose inputs are {inputs_in_words(inputs)} given; expected tensors; "
-            "give a data set with tensors, as `transforms.ToTensor` makes them of pictures"
-        )
-    return found
-
-
-def batch_of(batch: Any, reader: ItemReader, device: torch.device | str, targets: Targets) -> Batch:
-    """Inputs as the network takes them and labels (N,) or (N, K), both on the device.
-
-    Raises:
-        InputError: the batch does not tell which they are, or they are of another kind.
-    """
-    inputs, given = reader.pair_of(batch)
-    found = require_tensors(inputs)
-    labels_N = targets.read(given)
-    if len(labels_N) != len(found[0]):
-        raise InputError(
-            f"batches of {len(found[0])} inputs and {len(labels_N)} labels given; expected as many "
-            "of both; check the `collate_fn`"
-        )
-    return on_device(inputs, device), labels_N.to(device)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +34,9 @@ class LoaderSplit:
         targets: how the targets of all items are read.
         reader: which parts of an item the network is given.
         unlabeled: whether labels are not read; the positions of the items stand in their place.
+        draws: how a user's sampler visits them in training; None for orders of this tool.
+        unaugmented: the same items without random transforms, for all but training; None where
+            there are no others.
     """
 
     items: Dataset[Any]
@@ -86,6 +45,8 @@ class LoaderSplit:
     targets: Targets = INDICES
     reader: ItemReader = field(default_factory=ItemReader)
     unlabeled: bool = False
+    draws: Draws | None = None
+    unaugmented: Dataset[Any] | None = None
 
     @property
     def num_images(self) -> int:
@@ -93,8 +54,13 @@ class LoaderSplit:
         return len(self.items)  # type: ignore[arg-type]
 
     @property
+    def num_drawn(self) -> int:
+        """How many items a pass of training visits."""
+        return self.num_images if self.draws is None else self.draws.num_drawn
+
+    @property
     def labels_N(self) -> Tensor:
-        """Labels of each item, (N,) or (N, K) int64; reads every item once."""
+        """Labels of each item, (N,) or (N, K) int64; see `read_targets`."""
         if self.unlabeled:
             return torch.arange(self.num_images)
         return self.targets.read(read_targets(self))
@@ -115,10 +81,13 @@ class LoaderSplit:
         shuffle_seed: int | None = None,
         limit: int | None = None,
     ) -> Iterator[Batch]:
-        """One pass; `augment` changes nothing, the data set augments as it likes."""
-        order = choose_order(self.num_images, shuffle_seed, limit).tolist()
+        """One pass. The data set augments as it likes, `augment` is a pass of training, whose order
+        a sampler of the user's decides; others read `unaugmented` items, if there are any."""
+        order = visit_order(
+            self.num_images, self.draws, augment=augment, shuffle_seed=shuffle_seed, limit=limit
+        )
         loader = DataLoader(
-            Subset(self.items, order),
+            Subset(self.items if augment else self.unaugmented or self.items, order),
             batch_size=batch_size,
             num_workers=self.num_workers,
             collate_fn=self.collate,
@@ -145,16 +114,25 @@ def _with_places(
 def read_targets(split: LoaderSplit, limit: int | None = None) -> Tensor:
     """Targets of every item, or of the first few, as `targets.target_rows` has them.
 
+    Those of every item are the ones that the data set states, if it does: no item is then read.
+
     Raises:
         InputError: they are no labels, or not alike.
     """
-    count = split.num_images if limit is None else min(limit, split.num_images)
-    return gather_rows(split.target_in(split.items[i]) for i in range(count))
+
+    def target_at(place: int) -> Any:
+        return split.target_in(split.items[place])
+
+    with torch.random.fork_rng(devices=[]):  # augmentations draw from it
+        if limit is None and (stated := stated_targets(split.items, target_at)) is not None:
+            return stated
+        count = split.num_images if limit is None else min(limit, split.num_images)
+        return gather_rows(map(target_at, range(count)))
 
 
 @dataclass(frozen=True, eq=False)
 class ReadLoader:
-    """A loader as a split, the shape of its first item's input, and what has to be said of it."""
+    """A loader as a split, the shape of its first item's input, and what has to be said."""
 
     split: LoaderSplit
     size: tuple[int, ...]
@@ -162,48 +140,66 @@ class ReadLoader:
 
 
 def read_loader(
-    loader: DataLoader[Any], reader: ItemReader, what: str, *, unlabeled: bool = False
+    loader: DataLoader[Any],
+    reader: ItemReader,
+    what: str,
+    *,
+    unlabeled: bool = False,
+    unaugmented: Dataset[Any] | None = None,
 ) -> ReadLoader:
     """The items that a loader visits, as a split that is read in orders of this tool.
 
-    A sampler that visits a part (`SubsetRandomSampler`) restricts the split to it. Of others only
-    the order, or the weights, are lost, which a note says.
+    Its sampler decides what `samplers` says.
 
     Args:
         what: the loader's name, for messages: train or held_out.
         unlabeled: labels are not read, if there are any. An item that surely holds inputs alone
             says so by itself.
+        unaugmented: the same items without random transforms.
 
     Raises:
         InputError: its items cannot be had by position, there are none, or the first one cannot be
             read.
+        UsageError: the unaugmented items are others.
     """
-    items, notes = loader_items(loader, what)
-    split = LoaderSplit(items, loader.num_workers, loader.collate_fn, reader=reader)
+    found = loader_items(loader, what, unaugmented)
+    split = LoaderSplit(
+        found.items,
+        loader.num_workers,
+        loader.collate_fn,
+        reader=reader,
+        draws=found.draws,
+        unaugmented=found.unaugmented,
+    )
     if unlabeled or _is_unlabeled(split):
         split = replace(split, unlabeled=True)
-    return ReadLoader(split, _first_size(split, what), notes)
+    size = _first_size(split, what)
+    check_same_labels(split)
+    return ReadLoader(split, size, found.notes)
 
 
-HELD_OUT_SHARE = 0.1
-"""Of a loader's items, taken out for every choice where no other loader is given: as of the job."""
+@dataclass(frozen=True, eq=False)
+class LoaderItems:
+    """The items that a loader visits, how training does, and what has to be said of that."""
+
+    items: Dataset[Any]
+    draws: Draws | None
+    notes: tuple[str, ...]
+    unaugmented: Dataset[Any] | None = None
 
 
-def without_tenth(
-    split: AnySplit, labels_N: Tensor, seed: int, share: float = HELD_OUT_SHARE
-) -> tuple[AnySplit, AnySplit]:
-    """A split of items without those that are held out, a tenth or another share, and these; see
-    `hold_out`."""
-    parts = hold_out(labels_N, share, seed)
-    kept, out = (replace(split, items=Subset(split.items, x.tolist())) for x in parts)
-    return kept, out
+def loader_items(
+    loader: DataLoader[Any], what: str, unaugmented: Dataset[Any] | None = None
+) -> LoaderItems:
+    """The items that a loader visits, as its sampler decides.
 
-
-def loader_items(loader: DataLoader[Any], what: str) -> tuple[Dataset[Any], tuple[str, ...]]:
-    """The items that a loader visits, and what is lost of its sampler.
+    Args:
+        what: the loader's name; training visits those of train.
+        unaugmented: the same items without random transforms.
 
     Raises:
         InputError: its items cannot be had by position, or there are none.
+        UsageError: the unaugmented items are another number of them.
     """
     dataset: Any = loader.dataset
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__len__"):
@@ -217,11 +213,12 @@ def loader_items(loader: DataLoader[Any], what: str) -> tuple[Dataset[Any], tupl
             f"a loader with batch_size=None given as {what}; expected one that puts items into "
             "batches; give a batch size, and a data set of single items"
         )
-    positions = _positions(loader)
-    items: Any = dataset if positions is None else Subset(dataset, positions)
-    if not len(items):
+    if not len(dataset):
         raise InputError(f"{what} given without items; expected images and labels; give some")
-    return items, tuple(_lost(loader, positions, what))
+    found = read_sampler(loader, len(dataset), what, trains=what == "train")
+    items: Any = dataset if found.places is None else Subset(dataset, found.places)
+    plain = same_items(dataset, unaugmented, found.places)
+    return LoaderItems(items, found.draws, found.notes, plain)
 
 
 def _is_unlabeled(split: LoaderSplit) -> bool:
@@ -234,21 +231,6 @@ def _is_unlabeled(split: LoaderSplit) -> bool:
             except TypeError:  # said in other words where it is put into a batch
                 return False
     return lacks_label(item, split.reader)
-
-
-def _positions(loader: DataLoader[Any]) -> list[int] | None:
-    """Positions that a sampler is confined to; None where it visits all."""
-    samplers = [loader.sampler, getattr(loader.batch_sampler, "sampler", None)]
-    confined = (getattr(sampler, "indices", None) for sampler in samplers)
-    return next(([int(i) for i in found] for found in confined if found is not None), None)
-
-
-def _lost(loader: DataLoader[Any], positions: list[int] | None, what: str) -> Iterator[str]:
-    """What a sampler does beyond an order."""
-    for sampler in (loader.sampler, loader.batch_sampler):
-        name = type(sampler).__name__
-        if positions is None and sampler is not None and name not in ORDERING_SAMPLERS:
-            yield f"the {name} of {what} is not used: every item is read, in orders of this tool"
 
 
 def _first_size(split: LoaderSplit, what: str) -> tuple[int, ...]:

@@ -76,6 +76,11 @@ class ChangedSplit(ABC):
         return self.split.num_images
 
     @property
+    def num_drawn(self) -> int:
+        """How many images a pass of training visits."""
+        return images_in_a_pass(self.split)
+
+    @property
     def labels_N(self) -> Tensor:
         """Label of each image."""
         return self.split.labels_N
@@ -213,6 +218,11 @@ class DataSet:
     def sourced(self, **sources: Source) -> "DataSet":
         """The same with other sources of the parts of its preprocessing that are named."""
         return replace(self, sources=replace(self.sources, **sources))
+
+
+def images_in_a_pass(split: Split) -> int:
+    """How many images a pass of training visits: all, unless a user's sampler draws them."""
+    return int(getattr(split, "num_drawn", split.num_images))
 
 
 def output_names(num_outputs: int | None) -> tuple[str, ...]:

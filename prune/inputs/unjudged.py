@@ -19,9 +19,12 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from ..errors import InputError, first_line
 from ..forward import batch_size_of, on_device
+from .batches import require_tensors
+from .held_out_items import HELD_OUT_SHARE, change_notes, without_tenth
 from .items import ItemReader
-from .loaders import HELD_OUT_SHARE, loader_items, require_tensors, without_tenth
-from .split import Batch, DataSet, Inputs, choose_order
+from .loaders import loader_items
+from .samplers import Draws, batch_size_of_loader, visit_order
+from .split import Batch, DataSet, Inputs
 
 
 def inputs_in(batch: Any, reader: ItemReader) -> Inputs:
@@ -47,6 +50,9 @@ class InputSplit:
         batch_size: of the user's loader; no batch holds more.
         num_workers, collate: as the user's loader has them.
         reader: which parts of an item the network is given.
+        draws: how a user's sampler visits them in training; None for orders of this tool.
+        unaugmented: the same items without random transforms, for all but training; None where
+            there are no others.
     """
 
     items: Dataset[Any]
@@ -54,11 +60,18 @@ class InputSplit:
     num_workers: int
     collate: Callable[[list[Any]], Any] | None
     reader: ItemReader
+    draws: Draws | None = None
+    unaugmented: Dataset[Any] | None = None
 
     @property
     def num_images(self) -> int:
         """How many items it holds."""
         return len(self.items)  # type: ignore[arg-type]
+
+    @property
+    def num_drawn(self) -> int:
+        """How many items a pass of training visits."""
+        return self.num_images if self.draws is None else self.draws.num_drawn
 
     @property
     def labels_N(self) -> Tensor:
@@ -74,10 +87,13 @@ class InputSplit:
         shuffle_seed: int | None = None,
         limit: int | None = None,
     ) -> Iterator[Batch]:
-        """One pass; `augment` changes nothing, the data set augments as it likes."""
-        order = choose_order(self.num_images, shuffle_seed, limit).tolist()
+        """One pass. The data set augments as it likes, `augment` is a pass of training, whose order
+        a sampler of the user's decides; others read `unaugmented` items, if there are any."""
+        order = visit_order(
+            self.num_images, self.draws, augment=augment, shuffle_seed=shuffle_seed, limit=limit
+        )
         loader = DataLoader(
-            Subset(self.items, order),
+            Subset(self.items if augment else self.unaugmented or self.items, order),
             batch_size=min(batch_size, self.batch_size),
             num_workers=self.num_workers,
             collate_fn=self.collate,
@@ -100,6 +116,7 @@ def read_inputs(
     *,
     test: DataLoader[Any] | None = None,
     share: float = HELD_OUT_SHARE,
+    unaugmented: Dataset[Any] | None = None,
 ) -> DataSet:
     """The loaders as splits of inputs, with what has to be said of them.
 
@@ -108,8 +125,9 @@ def read_inputs(
 
     Raises:
         InputError: a loader cannot be read by position, or holds too little.
+        UsageError: the unaugmented items of train are others.
     """
-    learning, notes = _split(train, reader, "train")
+    learning, notes = _split(train, reader, "train", unaugmented)
     if held_out is None:
         learning, deciding = without_tenth(learning, torch.zeros(learning.num_images), seed, share)
         if not deciding.num_images:
@@ -121,6 +139,9 @@ def read_inputs(
         deciding, more = _split(held_out, reader, "held_out")
         notes = (*notes, *more)
     _check_collate(deciding)
+    # Who gives a test loader has no other way to give held-out images than `train`.
+    what = "train" if test is not None else "" if held_out is None else "held_out"
+    notes = (*notes, *change_notes(deciding, what))
     testing = deciding
     if test is not None:
         testing, more = _split(test, reader, "test")
@@ -130,12 +151,23 @@ def read_inputs(
 
 
 def _split(
-    loader: DataLoader[Any], reader: ItemReader, what: str
+    loader: DataLoader[Any],
+    reader: ItemReader,
+    what: str,
+    unaugmented: Dataset[Any] | None = None,
 ) -> tuple[InputSplit, tuple[str, ...]]:
-    items, notes = loader_items(loader, what)
-    size = loader.batch_size or getattr(loader.batch_sampler, "batch_size", None) or 1
-    split = InputSplit(items, size, loader.num_workers, loader.collate_fn, reader)
-    return split, notes
+    found = loader_items(loader, what, unaugmented)
+    size = batch_size_of_loader(loader) or 1
+    split = InputSplit(
+        found.items,
+        size,
+        loader.num_workers,
+        loader.collate_fn,
+        reader,
+        found.draws,
+        found.unaugmented,
+    )
+    return split, found.notes
 
 
 def _check_collate(split: InputSplit) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..errors import GateError, UsageError
 from ..forward import batch_size_of, call, channels_last, evaluating
-from ..inputs.split import Inputs, Split, seeded
+from ..inputs.split import Inputs, Split, images_in_a_pass, seeded
 from ..output_score import OutputTally, float_outputs
 from ..outputs import class_scores
 from ..progress import Progress, silent
@@ -115,7 +115,7 @@ def train_network(
             f"`patience={training.patience}` given without held-out images, which decide when to "
             "stop; set `held_out` above 0"
         )
-    length = Length.of(training, data.train.num_images)
+    length = Length.of(training, images_in_a_pass(data.train))
     if length.steps == 0:
         return model.to(device).eval()
     state = start_training(_place(model, device), training, length)
