@@ -13,6 +13,11 @@ or with its value, `keep=1.5`. The command line alone knows flags, and translate
 Anything else that escapes is a bug (exit code 1).
 """
 
+OTHER_SIZE = "images of another size"
+FED_AS_TRAINED = "images fed as in its training"
+OWN_ARCHITECTURE = "a fresh network of the architecture that the file was made from"
+"""What to give, where the command line has flags for it and a function of Python has not."""
+
 
 class PruneError(Exception):
     r"""Base of every error that a user can cause; `exit_code` is what the command ends with.

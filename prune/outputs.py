@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .errors import InputError, first_line
+from .errors import OTHER_SIZE, InputError, first_line
 from .forward import FORWARD_ERRORS, batch_size_of, call_on_copies, evaluating, tensors_of
 
 LOGIT_NAMES = ("logits", "out")
@@ -227,5 +227,5 @@ def _does_not_run(model: nn.Module, inputs: Any, error: Exception) -> str:
         )
     return (
         f"inputs of {sizes} given, on which {type(model).__name__} does not run "
-        f"({first_line(error)}); expected what it was made for; give other data or `input_size`"
+        f"({first_line(error)}); expected what it was made for; give other data or {OTHER_SIZE}"
     )

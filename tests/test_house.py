@@ -7,12 +7,14 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
+from inspect import signature
 from pathlib import Path
 
 import prune_dl.prune as api
 import pytest
-from prune_dl.prune.command.flags import dashed, leaves
+from prune_dl.prune.command.flags import PHRASES, dashed, in_flags, leaves
 from prune_dl.prune.command.trees import COMMANDS, Job
+from prune_dl.prune.job_options import JobOptions
 
 ROOT = Path(__file__).parents[1]
 ORDER = [
@@ -188,6 +190,32 @@ FLAGS = {f"--{dashed(name)}" for tree in (Job, *COMMANDS.values()) for name in l
 def test_only_the_command_line_speaks_of_flags(source: Path) -> None:
     found = {flag for text in texts(source) for flag in re.findall(r"(?<![\w(-])--[a-z-]+", text)}
     assert not found & FLAGS
+
+
+SHARED = ("job", "structure", "selection", "repair", "training", "outputs", "output_score", "tasks")
+READERS = ("batches", "few_labels", "held_out_items", "items", "live", "loaders", "samplers")
+OF_BOTH = [
+    source
+    for source in SOURCES
+    if source.with_suffix("").parts[1] in SHARED
+    or source.with_suffix("").parts[1:] in [("inputs", name) for name in READERS]
+]
+"""Whose messages reach the callers of functions and those who type commands."""
+
+
+@pytest.mark.parametrize("source", OF_BOTH, ids=str)
+def test_messages_that_both_read_name_no_option_that_only_commands_have(source: Path) -> None:
+    functions = [getattr(api, name) for name in ("compress", "rank", "shrink", "load")]
+    known = set(JobOptions.__annotations__).union(*(signature(f).parameters for f in functions))
+    named = {name for text in texts(source) for name in re.findall(r"`(\w+)[`=]", text)}
+    assert not {name for name in named - known if f"--{dashed(name)}" in FLAGS}
+
+
+def test_what_only_commands_can_take_is_asked_for_in_words_and_translated() -> None:
+    for words, flags in PHRASES.items():
+        assert in_flags(f"give {words}") == f"give {flags}"
+        assert "--" in flags
+        assert not any(name in words for name in ("`", "--"))
 
 
 def test_the_public_api_is_what_the_readme_documents() -> None:

@@ -15,10 +15,16 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from tyro import conf
 
-from ..errors import on_one_line
+from ..errors import FED_AS_TRAINED, OTHER_SIZE, OWN_ARCHITECTURE, on_one_line
 from .trees import COMMANDS, Job
 
 _OPTION = re.compile(r"`(\w+)(?:=([^`]*))?`")
+PHRASES = {
+    OTHER_SIZE: "another --input-size",
+    FED_AS_TRAINED: "say how they are fed (--mean, --std, --input-size)",
+    OWN_ARCHITECTURE: "the --arch that the file was made from",
+}
+"""What the library asks for in words, where the command line has flags for it."""
 NAMES_OF_FLAGS = {"criterion": "rank"}
 """What a function of the library calls an option, where its flag has another name."""
 
@@ -29,6 +35,8 @@ def in_flags(text: str) -> str:
     >>> in_flags("`keep=1.5` given; expected a share; see `repair=False` and `tensor`")
     '--keep 1.5 given; expected a share; see --no-repair and `tensor`'
     """
+    for words, flags in PHRASES.items():
+        text = text.replace(words, flags)
     return _OPTION.sub(_as_flag, text)
 
 

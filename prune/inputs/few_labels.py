@@ -75,7 +75,7 @@ def _unknown_label(name: str, data: DataSet) -> str:
     near = [lower[x] for x in get_close_matches(name.lower(), lower, NUM_NEAREST_LABELS)]
     meant = f"; did you mean {' or '.join(near)}?" if near else ""
     return (
-        f"`labels_kept={name}` given, which is no label of `data={data.name}`; expected some of "
+        f"`labels_kept={name}` given, which is no label of {data.as_given}; expected some of "
         f"{listed(data.labels)}{meant}"
     )
 
@@ -94,13 +94,14 @@ def of_labels(data: DataSet, labels: Sequence[str]) -> DataSet:
     for name, part in made.items():
         if not part.num_images:
             raise InputError(
-                f"`data={data.name}` has no {name} images of {listed(labels)}; give other labels"
+                f"{data.as_given} given, without {name} images of {listed(labels)}; "
+                "give other labels"
             )
     seen = set(torch.unique(made["training"].labels_N).tolist())
     lacking = [label for number, label in enumerate(labels) if number not in seen]
     if lacking:
         raise InputError(
-            f"`data={data.name}` has no training images of {lacking[0]}; give other labels"
+            f"{data.as_given} given, without training images of {lacking[0]}; give other labels"
         )
     return replace(
         data,

@@ -18,7 +18,7 @@ from .batches import batch_of, inputs_in_batch
 from .held_out_items import change_notes, without_tenth
 from .items import ItemReader, lacks_label
 from .loaders import ReadLoader, read_loader, read_targets
-from .split import Batch, Batches, DataSet
+from .split import OWN_LOADERS, Batch, Batches, DataSet
 from .targets import Targets, target_rows
 
 
@@ -159,7 +159,7 @@ def read_loaders(
     names = tuple(str(label) for label in range(num_labels))
     size: Any = found.size
     return DataSet(
-        "your loaders",
+        OWN_LOADERS,
         names,
         size,
         (),
@@ -185,7 +185,7 @@ def _unlabeled_loaders(
     notes = (*notes, *change_notes(deciding, "" if held_out is None else "held_out"))
     size: Any = train.size
     return DataSet(
-        "your loaders",
+        OWN_LOADERS,
         (),
         size,
         (),

@@ -30,7 +30,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError
+from ..errors import OWN_ARCHITECTURE, InputError
 from ..files import read_safetensors, read_safetensors_metadata, write_safetensors
 from ..structure.depth import cut_off
 from ..structure.permanent import permanent
@@ -128,7 +128,7 @@ def load_pruned(
     saved, state = _open(path)
     if model is None:
         if saved.origin.arch is None:
-            raise InputError(f"{path} names no architecture; give its `arch`, or the whole network")
+            raise InputError(f"{path} names no architecture; give {OWN_ARCHITECTURE}")
         arch = Trusted(saved.origin.arch) if trust_file else saved.origin.arch
         model = zoo.build(arch, saved.origin.num_labels)
     model = permanent(model).model
@@ -200,8 +200,7 @@ def _fill(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     differing += [n for n in own if n in state and not _is_alike(own[n], state[n])]
     if differing:
         raise InputError(
-            f"{path} and the architecture do not fit at {differing[0]}; "
-            "give the architecture that the file was made from (`arch`)"
+            f"{path} and the architecture do not fit at {differing[0]}; give {OWN_ARCHITECTURE}"
         )
     for name, tensor in own.items():
         # A copy: memory of a file is not aligned, and kernels then round differently.

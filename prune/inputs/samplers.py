@@ -67,7 +67,7 @@ class Draws:
             if not drawn:
                 raise InputError(
                     f"a {type(self.sampler).__name__} given that draws none of the images that are "
-                    "left without the held-out ones; expected some; give a `held_out` loader"
+                    "left without the held-out ones; expected some; give one that draws others"
                 )
             found += drawn
             seed += 1

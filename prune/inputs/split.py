@@ -28,6 +28,10 @@ BUILT_IN = ("cifar10", "cifar100", "fashion-mnist", "digits")
 """Names that stand for data sets without a folder."""
 
 
+OWN_LOADERS = "your loaders"
+"""Name of the data that a program hands over in loaders."""
+
+
 class Split(Protocol):
     """A part of a data set."""
 
@@ -182,6 +186,11 @@ class DataSet:
             return self.name
         name = Path(self.name).name
         return f"{name}/" if name in BUILT_IN else name
+
+    @property
+    def as_given(self) -> str:
+        """What messages call it: the option that names it, or the program's own loaders."""
+        return self.name if self.name == OWN_LOADERS else f"`data={self.name}`"
 
     @property
     def is_scalable(self) -> bool:

@@ -24,7 +24,7 @@ from .held_out_items import HELD_OUT_SHARE, change_notes, without_tenth
 from .items import ItemReader
 from .loaders import loader_items
 from .samplers import Draws, batch_size_of_loader, visit_order
-from .split import Batch, DataSet, Inputs
+from .split import OWN_LOADERS, Batch, DataSet, Inputs
 
 
 def inputs_in(batch: Any, reader: ItemReader) -> Inputs:
@@ -147,7 +147,7 @@ def read_inputs(
         testing, more = _split(test, reader, "test")
         notes = (*notes, *more)
     size: Any = ()
-    return DataSet("your loaders", ("",), size, (), (), learning, deciding, testing, notes=notes)
+    return DataSet(OWN_LOADERS, ("",), size, (), (), learning, deciding, testing, notes=notes)
 
 
 def _split(

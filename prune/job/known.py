@@ -92,7 +92,7 @@ class Case:
             raise InputError(
                 f"data without held-out images given ({self.data.train.num_images} images for "
                 f"{self.num_labels} labels); expected two images of a label or more, so that one "
-                "can be held out; give more images, or a larger `held_out`"
+                "can be held out; give more images, or `held_out`"
             )
         return first[0]
 

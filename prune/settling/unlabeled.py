@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ...evaluate.measure.accuracy import EVALUATION_BATCH
-from ..errors import InputError
+from ..errors import FED_AS_TRAINED, InputError
 from ..forward import call
 from ..inputs.answered import with_answers
 from ..inputs.split import DataSet, Source
@@ -179,8 +179,8 @@ def notes_of_answers(answers_N: Tensor, labels: Sequence[str]) -> tuple[str, ...
     if count and len(kinds) < 2:
         raise InputError(
             f"{count} images given, all with the network's answer {_words(kinds, labels)}; "
-            "expected two answers at least, which filters select among; give other images, or say "
-            "how they are fed (`mean`, `std`, `input_size`)"
+            "expected two answers at least, which filters select among; give other images, or "
+            f"{FED_AS_TRAINED}"
         )
     if answers_N.ndim == 2:
         answered_K = answers_N.sum(dim=0)

@@ -73,13 +73,13 @@ def test_images_of_other_labels_are_gone_and_the_rest_is_as_it_was(digits: DataS
 
 def test_a_label_without_training_images_is_refused(digits: DataSet) -> None:
     lacking = replace(digits, labels=(*digits.labels, "ten"))
-    with pytest.raises(InputError, match=r"`data=digits` has no training images of ten"):
+    with pytest.raises(InputError, match=r"`data=digits` given, without training images of ten"):
         of_labels(lacking, ("3", "ten"))
 
 
 def test_a_part_without_images_is_refused(digits: DataSet) -> None:
     threes = of_labels(digits, ("3", "4")).test
-    with pytest.raises(InputError, match="has no test images of 5, 6"):
+    with pytest.raises(InputError, match="given, without test images of 5, 6"):
         of_labels(replace(digits, test=threes), ("5", "6"))
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from prune_dl.prune.errors import UsageError
+from prune_dl.prune.inputs.few_labels import choose_labels
 from prune_dl.prune.inputs.items import ItemReader
 from prune_dl.prune.inputs.live import read_loaders
 from prune_dl.prune.inputs.split import DataSet, Split
@@ -61,6 +62,11 @@ def test_all_but_training_reads_the_unaugmented_items(confined: bool) -> None:
     inputs = read_inputs(DataLoader(Augmented()), None, 0, READER, unaugmented=PLAIN)
     assert inputs.notes == ()
     assert max(visited(inputs.train)) < 1000 <= max(visited(inputs.train, augment=True))
+
+
+def test_labels_that_loaders_have_not_are_told_of_as_theirs() -> None:
+    with pytest.raises(UsageError, match="which is no label of your loaders; expected"):
+        choose_labels(["7"], read(PLAIN))
 
 
 def test_other_items_are_refused() -> None:

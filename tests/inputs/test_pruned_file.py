@@ -85,7 +85,7 @@ def test_a_nameless_network_is_rebuilt_in_a_fresh_one(
     with torch.no_grad():
         outputs = [tensors_of(call(net, inputs)) for net in (rebuilt, smaller)]
     assert all(torch.equal(a, b) for a, b in zip(*outputs, strict=True))
-    with pytest.raises(ValueError, match="names no architecture; give its `arch`"):
+    with pytest.raises(ValueError, match="names no architecture; give a fresh network of the arch"):
         load_pruned(path)
 
 
