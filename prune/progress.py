@@ -93,6 +93,7 @@ class RunLog:
     seconds: dict[str, float] = field(default_factory=dict)
     expected: Sequence[str] = ()
     _next: int = field(default=0, init=False, repr=False)
+    _within: tuple[str, ...] = field(default=(), init=False, repr=False)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Progress]:
@@ -108,13 +109,29 @@ class RunLog:
         self.seconds[name] = self.seconds.get(name, 0.0) + seconds
         say(f"{title}: {duration(seconds)}", show=self.show)
 
+    @contextmanager
+    def within(self, words: str) -> Iterator[None]:
+        """Say before the name of every stage in the block what it is a part of: "step 2 of 3"."""
+        before = self._within
+        self._within = (*before, words)
+        try:
+            yield
+        finally:
+            self._within = before
+
     def _title(self, name: str) -> str:
-        """The name of a stage after its place among those expected, if it is one of them."""
+        """The name of a stage after what it is a part of, and after its place among those expected,
+        if it is one of them."""
+        title = ", ".join((*self._within, name))
         if name not in self.expected[self._next :]:
-            return name
+            return title
         self._next = self.expected.index(name, self._next) + 1
         num = len(self.expected)
-        return f"[{self._next:{len(str(num))}}/{num}] {name}"
+        return f"[{self._next:{len(str(num))}}/{num}] {title}"
+
+    def tried(self, words: str) -> None:
+        """Say what came of one of several networks that a stage tries."""
+        say(f"  {words}", show=self.show)
 
     def epoch(self, row: Mapping[str, Any], epochs: int) -> None:
         """Say what came of one epoch of a training."""

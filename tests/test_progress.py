@@ -41,6 +41,22 @@ def test_every_finished_stage_is_one_line_of_a_redirected_stderr(capsys: Capture
     assert lines == ["[1/3] load", "extra", "[3/3] evaluate", "load"]
 
 
+def test_stages_say_what_they_are_a_part_of(capsys: Captured) -> None:
+    log = RunLog(show=True, expected=("rank", "repair", "rank", "repair"))
+    for step in (1, 2):
+        with log.within(f"step {step} of 2"), log.stage("rank"), log.within("network 1 of 3"):
+            log.tried("network 1 of 12: 3 ms")
+        with log.stage("repair"):
+            pass
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.rpartition(":")[0] for line in lines[1::3]] == [
+        "[1/4] step 1 of 2, rank",
+        "[3/4] step 2 of 2, rank",
+    ]
+    assert lines[0] == "  network 1 of 12: 3 ms"
+    assert lines[2].startswith("[2/4] repair: ")
+
+
 def test_a_quiet_log_says_nothing_and_still_counts_seconds(capsys: Captured) -> None:
     log = RunLog()
     with log.stage("load"):

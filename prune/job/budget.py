@@ -21,7 +21,7 @@ from ..structure.cut import Cut
 from ..structure.plan import Plan
 from ..structure.surgery import remove
 from .known import Case, Measured
-from .latency_budget import CLOSE, Found, Timed, Yardstick, search
+from .latency_budget import CLOSE, MAX_TIMED_PLANS, Found, Timed, Yardstick, search
 from .repair_and_check import top1_after_repair
 
 FAST, ANY = "the widths that are fast here", "any widths"
@@ -113,7 +113,8 @@ def _within_latency(
         yardstick = Yardstick.of(case.model, case.data.input_size, settings.bench, Path(folder))
         for kind, on in kinds.items():
             try:
-                found[kind] = _search(_Timing(case, on, ranking, yardstick), select, most_ms)
+                timing = _Timing(case, on, ranking, yardstick, kind)
+                found[kind] = _search(timing, select, most_ms)
             except GateError:
                 if not found and kind == list(kinds)[-1]:
                     raise
@@ -139,15 +140,23 @@ class _Timing:
     measured: Measured
     ranking: Ranking
     yardstick: Yardstick
+    kind: str
 
 
 def _search(timing: _Timing, select: SelectOptions, most_ms: float) -> Found[Plan]:
     """The widest plan that is fast enough."""
     model, size = timing.case.model, timing.case.data.input_size
+    tried: list[Plan] = []
 
     def measure(plan: Plan, thorough: bool) -> Timed:
         smaller = remove(model, Cut(timing.measured.structure, plan))
-        return timing.yardstick.measure(smaller, size, thorough=thorough)
+        found = timing.yardstick.measure(smaller, size, thorough=thorough)
+        tried.extend([plan] * (plan not in tried))
+        timing.case.log.tried(
+            f"network {len(tried)} of at most {MAX_TIMED_PLANS} with {timing.kind}: "
+            f"{found.latency_ms:.3g} ms{' when timed again' * thorough}"
+        )
+        return found
 
     def plan_for(macs: float) -> Plan:
         return counted_plan(timing.measured, timing.ranking, Budget("macs", macs), select)

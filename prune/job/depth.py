@@ -34,6 +34,8 @@ from .known import Amounts, Case, Planned
 from .plan import check_removable, make_plan
 from .repair_and_check import top1_after_repair
 
+MOST_DEPTHS = 3
+"""Networks that are compared: of whole depth, without the end, without branches."""
 PROBE_IMAGES = 5000
 """Training images that the new classifier is solved on."""
 
@@ -67,24 +69,27 @@ def plan_at_best_depth(case: Case, budget: Budget, settings: Settings) -> Planne
             "`cut_depth` given for data with several labels for an image; expected one label for "
             "each, whose success rates it compares; leave it out"
         )
-    whole = make_plan(case, budget, settings)
+    with case.log.within(f"network 1 of at most {MOST_DEPTHS}, whole depth"):
+        whole = make_plan(case, budget, settings)
+        top1 = {"whole depth": _top1(case, whole, settings)}
     chosen = Choice.of(settings.select)
-    best, top1 = whole, {"whole depth": _top1(case, whole, settings)}
-    notes: list[str] = []
-    shorter = of_less_depth(case, whole)
+    best, notes = whole, list[str]()
+    with case.log.stage("find less depth"):
+        shorter = of_less_depth(case, whole)
     if not shorter:
         note = "`cut_depth`: no layer can be cut off; the depth stays as it was"
         return replace(whole, notes=(*whole.notes, note))
-    for one in shorter:
-        try:
-            plan = make_plan(
-                one.case, _same_budget(one.case, budget, whole.original, chosen), settings
-            )
-        except GateError as error:
-            notes.append(f"`cut_depth`: {one.name}, {error}")
-            continue
-        notes += (*one.notes, *plan.notes)
-        top1[one.name] = _top1(one.case, plan, settings)
+    for place, one in enumerate(shorter, 2):
+        with case.log.within(f"network {place} of {len(shorter) + 1}, {one.name}"):
+            try:
+                plan = make_plan(
+                    one.case, _same_budget(one.case, budget, whole.original, chosen), settings
+                )
+            except GateError as error:
+                notes.append(f"`cut_depth`: {one.name}, {error}")
+                continue
+            notes += (*one.notes, *plan.notes)
+            top1[one.name] = _top1(one.case, plan, settings)
         if top1[one.name] >= max(top1.values()):
             best = replace(plan, original=whole.original, depth=one.cut)
     told = (*whole.notes, *notes)
@@ -93,7 +98,8 @@ def plan_at_best_depth(case: Case, budget: Budget, settings: Settings) -> Planne
 
 def _top1(case: Case, planned: Planned, settings: Settings) -> float:
     with_repair = settings.select.repair
-    return top1_after_repair(case, planned.measured, planned.plan, with_repair=with_repair)
+    with case.log.stage("try the repair"):
+        return top1_after_repair(case, planned.measured, planned.plan, with_repair=with_repair)
 
 
 def of_less_depth(case: Case, planned: Planned) -> list[Shorter]:

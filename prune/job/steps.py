@@ -4,6 +4,7 @@ After step i of n, share^(i/n) of the original is left: every step takes the sam
 finds. Every ranking but the first is made on a network that was repaired and trained.
 """
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 from ..budget import Budget
@@ -43,11 +44,13 @@ def plan_and_carry_out(case: Case, settings: Settings) -> tuple[Planned, Outcome
     notes: tuple[str, ...] = ()
     current = case
     for step in range(1, steps + 1):
-        last = step == steps
-        planned = _plan(current, _budget_of(budget, step, steps, whole), settings, whole is None)
-        whole = planned if whole is None else replace(whole, plan=join(whole.plan, planned.plan))
-        how = settings if last else replace(settings, retrain=_brief(settings))
-        outcomes.append(carry_out(planned, how, case, None if last else step))
+        last, share = step == steps, _budget_of(budget, step, steps, whole)
+        with case.log.within(f"step {step} of {steps}") if steps > 1 else nullcontext():
+            planned = _plan(current, share, settings, whole is None)
+            joined = planned.plan if whole is None else join(whole.plan, planned.plan)
+            whole = replace(planned if whole is None else whole, plan=joined)
+            how = settings if last else replace(settings, retrain=_brief(settings))
+            outcomes.append(carry_out(planned, how, case, None if last else step))
         notes += planned.notes + outcomes[-1].notes
         current = case.of(outcomes[-1].final)
     assert whole is not None, "check_selection lets no job without a step through"

@@ -15,9 +15,14 @@ from prune_dl.export.session import open_session
 from prune_dl.prune.command import cli
 from prune_dl.prune.command.distribute import ray_map
 from prune_dl.prune.command.sweep import points as sweep_job
-from prune_dl.prune.command.sweep.budgets import budgets_of, settings_of
+from prune_dl.prune.command.sweep.budgets import (
+    budgets_of,
+    place_of,
+    precisions,
+    settings_of,
+)
 from prune_dl.prune.command.sweep.folder import is_done, open_folder, read_points, write_points
-from prune_dl.prune.command.sweep.points import precisions, run_sweep
+from prune_dl.prune.command.sweep.points import run_sweep
 from prune_dl.prune.command.trees import Sweep
 from prune_dl.prune.errors import UsageError
 from prune_dl.prune.inputs.checkpoint import save_checkpoint
@@ -62,6 +67,12 @@ def test_tasks_beside_each_other_measure_no_latency(tmp_path):
 def test_impossible_budgets_are_refused(options, tmp_path):
     with pytest.raises(UsageError, match=r"`keep|`hardware_widths"):
         budgets_of(sweep(tmp_path, **options))
+
+
+def test_every_network_has_its_place_in_the_sweep(tmp_path):
+    options = sweep(tmp_path, keep=(0.9, 0.5, 0.9))
+    assert place_of(options, "original") == "network 1 of 3, original"
+    assert place_of(options, "keep 0.5") == "network 3 of 3, keep 0.5"
 
 
 def test_float32_always_the_others_as_asked(tmp_path):

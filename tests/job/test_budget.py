@@ -1,5 +1,6 @@
 """Budgets: one value, its range, its words; and what each kind leads to."""
 
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -15,6 +16,7 @@ from prune_dl.prune.job.latency_budget import Timed, Yardstick
 from prune_dl.prune.mechanism.spectrum import Spectrum
 from prune_dl.prune.mechanism.statistics import Statistics
 from prune_dl.prune.options import SelectOptions, Settings
+from prune_dl.prune.progress import RunLog
 from prune_dl.prune.selection.criteria import rank_units
 from prune_dl.prune.selection.evidence import Evidence
 from prune_dl.prune.structure.cost import CostModel
@@ -79,7 +81,7 @@ def scene(width: int) -> tuple[Case, Measured]:
 
 
 def test_any_widths_of_a_latency_budget_are_not_only_round_ones(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """On a machine whose time is that share of 2 ms which the first layer has of its filters."""
     case, measured = scene(64)
@@ -94,8 +96,12 @@ def test_any_widths_of_a_latency_budget_are_not_only_round_ones(
     monkeypatch.setattr(job_budget, "top1_after_repair", lambda *_, **__: 1.0)
     select = SelectOptions(latency_ms=1.82, allocate="error")
     ranking = rank_units("l1", Evidence(case.model, measured.structure))
+    case = replace(case, log=RunLog(show=True))
     fitted = plan_within(case, measured, ranking, select.budget, Settings(select))
     assert len(fitted.plan.layers[0].kept) == 58
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith("  network 1 of at most 12 with any widths: ")
+    assert said[-1].endswith(" ms when timed again")
     assert "`latency_ms=1.82` led to" in fitted.note
     round_ones = counted_plan(measured, ranking, Budget("macs", 0.92), select)
     assert len(round_ones.layers[0].kept) == 60

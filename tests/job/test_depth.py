@@ -78,9 +78,15 @@ def with_idle_end() -> tuple[nn.Sequential, DataLoader]:
     return with_solved_end(layers, 32 * 9)
 
 
-def test_idle_layers_are_cut_off_and_the_file_remembers(tmp_path: Path) -> None:
+def test_idle_layers_are_cut_off_and_the_file_remembers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     model, loader = with_idle_end()
-    result = compress(model, loader, 10, macs=0.3, epochs=0, cut_depth=True)
+    result = compress(model, loader, 10, macs=0.3, epochs=0, cut_depth=True, progress=True)
+    said = capsys.readouterr().err
+    assert "network 1 of at most 3, whole depth, measure: " in said
+    assert "network 2 of 2, cut off at 3, try the repair: " in said
+    assert "\nrepair: " in said
     planned, found = result.planned, result.outcome.held_out
     assert planned.depth is not None
     assert planned.depth.passed == ("3", "5", "7")

@@ -15,11 +15,13 @@ from torch.utils.data import DataLoader
 
 
 def test_two_steps_meet_the_budget_of_one_and_their_plans_join(
-    trained: tuple[nn.Module, DataLoader],
+    trained: tuple[nn.Module, DataLoader], capsys: pytest.CaptureFixture[str]
 ) -> None:
     model, loader = trained
     before = [tensor.clone() for tensor in model.state_dict().values()]
-    result = compress(model, loader, 10, macs=0.4, epochs=0, steps=2)
+    result = compress(model, loader, 10, macs=0.4, epochs=0, steps=2, progress=True)
+    said = capsys.readouterr().err
+    assert said.index("step 1 of 2, repair: ") < said.index("step 2 of 2, measure: ")
     cost, plan = result.planned.measured.cost, result.planned.plan
     widths = np.array([len(layer.kept) for layer in plan.layers])
     whole = np.array([layer.num_filters for layer in plan.layers])

@@ -9,7 +9,7 @@ from prune_dl.prune.command import cli
 
 Captured = pytest.CaptureFixture[str]
 
-STAGE = re.compile(r"(\[ ?\d+/\d+\] )?[\w .]+: \d+\.\d s$|epoch \d+ of \d+: loss ")
+STAGE = re.compile(r"(\[ ?\d+/\d+\] )?[\w ,.]+: \d+\.\d s$|epoch \d+ of \d+: loss ")
 """A line of a finished stage, or of an epoch."""
 
 

@@ -1,4 +1,4 @@
-"""The points of a sweep, as they were asked for."""
+"""The points of a sweep and their files, as they were asked for."""
 
 from dataclasses import replace
 
@@ -10,6 +10,8 @@ from ..trees import Sweep
 
 SWEPT: tuple[Kind, ...] = ("keep", "macs", "latency_ms")
 """Kinds of budget that a sweep takes several values of."""
+ORIGINAL = "original"
+"""Name of the network that came in, beside those of the budgets."""
 
 
 def settings_of(options: Sweep) -> Settings:
@@ -47,3 +49,15 @@ def budgets_of(options: Sweep) -> tuple[Budget, ...]:
             "latency; leave one of them out"
         )
     return budgets
+
+
+def place_of(options: Sweep, name: str) -> str:
+    """Which network of a sweep that is, of how many, the original counted."""
+    names = [ORIGINAL, *(budget.name for budget in budgets_of(options))]
+    return f"network {names.index(name) + 1} of {len(names)}, {name}"
+
+
+def precisions(options: Sweep) -> tuple[str, ...]:
+    """The formats of a sweep's files."""
+    wanted = {"float32": True, "float16": options.fp16, "int8": options.int8}
+    return tuple(name for name, asked in wanted.items() if asked)

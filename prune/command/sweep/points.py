@@ -48,7 +48,7 @@ from ..home import write_run
 from ..opening import open_case
 from ..run_log import log_of
 from ..trees import Sweep
-from .budgets import budgets_of, settings_of
+from .budgets import ORIGINAL, budgets_of, place_of, precisions, settings_of
 from .folder import (
     DONE,
     folder_of,
@@ -61,7 +61,6 @@ from .folder import (
 )
 from .timing import time_files
 
-ORIGINAL = "original"
 MAX_REASON = 300
 """Characters of a reason that a table still shows well."""
 
@@ -150,7 +149,8 @@ def _work(options: Sweep, pending: list[Budget], out: Path, log: RunLog) -> None
     planned = _measure(options, pending, replace(opened.case, kept=Kept(out)))
     sent = _Sent(options, planned, out.absolute(), Path.cwd())
     if not is_done(out, ORIGINAL):
-        files = list(_deliver(sent, ORIGINAL, opened.case.model, opened, planned))
+        with log.within(place_of(options, ORIGINAL)):
+            files = list(_deliver(sent, ORIGINAL, opened.case.model, opened, planned))
         write_points(out, ORIGINAL, files)
     if options.distributed == "ray":
         with log.stage("points") as progress:
@@ -160,7 +160,8 @@ def _work(options: Sweep, pending: list[Budget], out: Path, log: RunLog) -> None
                 progress(done + 1, len(pending))
         return
     for budget in pending:
-        _keep(out, budget, _make_or_fail(sent, budget, opened))
+        with log.within(place_of(options, budget.name)):
+            _keep(out, budget, _make_or_fail(sent, budget, opened))
 
 
 def _measure(options: Sweep, pending: list[Budget], case: Case) -> Planned:
@@ -234,7 +235,8 @@ def _prune(sent: _Sent, budget: Budget, opened: _Opened) -> tuple[Planned, Outco
     case = replace(opened.case, kept=Kept(folder))
 
     def make() -> Planned:
-        fitted = plan_within(case, known.measured, known.ranking, budget, settings)
+        with case.log.stage("allocate"):
+            fitted = plan_within(case, known.measured, known.ranking, budget, settings)
         notes = (fitted.note,) if fitted.note else ()
         return replace(known, model=case.model, plan=fitted.plan, notes=notes)
 
@@ -260,7 +262,7 @@ def _deliver(
         path.parent.mkdir(exist_ok=True)
         point = replace(empty, format=precision, file=str(path.relative_to(sent.out)))
         try:
-            with opened.case.log.stage(f"export {name} {precision}") as progress:
+            with opened.case.log.stage(f"export {precision}") as progress:
                 exported = export_checked(
                     network,
                     data,
@@ -295,9 +297,3 @@ def _notes(exported: Exported) -> str:
         return ""
     kept = "; ".join(f"{layer} in float: {why}" for layer, why in int8.kept_float.items())
     return "; ".join(filter(None, (int8.recipe, kept)))
-
-
-def precisions(options: Sweep) -> tuple[str, ...]:
-    """The formats of a sweep's files."""
-    wanted = {"float32": True, "float16": options.fp16, "int8": options.int8}
-    return tuple(name for name, asked in wanted.items() if asked)
