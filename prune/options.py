@@ -211,6 +211,18 @@ class RunOptions:
 
 
 @dataclass(frozen=True)
+class SaidOptions:
+    """What a command says, of one that needs no other option of a run."""
+
+    quiet: Annotated[bool, arg(aliases=("-q",))] = False
+    """Say nothing on stderr but errors; results stay on stdout."""
+    verbose: Annotated[bool, arg(aliases=("-v",))] = False
+    """Say more on stderr: all options, versions."""
+    log: Path | None = None
+    """A file that keeps all that is said on stderr, details too, with the time of every line."""
+
+
+@dataclass(frozen=True)
 class Settings:
     """How a job is done, apart from its budget: which filters go, retraining, latency."""
 

@@ -79,7 +79,7 @@ def check_resume(options: Any) -> None:
     """
     run = getattr(options, "run", None)
     dry = getattr(options, "dry_run", False)
-    if run is not None and run.resume and (dry or not isinstance(options, RESUMABLE)):
+    if getattr(run, "resume", False) and (dry or not isinstance(options, RESUMABLE)):
         given = "with `dry_run`, which" if dry else "to a command that"
         raise UsageError(f"`resume` given {given} leaves nothing to go on from; leave it out")
 

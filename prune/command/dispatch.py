@@ -10,7 +10,7 @@ from ...evaluate.measure.environment import describe_environment
 from ..checks import check_ranges, check_texts
 from ..errors import InputError, UsageError
 from ..folder import has_unfinished
-from ..options import NetworkOptions, RetrainOptions, RunOptions, SelectOptions
+from ..options import NetworkOptions, RetrainOptions, RunOptions, SaidOptions, SelectOptions
 from ..progress import RunLog
 from ..terminal import listening, logger
 from .checks import check_job, check_resume
@@ -56,7 +56,7 @@ def run_command(options: Any, command: str) -> None:
     check_texts(options)
     check_ranges(options)
     check_resume(options)
-    run = getattr(options, "run", RunOptions())
+    run = getattr(options, "run", SaidOptions())
     with listening(quiet=run.quiet, verbose=run.verbose, file=run.log):
         logger.debug("%s", command)
         logger.debug("options: %s", to_tables(options))
@@ -163,7 +163,7 @@ def _export(options: Export, command: str) -> None:
 def _bench(options: Bench, command: str) -> None:
     from ...evaluate.measure.latency import compare
 
-    with RunLog(show=True).stage("benchmark") as progress:
+    with RunLog(show=not options.run.quiet).stage("benchmark") as progress:
         comparison = compare(
             {str(path): path for path in options.files},
             options.bench,
@@ -207,21 +207,21 @@ def _demo(options: Demo, command: str) -> None:
             f"`out={options.out}` holds a demo that is done: open {pruned / 'report.html'}, or "
             "give another folder"
         )
-    unfinished = Path(f"{weights}.resume").is_file()
+    unfinished, said = Path(f"{weights}.resume").is_file(), vars(options.run)
     try:
         if not weights.exists():
             run_train(
                 Train(
                     arch="vgg6",
                     train=FirstTraining(epochs=DEMO_TRAINING_EPOCHS, lr=0.02, batch_size=64),
-                    run=RunOptions(out=weights, resume=unfinished),
+                    run=RunOptions(out=weights, resume=unfinished, **said),
                 )
             )
         job = Job(
             network=NetworkOptions(model=str(weights)),
             select=SelectOptions(keep=options.keep),
             retrain=RetrainOptions(epochs=DEMO_RETRAINING_EPOCHS, batch_size=64),
-            run=RunOptions(out=pruned, json=options.json, resume=has_unfinished(pruned)),
+            run=RunOptions(out=pruned, json=options.json, resume=has_unfinished(pruned), **said),
         )
         _job(job, command)
     except KeyboardInterrupt as stop:
@@ -239,7 +239,8 @@ def _doctor(options: Doctor, command: str) -> None:
     if options.json:
         show_document(facts)
         return
-    show_facts("this machine", [(key, str(facts[key])) for key in facts if key != PROBLEMS])
+    if not options.quiet:
+        show_facts("this machine", [(key, str(facts[key])) for key in facts if key != PROBLEMS])
     for line in verdict(facts):
         write_result(line)
 

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from tyro.conf import Suppress
+from tyro.conf import Suppress, arg
 
 from ..options import (
     BenchOptions,
@@ -13,6 +13,7 @@ from ..options import (
     Provider,
     RetrainOptions,
     RunOptions,
+    SaidOptions,
     SelectOptions,
     Settings,
 )
@@ -164,6 +165,7 @@ class Bench:
     bench: BenchOptions = field(default_factory=BenchOptions)
     input_size: tuple[int, ...] | None = None
     """Sizes of one image (3 224 224), for files that leave them open."""
+    run: SaidOptions = field(default_factory=SaidOptions)
     json: bool = False
     """One JSON document on stdout instead of a table."""
 
@@ -231,6 +233,7 @@ class Demo:
     """Output folder."""
     keep: float = 0.5
     """Share of the removable filters that stays."""
+    run: SaidOptions = field(default_factory=SaidOptions)
     json: bool = False
     """One JSON document on stdout instead of tables."""
 
@@ -253,6 +256,8 @@ class Init:
 class Doctor:
     """Say what this machine has and what is missing."""
 
+    quiet: Annotated[bool, arg(aliases=("-q",))] = False
+    """Only the verdict: ready, or what to mend."""
     json: bool = False
     """One JSON document on stdout instead of a table."""
 

@@ -25,6 +25,12 @@ def test_doctor_says_what_this_machine_has(capsys: Captured) -> None:
         assert found[name] == facts[name]
 
 
+def test_a_quiet_doctor_says_the_verdict_alone(capsys: Captured) -> None:
+    text = shown(capsys, "doctor", "-q")
+    assert text.startswith("verdict: ")
+    assert shown(capsys, "doctor").endswith(f"\n{text}")
+
+
 def test_doctor_names_what_is_not_installed_and_what_it_is_for(
     capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 from prune_dl.prune.command import cli, dispatch
 from prune_dl.prune.command.flags import leaves
 from prune_dl.prune.command.init import config_text
-from prune_dl.prune.command.trees import COMMANDS, Init, Job
+from prune_dl.prune.command.trees import COMMANDS, Demo, Init, Job
 from prune_dl.prune.errors import UsageError
 from prune_dl.prune.inputs.zoo import build
 from prune_dl.prune.options import DataOptions, NetworkOptions, RunOptions, SelectOptions
@@ -33,6 +33,18 @@ def test_a_bare_call_shows_a_short_help_that_fits_80_columns(capsys: Captured) -
 
 def test_the_version_is_that_of_the_package(capsys: Captured) -> None:
     assert said(capsys, "--version") == f"prune-dl {metadata.version('prune-dl')}\n"
+
+
+def test_a_quiet_demo_does_quietly_what_it_consists_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[RunOptions] = []
+    for name in ("prune_dl.prune.command.train.run_train", "prune_dl.prune.command.dispatch._job"):
+        monkeypatch.setattr(name, lambda options, *_: runs.append(options.run))
+    for flags in (["-q"], ["-v", "--log", "a.log"]):
+        dispatch.RUN[Demo](cli.parse(["demo", *flags, "--out", "missing"]), "prune-dl demo")
+    assert [(run.quiet, run.verbose, str(run.log)) for run in runs] == [
+        *[(True, False, "None")] * 2,
+        *[(False, True, "a.log")] * 2,
+    ]
 
 
 def test_prune_is_a_verb(capsys: Captured) -> None:
