@@ -3,15 +3,17 @@
 removed -> repaired -> refitted, or with new batch-norm statistics
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from torch import nn
 
+from ..inputs.split import Inputs
 from ..linear_algebra import told_of_few_rows, told_of_raised
 from ..mechanism.moments import collect_moments
 from ..progress import Progress, silent
 from ..repair.norms import find_norm_behind, reestimate_norms
-from ..repair.refit import RefitImages, refit
+from ..repair.refit import RefitImages, RefitNotes, refit
 from ..repair.repair import repair
 from ..scores import Score
 from ..structure.cut import Cut
@@ -99,29 +101,61 @@ def _with_repair(
     case: Case, measured: Measured, cut: Cut, best: Repaired, progress: Progress
 ) -> Repaired:
     """Repaired from the original's statistics, then refitted on its own inputs, where it pays."""
-    norms = find_norm_behind(case.model, case.example)
-    checks = list(case.held_out(CHECK_IMAGES))
-    others = collect_moments(case.traced(cut.structure), checks)
-    repaired, done = repair(
-        best.model,
-        case.model,
-        cut,
-        measured.statistics,
-        norm_behind=norms,
-        held_out=others,
-    )
-    notes = [f"not repaired: {layer}: {why}" for layer, why in done.left.items()]
-    notes += [*told_of_few_rows(done.rows, "repair"), *told_of_raised(done.raised, "repair")]
-    best = best.tried(REPAIRED, repaired)
-    batches = [images for images, _ in case.training(REFIT_IMAGES, shuffle_seed=0)]
-    images = RefitImages(batches, held_out=checks[0][0])
-    refitted, found = refit(repaired, case.model, cut, images, norm_behind=norms, progress=progress)
-    notes += [f"not refitted: {layer}: {why}" for layer, why in found.left.items()]
+    start = repair_from_statistics(case, measured, cut, best.model)
+    best = best.tried(REPAIRED, start.network)
+    refitted, found = refit_repaired(case, cut, start, REFIT_IMAGES, progress=progress)
+    notes = [*start.notes, *(f"not refitted: {layer}: {why}" for layer, why in found.left.items())]
     notes += [*told_of_few_rows(found.rows, "refit"), *told_of_raised(found.raised, "refit")]
     best = best.tried(REFITTED, refitted)
     if best.applied == NOTHING:
         notes.append("repair was dropped: held-out images were no better with it")
     return replace(best, notes=tuple(notes))
+
+
+@dataclass(frozen=True, eq=False)
+class FromStatistics:
+    """A network repaired from the original's statistics, before layers are solved again.
+
+    Attributes:
+        norm_behind: layer -> batch norm that takes its constant.
+        checks: held-out inputs (N, ...) that no layer may answer worse.
+        notes: what was not repaired, and why, a line each.
+    """
+
+    network: nn.Module
+    norm_behind: Mapping[str, str]
+    checks: Inputs
+    notes: tuple[str, ...]
+
+
+def repair_from_statistics(
+    case: Case, measured: Measured, cut: Cut, removed: nn.Module
+) -> FromStatistics:
+    """What `removed` becomes where its readers make up for lost channels; it is not changed."""
+    norms = find_norm_behind(case.model, case.example)
+    checks = list(case.held_out(CHECK_IMAGES))
+    others = collect_moments(case.traced(cut.structure), checks)
+    repaired, done = repair(
+        removed, case.model, cut, measured.statistics, norm_behind=norms, held_out=others
+    )
+    notes = [f"not repaired: {layer}: {why}" for layer, why in done.left.items()]
+    notes += [*told_of_few_rows(done.rows, "repair"), *told_of_raised(done.raised, "repair")]
+    return FromStatistics(repaired, norms, checks[0][0], tuple(notes))
+
+
+def refit_repaired(
+    case: Case,
+    cut: Cut,
+    start: FromStatistics,
+    num_images: int,
+    *,
+    progress: Progress = silent,
+) -> tuple[nn.Module, RefitNotes]:
+    """A copy of a repaired network whose layers are solved again on its own inputs."""
+    batches = [images for images, _ in case.training(num_images, shuffle_seed=0)]
+    images = RefitImages(batches, held_out=start.checks)
+    norms = start.norm_behind
+    return refit(start.network, case.model, cut, images, norm_behind=norms, progress=progress)
 
 
 def top1_after_repair(

@@ -93,7 +93,11 @@ def test_a_dry_run_shows_the_plan_and_why_a_layer_stays_whole(home: Path, capsys
     )
     assert facts["input"].startswith("1 x 16 x 16 (the model file); mean 0.3")
     assert "10 epochs of 1,295 images" in facts["retraining"]
-    assert found["retrain_seconds"] > 0
+    times = [found[f"{part}_seconds"] for part in ("plan", "repair", "retrain", "export", "bench")]
+    assert min(times) > 0
+    assert facts["repair"].startswith("about ")
+    assert facts["export"].endswith("(estimated from one of two files)")
+    assert facts["whole job"].endswith("or more, the measured planning included")
     assert not (home / "runs").exists()
 
 
