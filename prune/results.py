@@ -120,7 +120,8 @@ def html_of(
         planned.plan._repr_html_(),
     ]
     if metric:
-        figures = [(stage, f"{value:.4g}") for stage, value in metric.items()]
+        line = MetricLine.of("metric", metric)
+        figures = [(stage, line.shown(stage)) for stage in metric]
         parts.append(html_table("Your metric (higher is better)", ("network", "value"), figures))
     if notes:
         parts.append(html_table("Notes", (), [[note] for note in notes]))
@@ -182,7 +183,7 @@ class Compressed:
         warnings: every compromise in a line.
         part: the module that was pruned, where it was not the whole: `outcome` and `planned` are
             about it alone.
-        metric: stage -> what `metric` gave; empty without one.
+        metric: stage -> what `metric` gave, NaN where that was no number; empty without one.
 
     Examples:
         >>> import torch
@@ -275,7 +276,7 @@ class Compressed:
             outcome,
             delivered,
             self.part,
-            MetricLine(self.given.metric_name, **self.metric) if self.metric else None,
+            MetricLine.of(self.given.metric_name, self.metric) if self.metric else None,
             findings,
         )
         place.mkdir(parents=True, exist_ok=True)

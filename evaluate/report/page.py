@@ -93,7 +93,7 @@ def tiles(report: "Report") -> list[dict[str, str]]:
     found = [*_accuracy_tile(report), _cost_tile("MACs", report.macs)]
     found.append(_cost_tile("Parameters", report.params))
     if metric := report.metric:
-        figures_shown = f"{metric.original:.4g}", f"{metric.final:.4g}"
+        figures_shown = metric.shown("original"), metric.shown("final")
         found.insert(1, _tile(metric.name, *figures_shown, "your metric; higher is better"))
     if report.size_bytes:
         before, after = report.size_bytes.original, report.size_bytes.final
@@ -147,7 +147,7 @@ def stage_rows(report: "Report") -> list[dict[str, str]]:
             row["images"] = f"{test.total:,}"
         row["test"] = words.percent(test.value if test else None, 2)
         row["held_out"] = words.percent(held_out.value if held_out else None, 2)
-        row["metric"] = f"{getattr(report.metric, stage):.4g}" if report.metric else ""
+        row["metric"] = report.metric.shown(stage) if report.metric else ""
         rows.append(row)
     return rows
 

@@ -65,6 +65,7 @@ from ...prune.scores import FIDELITY, Accuracy, MeanPrecision, Score
 from ..measure.latency_stats import Ratio
 from .forecast import BudgetForecast
 from .label_change import LabelChange
+from .metric_line import MetricLine as MetricLine
 from .pictures import FilterPicture
 
 SCHEMA_VERSION = 1
@@ -106,17 +107,6 @@ class Stages:
     def by_output(self) -> dict[str, float]:
         """Fidelity of every output of the final network, where its outputs judge it; else empty."""
         return self.final.by_output if isinstance(self.final, OutputFidelity) else {}
-
-
-@dataclass(frozen=True)
-class MetricLine:
-    """The user's own measure of the network of every stage; higher is better."""
-
-    name: str
-    original: float
-    removed: float
-    repaired: float
-    final: float
 
 
 @dataclass(frozen=True)

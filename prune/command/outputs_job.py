@@ -100,7 +100,7 @@ def metric_line(name: str | None, done: DoneByOutputs) -> MetricLine | None:
     """The user's figures of every stage, under the name of the function."""
     if name is None:
         return None
-    return MetricLine(name.rpartition(":")[2], **done.figures)
+    return MetricLine.of(name.rpartition(":")[2], done.figures)
 
 
 def _check_file(options: Job, case: Case) -> None:

@@ -207,7 +207,7 @@ def show_report(report: Report) -> None:
             stage,
             f"{100 * value.value:.2f}",
             _interval(value, stage),
-            *([f"{getattr(metric, stage):.4g}"] if metric else []),
+            *([metric.shown(stage)] if metric else []),
         )
         for stage in ("original", "removed", "repaired", "final")
         if (value := getattr(accuracy, stage)) is not None

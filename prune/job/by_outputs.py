@@ -9,14 +9,15 @@ post-processing) is untouched.
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import isfinite
+from math import isfinite, nan
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ...evaluate.measure.fidelity import OutputJudge
-from ..errors import InputError, UsageError, first_line
+from ...evaluate.report.metric_line import NO_NUMBER
+from ..errors import InputError, PruneError, UsageError, first_line, on_one_line
 from ..forward import FORWARD_ERRORS, call_on_copies, evaluating
 from ..inputs.recorded import part_names
 from ..inputs.split import DataSet, Source
@@ -69,7 +70,7 @@ class DoneByOutputs:
     Attributes:
         planned, outcome: of what was pruned.
         stages: the whole network of every stage: original, removed, repaired, final.
-        figures: stage -> what `metric` gave; empty without one.
+        figures: stage -> what `metric` gave, NaN where that was no number; empty without one.
     """
 
     planned: Planned
@@ -99,22 +100,26 @@ def do_by_outputs(subject: WholeAndPart, settings: Settings) -> DoneByOutputs:
     """Plan, remove, repair and retrain, judged by the original's own outputs.
 
     Raises:
-        UsageError: an option that needs labels, or a metric that gives no number.
+        UsageError: an option that needs labels, or a metric that gives no number of the original.
         InputError: the network does not run, or gives nothing that can be compared.
         GateError: the budget cannot be met.
     """
     case, whole, part = subject.case, subject.whole, subject.part
     check_without_labels(settings)
     require_comparable(case)
-    figures = _figures(subject.metric, {"original": whole})  # what fails does so before any work
+    figures = figures_of(subject.metric, {"original": whole})
+    if figures.notes:  # before any work
+        raise UsageError(f"{figures.notes[0]}; expected one finite number, higher for better ones")
     planned, outcome = plan_and_carry_out(case, settings_of_part(settings, part))
     smaller = {
         "removed": in_place(whole, part, outcome.removed),
         "repaired": in_place(whole, part, outcome.repaired),
         "final": in_place(whole, part, outcome.final),
     }
-    figures |= _figures(subject.metric, smaller)
-    return DoneByOutputs(planned, outcome, {"original": whole, **smaller}, figures)
+    found = figures_of(subject.metric, smaller)
+    outcome = replace(outcome, notes=(*outcome.notes, *found.notes))
+    stages = {"original": whole, **smaller}
+    return DoneByOutputs(planned, outcome, stages, {**figures.values, **found.values})
 
 
 def check_without_labels(settings: Settings) -> None:
@@ -185,29 +190,35 @@ def require_comparable(case: Case) -> None:
         raise InputError(RANDOM_FORWARD)
 
 
-def _figures(metric: Metric | None, stages: Mapping[str, nn.Module]) -> dict[str, float]:
-    """The user's figure of every stage."""
-    if metric is None:
-        return {}
-    found = {}
-    for name, network in stages.items():
-        with evaluating(network):
-            value: Any = metric(network)
-        found[name] = _as_figure(value, name)
+@dataclass(frozen=True)
+class Figures:
+    """What the user's metric gave of some networks.
+
+    Attributes:
+        values: stage -> the figure; NaN where it gave no finite number, or failed.
+        notes: why, a line each.
+    """
+
+    values: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def figures_of(metric: Metric | None, stages: Mapping[str, nn.Module]) -> Figures:
+    """The user's figure of every stage; what fails ends nothing."""
+    found = Figures()
+    for name, network in stages.items() if metric is not None else ():
+        value, given = nan, ""
+        try:
+            with evaluating(network):
+                result: Any = metric(network)
+            given = f"gave {result!r:.60}"
+            value = float(result)
+        except PruneError:
+            raise
+        except Exception as error:  # it is the user's own code
+            given = given or f"raised {type(error).__name__} ({on_one_line(first_line(error))})"
+        notes = found.notes
+        if not isfinite(value):
+            value, notes = nan, (*notes, f"`metric` {given} for the {name} network: {NO_NUMBER}")
+        found = Figures({**found.values, name: value}, notes)
     return found
-
-
-def _as_figure(value: Any, stage: str) -> float:
-    try:
-        figure = float(value)
-    except (TypeError, ValueError) as error:
-        raise UsageError(
-            f"`metric` gave a {type(value).__name__} for the {stage} network; expected one "
-            "number, higher for better networks"
-        ) from error
-    if not isfinite(figure):
-        raise UsageError(
-            f"`metric` gave {figure} for the {stage} network; expected a finite number, higher "
-            "for better networks"
-        )
-    return figure

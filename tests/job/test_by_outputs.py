@@ -1,6 +1,7 @@
 """`compress` without labels: other outputs than class scores, and parts of networks."""
 
 import json
+from math import inf, isnan, nan
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from prune_dl.prune import compress, load
 from prune_dl.prune.errors import InputError, UsageError
+from prune_dl.prune.job import by_outputs
 from scenes.dense_networks import Autoencoder, Blobs, SuperResolution, UNet, conv
 from scenes.detectors import Detector, detected
 from torch import Tensor, nn
@@ -110,8 +112,46 @@ def test_a_metric_is_reported_of_every_stage(unet: nn.Module) -> None:
     assert list(found.metric) == ["original", "removed", "repaired", "final"]
     assert found.metric["original"] == 0
     assert found.metric["removed"] < found.metric["final"] < 0
-    with pytest.raises(UsageError, match="`metric` gave a str for the original network"):
-        compress(unet, loader(), keep=0.5, epochs=0, metric=lambda model: "good")  # type: ignore[arg-type,return-value]
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [
+        (lambda model: "good", "`metric` gave 'good' for the original network: not a number"),
+        (lambda model: torch.tensor(torch.nan), r"`metric` gave tensor\(nan\) for the original"),
+        (lambda model: [][0], r"`metric` raised IndexError \(list index out of range\) for the or"),
+    ],
+)
+def test_a_metric_that_fails_on_the_original_ends_the_job_before_any_work(
+    unet: nn.Module, monkeypatch: pytest.MonkeyPatch, metric: Any, words: str
+) -> None:
+    monkeypatch.setattr(by_outputs, "plan_and_carry_out", lambda *_: pytest.fail("it began"))
+    with pytest.raises(UsageError, match=words):
+        compress(unet, loader(), keep=0.5, epochs=0, metric=metric)
+
+
+def test_a_metric_that_fails_later_is_not_a_number_and_ends_nothing(
+    unet: nn.Module, tmp_path: Path
+) -> None:
+    answers = iter([0.5, nan, inf])
+
+    def fails_on_others(model: nn.Module) -> float:
+        for answer in answers:
+            return answer
+        raise ValueError("no object found\nat all")
+
+    found = compress(unet, loader(), keep=0.5, epochs=0, metric=fails_on_others)
+    assert [isnan(value) for value in found.metric.values()] == [False, True, True, True]
+    assert "`metric` gave nan for the removed network: not a number" in found.warnings
+    assert (
+        "`metric` raised ValueError (no object found) for the final network: not a number"
+        in found.warnings
+    )
+    assert found._repr_html_().count(">not a number<") == 3
+    page = found.report(tmp_path, latency=False).read_text()
+    assert "not a number</td>" in page
+    metric = json.loads((tmp_path / "report.json").read_text())["metric"]
+    assert (metric["original"], metric["removed"], metric["final"]) == (0.5, None, None)
 
 
 @pytest.fixture(scope="module")
