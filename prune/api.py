@@ -35,6 +35,7 @@ from .structure.plain import as_plain
 from .structure.precision import as_float32
 from .structure.tracing.trace import trace
 from .tasks import Task, settle_outputs
+from .tracking.tracker import Tracker, finishing
 from .training.device import pick_device
 from .training.optimizer import remap_optimizer as remap_optimizer
 
@@ -202,6 +203,7 @@ def compress(
     judge: Literal["answers", "outputs"] | None = None,
     part: str | None = None,
     metric: Metric | None = None,
+    tracker: Tracker | None = None,
     **options: Unpack[JobOptions],
 ) -> Compressed:
     """The whole job on your own network and data loaders, without files.
@@ -236,6 +238,8 @@ def compress(
         metric: your own measure of the whole network, (network) -> number, higher is better, for
             networks that are judged by their outputs; it is reported of every stage and decides
             nothing.
+        tracker: gets every epoch's figures as they come, and the final ones (`tracking/tracker.py`;
+            `TensorBoardTracker`, `MlflowTracker` or your own).
         **options: any flag of `prune-dl` that chooses filters, retrains or measures latency, by
             its name: a budget (`keep=0.6`, `macs=0.4`, `params=0.3`, `latency_ms=5.0`,
             `max_drop=1.0`), `rank="l1"`, `allocate="error"`, `epochs=0`, `lr=0.01`, ...
@@ -256,12 +260,12 @@ def compress(
         >>> smaller.model[0].out_features, smaller.outcome.certificate.ok
         (8, True)
     """
-    stated = AskedOfClassifier(
-        num_labels, output, labels_kept, unlabeled, multi_label, seed, device, progress, unaugmented
-    )
-    asked = AskedOfOutputs(part, metric, judge, seed, device, progress, unaugmented)
+    run: Any = (seed, device, progress, unaugmented, tracker)
+    stated = AskedOfClassifier(num_labels, output, labels_kept, unlabeled, multi_label, *run)
+    asked = AskedOfOutputs(part, metric, judge, *run)
     is_open = judge is None and not stated.stated
-    if asked.is_sure or (is_open and not gives_class_scores(model, train)):
-        asked.refuse(stated.stated)
-        return compress_by_outputs(model, train, held_out, asked, options)
-    return compress_classifier(model, train, held_out, stated, options)
+    with finishing(tracker):
+        if asked.is_sure or (is_open and not gives_class_scores(model, train)):
+            asked.refuse(stated.stated)
+            return compress_by_outputs(model, train, held_out, asked, options)
+        return compress_classifier(model, train, held_out, stated, options)

@@ -22,6 +22,7 @@ from .inputs.samplers import batch_size_of_loader
 from .inputs.split import DataSet, output_names
 from .job.known import Case
 from .job.steps import plan_and_carry_out
+from .job.tracked import track_result
 from .job_options import check_inputs, settings_of_call
 from .options import RetrainOptions
 from .outputs import require_classifier
@@ -35,6 +36,7 @@ from .structure.finite import check_finite_weights
 from .structure.plain import as_plain
 from .structure.precision import as_float32
 from .tasks import Task, settle_outputs
+from .tracking.tracker import Tracker
 from .training.device import pick_device
 
 
@@ -51,6 +53,7 @@ class AskedOfClassifier:
     device: str = "auto"
     progress: bool = False
     unaugmented: Dataset[Any] | None = None
+    tracker: Tracker | None = None
 
     @property
     def stated(self) -> dict[str, Any]:
@@ -88,7 +91,8 @@ def compress_classifier(
     )
     _check_multi_label(data, asked)
     single = as_float32(plain.model)
-    case = Case(single.model.to(place), data, place, asked.seed, RunLog(show=asked.progress))
+    log = RunLog(show=asked.progress, tracker=asked.tracker)
+    case = Case(single.model.to(place), data, place, asked.seed, log)
     check_finite_weights(case.model)
     check_inputs(case.example, settings)
     num_labels = asked.num_labels
@@ -101,6 +105,7 @@ def compress_classifier(
         opened = _settled(case, num_labels, asked, notes)
         case = replace(case, model=opened.checkpoint.model, data=opened.data)
         planned, outcome = plan_and_carry_out(case, settings)
+    track_result(log, planned, outcome)
     for network in (outcome.removed, outcome.repaired, outcome.final, planned.model):
         without_choice(network)
     given = Given(case, settings, opened.checkpoint, choice.name)

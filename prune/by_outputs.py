@@ -34,6 +34,7 @@ from .job.by_outputs import (
     check_without_labels,
     do_by_outputs,
 )
+from .job.tracked import track_result
 from .job_options import check_inputs, settings_of_call
 from .options import RetrainOptions
 from .outputs import found_logits
@@ -42,6 +43,7 @@ from .results import Compressed, Given
 from .structure.finite import check_finite_weights
 from .structure.plain import as_plain
 from .structure.precision import as_float32
+from .tracking.tracker import Tracker
 from .training.device import pick_device
 
 MATRIX = 2
@@ -65,6 +67,7 @@ class AskedOfOutputs:
     device: str = "auto"
     progress: bool = False
     unaugmented: Dataset[Any] | None = None
+    tracker: Tracker | None = None
 
     @property
     def is_sure(self) -> bool:
@@ -120,9 +123,11 @@ def compress_by_outputs(
     if recorder is not None:
         data = data_of_part(data, recorder)
     network = whole.get_submodule(asked.part or "")
-    case = case_by_outputs(network, data, place, asked.seed, RunLog(show=asked.progress))
+    log = RunLog(show=asked.progress, tracker=asked.tracker)
+    case = case_by_outputs(network, data, place, asked.seed, log)
     check_inputs(case.example, settings)
     done = do_by_outputs(WholeAndPart(case, whole, asked.part, asked.metric), settings)
+    track_result(log, done.planned, done.outcome)
     notes = (*plain.notes, *single.notes, *data.notes, JUDGED)
     notes += () if recorder is None else recorder.notes
     came_in = Checkpoint(network, Origin(None, num_labels=1), notes=notes)

@@ -18,6 +18,7 @@ from rich.progress import TimeRemainingColumn as TimeLeftColumn
 
 from .errors import InputError
 from .terminal import duration, logger, say, stderr
+from .tracking.tracker import Tracker, hand_over
 
 Progress = Callable[[int, int], None]
 Pair = TypeVar("Pair", bound=Sequence[Any])
@@ -86,12 +87,14 @@ class RunLog:
         file: metrics.jsonl, or None to keep nothing.
         seconds: by stage, adding up when a stage runs twice.
         expected: the stages to come, in their order; empty where nobody knows them.
+        tracker: gets the figures of every line of metrics.jsonl too; None for nobody.
     """
 
     show: bool = False
     file: Path | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     expected: Sequence[str] = ()
+    tracker: Tracker | None = None
     _next: int = field(default=0, init=False, repr=False)
     _within: tuple[str, ...] = field(default=(), init=False, repr=False)
 
@@ -137,8 +140,18 @@ class RunLog:
         """Say what came of one epoch of a training."""
         say(f"  {words_of_epoch(row, epochs)}", show=self.show)
 
+    def figures(self, stage: str, values: Mapping[str, Any]) -> None:
+        """Give the tracker, if there is one, figures of a stage."""
+        prefix = "/".join((*self._within, stage))
+        if self.tracker is not None and not hand_over(self.tracker, prefix, values):
+            self.tracker = None
+
     def log(self, values: dict[str, Any]) -> None:
-        """Append one line to metrics.jsonl. Raises InputError where it cannot be written."""
+        """Append one line to metrics.jsonl, and give its figures to the tracker.
+
+        Raises InputError where it cannot be written.
+        """
+        self.figures(values["stage"], values)
         if self.file is None:
             return
         try:

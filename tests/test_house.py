@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 ORDER = [
     "prune/errors",
     "prune/terminal",
+    "prune/tracking",
     "prune/progress",
     "prune/typed",
     "prune/shown",

@@ -16,6 +16,7 @@ def check_job(options: Job) -> None:
     """
     check_selection(options.select)
     check_judge(options)
+    check_track(options)
     if options.data.held_out == 0:
         raise UsageError("`held_out=0` given; held-out images make every choice, so give a share")
     if options.select.cut_depth and options.dry_run:
@@ -69,6 +70,15 @@ def check_judge(options: Job) -> None:
 
 RESUMABLE = (Job, Train, Rank, Sweep)
 """Commands that keep what they have finished."""
+
+
+def check_track(options: Job) -> None:
+    """Refuse `track` where nothing is done; raises UsageError."""
+    if options.dry_run and options.track is not None:
+        raise UsageError(
+            f"`track={options.track}` given with `dry_run`, which has no figures to send; "
+            "leave one of them out"
+        )
 
 
 def check_resume(options: Any) -> None:

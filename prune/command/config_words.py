@@ -33,7 +33,7 @@ def check_config(tables: Mapping[str, Any], argv: Sequence[str]) -> None:
             raise UsageError(f"`config` gives `{name}`, which only you can give; type it yourself")
     if "--trust-file" in typed:
         return
-    for name in ("model", "arch", "data", "rank", "metric"):
+    for name in ("model", "arch", "data", "rank", "metric", "track"):
         if isinstance(value := given.get(name), str):
             _check_word(name, value)
 

@@ -16,6 +16,8 @@ OPTIONAL = {
     "timm": "--model timm:NAME",
     "ray": "prune-dl sweep --distributed ray",
     "lightning": "PruneCallback",
+    "tensorboard": "--track tensorboard",
+    "mlflow": "--track mlflow",
     "openvino": "the OpenVINO provider",
 }
 WORKS = "works"

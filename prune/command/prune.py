@@ -22,11 +22,13 @@ from ..job.known import Case, Planned
 from ..job.plan import make_plan
 from ..job.stages import Outcome
 from ..job.steps import plan_and_carry_out
+from ..job.tracked import track_result
 from ..lock import only_writer
 from ..output_score import OUTPUT_FIDELITY
 from ..progress import RunLog
 from ..scores import FIDELITY, Score
 from ..structure.choice import Choice
+from ..tracking.tracker import Tracker
 from .delivery import Files, deliver_networks, save_result
 from .facts import job_facts
 from .flags import in_flags
@@ -35,6 +37,7 @@ from .network_kind import judged_by_outputs
 from .opening import Loaded, default_out, load_network, open_case
 from .outputs_job import job_by_outputs, plan_by_outputs
 from .run_log import log_of, stages_of
+from .tracking import tracking
 from .trees import Job
 
 LATENCY_TOLERANCE = 0.02
@@ -54,8 +57,11 @@ def run_job(options: Job, command: str) -> tuple[Report, Outcome]:
         if options.hub_folder:
             stack.enter_context(only_writer(options.hub_folder, "hub_folder"))
             check_hub_folder(options.hub_folder)
-        with output_folder(out, resume=options.run.resume) as folder:
-            report, outcome = _fill(options, command, folder)
+        with (
+            output_folder(out, resume=options.run.resume) as folder,
+            tracking(options.track, out) as tracker,
+        ):
+            report, outcome = _fill(options, command, folder, tracker)
         if options.hub_folder:
             write_hub_folder(out, options.hub_folder)
     return report, outcome
@@ -77,9 +83,11 @@ def plan_job(options: Job, log: RunLog) -> tuple[Case, Planned]:
     return case, make_plan(case, options.select.budget, options.settings)
 
 
-def _fill(options: Job, command: str, folder: Path) -> tuple[Report, Outcome]:
+def _fill(
+    options: Job, command: str, folder: Path, tracker: Tracker | None
+) -> tuple[Report, Outcome]:
     """Everything that the output folder holds."""
-    log = log_of(options.run, stages_of(options), folder / "metrics.jsonl")
+    log = log_of(options.run, stages_of(options), folder / "metrics.jsonl", tracker)
     loaded = load_network(options.network, options.run, log)
     is_by_outputs, notes = judged_by_outputs(options, loaded)
     if is_by_outputs:
@@ -87,6 +95,8 @@ def _fill(options: Job, command: str, folder: Path) -> tuple[Report, Outcome]:
     else:
         done = _job_by_labels(options, loaded, log, folder)
     report = assemble(command, done)
+    ratio = None if report.latency_ratio is None else report.latency_ratio.value
+    track_result(log, done.planned, done.outcome, ratio)
     notes = (*report.warnings, *[RESUMED] * options.run.resume)
     report = replace(report, warnings=tuple(map(in_flags, notes)))
     write_report(report, folder)

@@ -4,15 +4,21 @@ from pathlib import Path
 
 from ..options import RetrainOptions, RunOptions, SelectOptions
 from ..progress import RunLog
+from ..tracking.tracker import Tracker
 from .trees import Evaluate, Export, Job, Rank, Train
 
 OPENED = ("load", "open the data", "settle the inputs")
 DELIVERED = ("export", "evaluate", "benchmark", "forecast")
 
 
-def log_of(run: RunOptions, expected: tuple[str, ...] = (), file: Path | None = None) -> RunLog:
+def log_of(
+    run: RunOptions,
+    expected: tuple[str, ...] = (),
+    file: Path | None = None,
+    tracker: Tracker | None = None,
+) -> RunLog:
     """The log of a command; `file` is its metrics.jsonl."""
-    return RunLog(show=not run.quiet, file=file, expected=expected)
+    return RunLog(show=not run.quiet, file=file, expected=expected, tracker=tracker)
 
 
 def stages_of(options: Job | Train | Rank | Export | Evaluate) -> tuple[str, ...]:

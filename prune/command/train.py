@@ -19,12 +19,14 @@ from ..inputs.split import DataSet
 from ..inputs.zoo import build, with_channels
 from ..job.stages import recipe_changes
 from ..lock import only_writer
+from ..tracking.tracker import Tracker
 from ..training.device import pick_device
 from ..training.recipe import Training
 from ..training.train import Journal, TrainingData, train_network
 from .opening import check_runs, first_images
 from .run_log import log_of, stages_of
 from .said import input_document, tell, tell_folder, tell_inputs
+from .tracking import tracking
 from .trees import Train
 
 DEFAULT_DATA = "digits"
@@ -42,14 +44,19 @@ def run_train(options: Train) -> dict[str, Any]:
     out = options.run.out or Path(f"{options.arch.replace(':', '-')}.pt")
     with only_writer(out):
         check_writable(out)
-        with state_beside(out, resume=options.run.resume) as state:
-            return _train_to(out, state, options)
+        with (
+            state_beside(out, resume=options.run.resume) as state,
+            tracking(options.track, out.with_suffix("")) as tracker,
+        ):
+            return _train_to(out, state, options, tracker)
 
 
-def _train_to(out: Path, state: Path, options: Train) -> dict[str, Any]:
+def _train_to(out: Path, state: Path, options: Train, tracker: Tracker | None) -> dict[str, Any]:
     """Train and write `out`; what is finished on the way is kept in `state`."""
     device = pick_device(options.run.device)
-    log = log_of(options.run, stages_of(options))
+    rows_file = out.with_name(f"{out.stem}.metrics.jsonl")
+    rows_file.unlink(missing_ok=True)  # the state has the rows of the epochs that are done
+    log = log_of(options.run, stages_of(options), rows_file, tracker)
     with log.stage("load"):
         data = _open(options)
         arch = with_channels(Trusted(options.arch), data.input_size[0])
@@ -61,8 +68,12 @@ def _train_to(out: Path, state: Path, options: Train) -> dict[str, Any]:
     belongs_to = {"`arch`": str(arch), **data_facts(data), "`held_out`": options.data.held_out}
     rows: list[dict[str, Any]] = []
 
-    def note(row: dict[str, Any]) -> None:
+    def past(row: dict[str, Any]) -> None:
         rows.append(row)
+        log.log({"stage": "train", **row})
+
+    def note(row: dict[str, Any]) -> None:
+        past(row)
         log.epoch(row, training.epochs)
 
     with log.stage("train") as progress:
@@ -71,10 +82,11 @@ def _train_to(out: Path, state: Path, options: Train) -> dict[str, Any]:
             TrainingData(data.train, data.held_out),
             training,
             device=device,
-            journal=Journal(progress, note, state, belongs_to, past=rows.append),
+            journal=Journal(progress, note, state, belongs_to, past=past),
         )
     with log.stage("evaluate") as progress:
         accuracy = measure_score(model, data.test, device=device, progress=progress)
+    log.log({"stage": "final", f"test_{accuracy.key}": accuracy.value, "images": accuracy.total})
     save_checkpoint(out, model, _origin(str(arch), data))
     return {
         "file": str(out),

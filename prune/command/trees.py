@@ -75,6 +75,9 @@ class Job:
     labels_kept: tuple[str, ...] = ()
     """Keep these labels alone: the classifier is cut to them, and all that follows is done, and
     measured, on their images. Names with spaces or commas between, or a file with a name a line."""
+    track: str | None = None
+    """Also send every epoch's figures, and the final ones, to tensorboard (a folder of that name
+    beside --out), mlflow (where MLFLOW_TRACKING_URI says) or your own package.module:callable."""
     hub_folder: Path | None = None
     """Also write a folder for the Hugging Face Hub: weights, ONNX, configuration, card."""
     opset: int | None = None
@@ -98,6 +101,8 @@ class Train:
     data: LabelledData = field(default_factory=LabelledData)
     train: FirstTraining = field(default_factory=FirstTraining)
     run: RunOptions = field(default_factory=RunOptions)
+    track: str | None = None
+    """Where every epoch's figures go, too; see prune-dl --help."""
 
 
 @dataclass(frozen=True)
