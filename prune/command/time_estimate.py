@@ -32,6 +32,9 @@ STEP = 3.0
 PARTS = (4, 8)
 """A quarter and an eighth of the images of a refit are timed, the larger part first: it pays for
 what only happens once."""
+SCORED = ("original", "removed", "repaired", "refitted")
+SCORED_WITHOUT = ("original", "removed", "new statistics")
+"""Networks whose held-out score a repair looks at; and without one."""
 _Made = TypeVar("_Made")
 
 
@@ -68,24 +71,25 @@ def repair_seconds(case: Case, planned: Planned, *, with_repair: bool) -> tuple[
         batches = case.training(few, shuffle_seed=0)
         _, norms = _timed(lambda: reestimate_norms(removed, batches, case.device))
         _, score = _timed(lambda: case.of(removed).accuracy)
-        tries = ("original", "removed", "new statistics")
-        return seconds + norms / few * case.num_training(NORM_IMAGES) + len(tries) * score, removed
+        seconds += norms / few * case.num_training(NORM_IMAGES)
+        return seconds + len(SCORED_WITHOUT) * score, removed
     start, first = _timed(
         lambda: repair_from_statistics(case, planned.measured, planned.cut, removed)
     )
     _, score = _timed(lambda: case.of(start.network).accuracy)
-    tries = ("original", "removed", "repaired", "refitted")
-    return seconds + first + len(tries) * score + _refit(case, planned, start), start.network
+    seconds += first + len(SCORED) * score
+    return seconds + _refit(case, planned, start), start.network
 
 
 def _refit(case: Case, planned: Planned, start: FromStatistics) -> float:
     total = case.num_training(REFIT_IMAGES)
-    found = []
-    for part in PARTS:
+
+    def refit(part: int) -> tuple[int, float]:
         images = total // part + 1
-        _, seconds = _timed(lambda: refit_repaired(case, planned.cut, start, images))  # noqa: B023
-        found.append((images, seconds))
-    return extrapolated(*found, total)
+        return images, _timed(lambda: refit_repaired(case, planned.cut, start, images))[1]
+
+    more, few = map(refit, PARTS)
+    return extrapolated(more, few, total)
 
 
 def export_seconds(case: Case, network: nn.Module, opset: int | None) -> tuple[float, str]:

@@ -206,7 +206,9 @@ class Figures:
 def figures_of(metric: Metric | None, stages: Mapping[str, nn.Module]) -> Figures:
     """The user's figure of every stage; what fails ends nothing."""
     found = Figures()
-    for name, network in stages.items() if metric is not None else ():
+    if metric is None:
+        return found
+    for name, network in stages.items():
         value, given = nan, ""
         try:
             with evaluating(network):

@@ -22,13 +22,13 @@ class TensorBoardTracker:
                 'install it with pip install "prune-dl[tensorboard]"'
             ) from None
         self.folder = Path(folder)
-        self._writer = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(folder))
 
     def metric(self, name: str, value: float, step: int) -> None:
         """Write one figure, to be seen at once."""
-        self._writer.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
-        self._writer.flush()  # type: ignore[no-untyped-call]
+        self._writer.add_scalar(name, value, step)
+        self._writer.flush()
 
     def finish(self, failed: bool) -> None:
         """Close the files."""
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()
