@@ -12,15 +12,17 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from ..errors import InputError, UsageError
 from .bit_depth import scale_to_8_bit, to_8_bit
 from .items import ItemReader, lacks_label
 from .preprocessing import Preprocessing
+from .samplers import read_sampler
 from .split import DataSet, Source, Sources, hold_out
+from .stated_targets import stated_targets
 from .streams import StreamSplit
-from .targets import Targets, gather_rows, target_rows
+from .targets import Targets, gather_rows
 
 READY = Source("float items, fed as they are")
 IN_PROCESS = 2000
@@ -36,7 +38,8 @@ def wrap_datasets(
     held_out: float = 0.1,
     seed: int = 0,
 ) -> DataSet:
-    """A `DataSet` of two map-style data sets (or DataLoaders, whose data sets are taken).
+    """A `DataSet` of two map-style data sets (or DataLoaders, whose items are taken: a sampler of a
+    part confines them, others are not used, which a note says).
 
     Items are (image, label), or (image, row of 0 and 1) with a number for each label. A float
     tensor is taken as ready for the network; uint8 tensors, arrays and Pillow images are scaled and
@@ -46,12 +49,14 @@ def wrap_datasets(
     Raises:
         InputError: no length or no items, or labels that are neither 0..K-1 nor rows of 0 and 1.
     """
-    train, test = (part.dataset if isinstance(part, DataLoader) else part for part in (train, test))
+    named = train.dataset if isinstance(train, DataLoader) else train
+    (train, told), (test, more) = _taken(train, "train"), _taken(test, "test")
     targets, both = _read_both(train, test, name)
     num_labels = targets.columns or int(torch.cat(both).max()) + 1
-    names = tuple(map(str, getattr(train, "classes", range(num_labels))))
+    names = tuple(map(str, getattr(named, "classes", range(num_labels))))
     data = _wrapped(name, (train, test), both, wanted, held_out=held_out, seed=seed)
-    return replace(data, labels=names, multi_label=targets.multi_label, notes=targets.notes)
+    notes = (*told, *more, *targets.notes)
+    return replace(data, labels=names, multi_label=targets.multi_label, notes=notes)
 
 
 def wrap_unlabeled(
@@ -70,11 +75,22 @@ def wrap_unlabeled(
     Raises:
         InputError: no length or no items.
     """
-    train, test = (part.dataset if isinstance(part, DataLoader) else part for part in (train, test))
+    (train, told), (test, more) = _taken(train, "train"), _taken(test, "test")
     sizes = [_length(part, name) for part in (train, test)]
     zeros = [torch.zeros(size, dtype=torch.int64) for size in sizes]
     data = _wrapped(name, (train, test), zeros, wanted, held_out=held_out, seed=seed)
-    return replace(data, unlabeled=True)
+    return replace(data, unlabeled=True, notes=(*told, *more))
+
+
+def _taken(part: Any, what: str) -> tuple[Any, tuple[str, ...]]:
+    """The items of a data set, or those that a loader visits; and what is lost of its sampler."""
+    if not isinstance(part, DataLoader):
+        return part, ()
+    items: Any = part.dataset
+    if not hasattr(items, "__len__") or not len(items):
+        return items, ()  # refused in other words where its items are read
+    found = read_sampler(part, len(items), what, trains=False)
+    return (items if found.places is None else Subset(items, found.places)), found.notes
 
 
 def is_bare(train: Any) -> bool:
@@ -222,14 +238,12 @@ def as_pixels(image: Any) -> Tensor:
 
 
 def _target_rows(dataset: Any, name: str) -> Tensor:
-    """(N,) or (N, K) int64: from `targets` or `tensors` where there are such, else from items."""
+    """(N,) or (N, K) int64: those that a data set states, where it does, else from items."""
     try:
         if len(dataset) == 0:
             raise InputError(f"{name}: a data set is empty; expected (image, label) items")
-        if hasattr(dataset, "targets"):
-            return target_rows(dataset.targets)
-        if hasattr(dataset, "tensors"):
-            return target_rows(dataset.tensors[1])
+        if (stated := stated_targets(dataset, lambda place: dataset[place][1])) is not None:
+            return stated
         return gather_rows(dataset[i][1] for i in range(len(dataset)))
     except InputError as error:
         raise InputError(f"{name}: {str(error).removeprefix(f'{name}: ')}") from error

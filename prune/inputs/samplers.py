@@ -211,7 +211,7 @@ def _note(draws: Draws, num_items: int, what: str, *, trains: bool) -> str:
     confined = f" of the {num_used:,} (of {num_items:,}) that it visits"
     which = confined if num_used < num_items else ""
     if not trains:
-        return f"the {name} of {what} is not used: each image{which} is measured once"
+        return f"the {name} of {what} is not used: each image{which} is taken once"
     return (
         f"the {name} of {what} decides which images training sees, and how often "
         f"({draws.num_drawn:,} draws a pass); all that is measured takes each image{which} once"

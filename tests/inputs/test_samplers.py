@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 import torch
 from prune_dl.prune.errors import InputError
+from prune_dl.prune.inputs.datasets import wrap_datasets, wrap_unlabeled
 from prune_dl.prune.inputs.items import ItemReader
 from prune_dl.prune.inputs.live import read_loaders
+from prune_dl.prune.inputs.preprocessing import Preprocessing
 from prune_dl.prune.inputs.samplers import batch_size_of_loader
 from prune_dl.prune.inputs.split import DataSet, Split, images_in_a_pass
 from prune_dl.prune.inputs.unjudged import read_inputs
@@ -159,3 +161,16 @@ def test_a_batch_sampler_tells_its_size() -> None:
         {"batch_size": 4}, {"batch_sampler": batches}, {"batch_sampler": Pairs()},
     )]  # fmt: skip
     assert sizes == [4, 8, 2]
+
+
+def test_loaders_of_the_command_line_are_confined_and_told_of_what_is_lost() -> None:
+    pixels, labels_N = torch.rand(60, 1, 4, 4), torch.arange(60) % 2
+    items = TensorDataset(pixels, labels_N)
+    part = DataLoader(items, sampler=SubsetRandomSampler(range(20)))
+    weighted = DataLoader(items, sampler=WeightedRandomSampler([1.0] * 60, 60))
+    for wrap in (wrap_datasets, wrap_unlabeled):
+        data = wrap("mine", part, weighted, Preprocessing())
+        counts = [data.train.num_images + data.held_out.num_images, data.test.num_images]
+        assert counts == [20, 60]
+        (note,) = data.notes
+        assert note == "the WeightedRandomSampler of test is not used: each image is taken once"
