@@ -4,19 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import InputError, UsageError
 from ..files import write_torch
 from ..shown import short_repr
 from ..structure.permanent import permanent
-from ..structure.precision import precision_note
 from ..structure.units import AxisKey, IntArray
 from . import pretrained, pruned_file, zoo
 from .callables import Name, Trusted, is_callable_name
 from .described import WEIGHTS, Described, find_parts, imagenet_unless_said, read_described
-from .infer import MARK, infer, infer_for
+from .filled import count_outputs, fill_network, precision_notes_of
+from .infer import infer, infer_for
+from .matches import MARK
 from .origin import Origin
 from .transformers_net import build_transformers
 from .weight_sets import WeightKind, WeightSet, choose, unused_averages
@@ -149,25 +149,6 @@ def save_checkpoint(path: Path, model: nn.Module, origin: Origin) -> None:
     write_torch(path, {"origin": origin.to_dict(), "state_dict": state})
 
 
-def count_outputs(model: nn.Module) -> int:
-    """Width of the last linear layer or convolution in the order of definition.
-
-    Raises:
-        InputError: there is none.
-    """
-    widths = [
-        layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
-        for layer in model.modules()
-        if isinstance(layer, nn.Linear | nn.Conv2d)
-    ]
-    if not widths:
-        raise InputError(
-            "the network has no linear layer and no convolution; expected an image classifier; "
-            "give another network"
-        )
-    return widths[-1]
-
-
 def _from_file(path: Path, asked: _Asked) -> Checkpoint:
     if path.is_file() and is_safetensors(path) and pruned_file.is_pruned_file(path):
         return _from_pruned(path, asked)
@@ -277,7 +258,7 @@ def _open_transformers(
         f"{beside.source} names a network of transformers: files of the smaller network are opened "
         "with the network itself, in Python"
     )
-    notes = (*contents.notes, *notes, *_precision_notes(fit.state), said)
+    notes = (*contents.notes, *notes, *precision_notes_of(fit.state), said)
     return Checkpoint(model, origin, notes=notes)
 
 
@@ -288,7 +269,7 @@ def _open_sets(contents: Contents, file: Path, arch: Name | None, asked: _Asked)
     found = infer(contents.sets, source, arch)
     fit, notes = choose(found.fits, source, asked.weights)
     notes = (*contents.notes, *notes, *unused_averages(contents.sets, found.fits, source))
-    notes = (*notes, *_precision_notes(fit.state))
+    notes = (*notes, *precision_notes_of(fit.state))
     if not str(found.arch).startswith("torchvision:") or found.num_labels != 1000:
         model = zoo.build(found.arch, found.num_labels)
         num_labels = found.num_labels or count_outputs(model)
@@ -301,12 +282,6 @@ def _open_sets(contents: Contents, file: Path, arch: Name | None, asked: _Asked)
     return Checkpoint(model, origin, knows_inputs=True, notes=notes, is_inferred=arch is None)
 
 
-def _precision_notes(state: Mapping[str, Tensor]) -> tuple[str, ...]:
-    """That weights came in another precision than float32, where any did."""
-    others = {x.dtype for x in state.values() if x.is_floating_point()} - {torch.float32}
-    return (precision_note(others),) if others else ()
-
-
 def _guess_origin(arch: Name, num_labels: int) -> Origin:
     """What is known of a bare state dict: input channels, but not mean and std of its inputs."""
     channels = int(zoo.parse_arch(arch).options.get("in_channels", 3))
@@ -317,19 +292,3 @@ def _guess_origin(arch: Name, num_labels: int) -> Origin:
 def _from_library(spec: str, num_labels: int | None) -> Checkpoint:
     found = pretrained.load_pretrained(Trusted(spec), num_labels)
     return Checkpoint(found.model.eval(), found.origin, knows_inputs=True)
-
-
-def fill_network(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Load weights that fit; those in another precision become the network's.
-
-    Raises:
-        InputError: they are not finite.
-    """
-    wanted = model.state_dict()
-    values = {name: value.to(wanted[name].dtype) for name, value in state.items() if name in wanted}
-    if not all(torch.isfinite(v).all() for v in values.values() if v.is_floating_point()):
-        raise InputError(
-            f"{source} holds weights that are not finite numbers; give an earlier checkpoint"
-        )
-    model.load_state_dict(values, strict=False)
-    model.eval()

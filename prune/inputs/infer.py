@@ -14,48 +14,10 @@ from torch import Tensor, nn
 from ..errors import InputError, UsageError
 from . import zoo
 from .callables import Name
+from .matches import MARK, Expected, Match, shapes_of, with_sizes
+from .misfit import why_not, why_nothing_fits
 from .naming import COUNTERS, FileNames, Naming, Shapes, split_surplus
 from .weight_sets import Fit, WeightSet
-
-NEAREST = 3
-"""Candidates that are named where none fits."""
-STRANGE = 0.9
-"""With a larger share of tensors that differ, even the nearest candidate is no relation."""
-MARK = 1009
-"""Labels of the candidates: a prime that no layer of any of them is wide."""
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What a network has: its name, the shapes of its tensors, its first convolution's weight.
-
-    Sizes of `MARK` stand for any number of labels. `first` may have any number of input channels.
-    """
-
-    arch: Name
-    shapes: Shapes
-    first: str
-
-
-@dataclass(frozen=True)
-class Match:
-    """A candidate and how far a set of weights is from it.
-
-    Attributes:
-        arch: name for `zoo.build`: the user's, or one of the candidates.
-        expected: what the candidate has.
-        num_labels: width of the output layer in the file; 0 if it could not be read.
-        differing: names that are missing, too many or of another shape, in their order.
-        found: shapes of the file, under the architecture's names as far as it has them.
-        fit: the weights, where nothing differs.
-    """
-
-    arch: Name
-    expected: Expected
-    num_labels: int
-    differing: tuple[str, ...]
-    found: Shapes
-    fit: Fit | None = None
 
 
 @dataclass(frozen=True)
@@ -65,11 +27,6 @@ class Recognised:
     arch: Name
     num_labels: int
     fits: tuple[Fit, ...]
-
-
-def shapes_of(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of a state dict, without what networks do not need."""
-    return {name: tuple(x.shape) for name, x in state.items() if not name.endswith(COUNTERS)}
 
 
 def infer(sets: Sequence[WeightSet], source: str, arch: Name | None) -> Recognised:
@@ -122,8 +79,8 @@ def _decide(
             f"{source} fits several architectures ({', '.join(archs)}); choose one with `arch`"
         )
     if not is_named:
-        raise InputError(_nothing_fits(source, sets[0], matches))
-    raise InputError(_misfit(source, min(matches, key=lambda match: len(match.differing))))
+        raise InputError(why_nothing_fits(source, sets[0], matches))
+    raise InputError(why_not(source, min(matches, key=lambda match: len(match.differing))))
 
 
 def compare_names(one: WeightSet, names: FileNames, expected: Expected) -> list[Match]:
@@ -155,7 +112,7 @@ def _wrong(naming: Naming, shapes: Shapes, expected: Expected) -> list[str]:
         name
         for name, shape in expected.shapes.items()
         if view.get(name)
-        != _fill(shape, num_labels, in_channels if name == expected.first else None)
+        != with_sizes(shape, num_labels, in_channels if name == expected.first else None)
     ]
 
 
@@ -199,11 +156,6 @@ def _read_free(shapes: Shapes, expected: Shapes, first: str) -> tuple[int, int |
     own, found = expected.get(first, ()), shapes.get(first, ())
     differs = len(own) == len(found) == 4 and own[1] != found[1]
     return (widths.pop() if len(widths) == 1 else 0), (found[1] if differs else None)
-
-
-def _fill(shape: tuple[int, ...], num_labels: int, in_channels: int | None) -> tuple[int, ...]:
-    filled = tuple(num_labels if size == MARK else size for size in shape)
-    return filled if in_channels is None else (filled[0], in_channels, *filled[2:])
 
 
 @cache
@@ -259,82 +211,3 @@ FAMILY_KEYS: Sequence[tuple[str, str]] = (
     ("alexnet", "classifier.6.weight"),
 )
 """Saves building most candidates (all 80 take about ten seconds); a test holds every entry."""
-
-
-def _nothing_fits(source: str, largest: WeightSet, matches: Sequence[Match]) -> str:
-    kind = guess_kind(shapes_of(largest.tensors))
-    if kind:
-        return (
-            f"{source} looks like {kind}; expected an image classifier: a zoo or torchvision "
-            "network, or name your own with `arch=package.module:callable`"
-        )
-    near = _nearest(matches)
-    if len(near[0].differing) > STRANGE * len(near[0].expected.shapes):
-        return (
-            f"{source} fits no zoo or torchvision classifier; even against the nearest, "
-            f"{near[0].arch}: {_describe(near[0])}; "
-            "name its architecture with `arch=package.module:callable`"
-        )
-    listed = ", ".join(f"{match.arch} ({len(match.differing)} tensors differ)" for match in near)
-    return (
-        f"{source} fits no known architecture; nearest: {listed}; against {near[0].arch}: "
-        f"{_describe(near[0])}; name it with `arch`"
-    )
-
-
-def _nearest(matches: Sequence[Match]) -> list[Match]:
-    """The nearest candidates, each once."""
-    ordered = sorted(matches, key=lambda match: len(match.differing))
-    once = {str(match.arch): match for match in reversed(ordered)}
-    return sorted(once.values(), key=lambda match: len(match.differing))[:NEAREST]
-
-
-def _misfit(source: str, match: Match) -> str:
-    """Why a file is not of the architecture that it should be."""
-    expected = match.expected.shapes
-    if any(name in expected for name in match.differing):
-        return f"{source} is not a {match.arch}: {_describe(match)}; give its own `arch`"
-    return (
-        f"{source} holds more layers than a {match.arch}: {_describe(match)}; "
-        "give its own `arch`, or save the state dict of this network alone"
-    )
-
-
-def _describe(match: Match) -> str:
-    """The first three differences in words."""
-    expected = match.expected.shapes
-    told = []
-    for name in match.differing[:3]:
-        if name not in match.found:
-            told.append(f"{name} is missing")
-        elif name not in expected:
-            told.append(f"{name} is not part of it")
-        else:
-            wanted = _fill(expected[name], match.num_labels, None)
-            told.append(f"{name} is {_write(match.found[name])} instead of {_write(wanted)}")
-    more = len(match.differing) - len(told)
-    return ", ".join(told) + (f", and {more} more" if more > 0 else "")
-
-
-def _write(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape)) or "one number"
-
-
-def guess_kind(shapes: Shapes) -> str | None:
-    """What a state dict looks like when it is no classifier of images."""
-    names = " ".join(shapes)
-    for telltales, kind in OTHER_KINDS:
-        if any(word in names for word in telltales):
-            return kind
-    return None
-
-
-OTHER_KINDS: Sequence[tuple[tuple[str, ...], str]] = (
-    (("roi_heads.", "rpn.", "bbox", "anchor", ".dfl."), "a detector"),
-    (
-        ("embed_tokens", "lm_head", "wte.weight", "word_embeddings", "self_attn.q_proj"),
-        "a language model",
-    ),
-    (("unet.", "time_embed", "down_blocks."), "a diffusion model"),
-    (("aux_classifier.", "decode_head."), "a segmentation network"),
-)

@@ -22,7 +22,7 @@ from torch import nn
 from ...evaluate.measure.accuracy import measure_accuracy
 from ..inputs import zoo
 from ..inputs.callables import Trusted
-from ..inputs.checkpoint import fill_network
+from ..inputs.filled import fill_network
 from .opened import SETTLING_IMAGES, Opened
 
 TWINS: Mapping[str, tuple[str, ...]] = {

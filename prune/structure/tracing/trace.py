@@ -9,23 +9,23 @@ whole, and the trial is repeated until it passes.
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_iter
 
-from ...errors import InputError, first_line
-from ...forward import call, evaluating, map_tensors, tensors_of, unfused_attention
-from ...outputs import explain_types, found_logits
+from ...errors import InputError
+from ...forward import call, evaluating, tensors_of, unfused_attention
+from ...outputs import found_logits
 from ..caches import Cache, drop_caches, restored
 from ..choice import ASKED, Choice
 from ..cut import Cut
-from ..surgery import copied, keep_positions
+from ..surgery import keep_positions
 from ..units import IntArray, Structure
 from .caches import attributes_of, brought_along, filled_since
 from .groups import columns_of, structure_of
 from .layers import keep_chosen
 from .paths import check_path
 from .recorder import Recorder
+from .runnable import require_running, require_visible_layers, run_copies
 from .shadow import (
     containers_training,
     shadow,
@@ -94,7 +94,7 @@ def trace_logits(model: nn.Module, example_inputs: Any) -> FreeLogits:
 def _trace(
     model: nn.Module, example_inputs: Any, choice: Choice, *, frees_logits: bool = False
 ) -> FreeLogits:
-    _check_layers_show(model)
+    require_visible_layers(model)
     with evaluating(model), unfused_attention(), uncollected():
         caches = brought_along(model, example_inputs)
         try:
@@ -103,45 +103,11 @@ def _trace(
         except Exception:  # its code needs numbers: run it for real
             pass
         try:
-            tracer = _Tracer(*_copies(model, example_inputs), caches, frees_logits)
+            tracer = _Tracer(*run_copies(model, example_inputs), caches, frees_logits)
             return tracer.traced(choice, reads_numbers=True)
         except Exception:
-            _check_runs(model, example_inputs)
+            require_running(model, example_inputs)
             raise
-
-
-def _check_layers_show(model: nn.Module) -> None:
-    """Raises InputError where a part of the network hides its layers."""
-    hides = isinstance(model, nn.DataParallel)
-    hiding = [n for n, x in model.named_modules() if isinstance(x, torch.jit.ScriptModule)]
-    if not hides and not hiding:
-        return
-    inner = "" if hides else hiding[0]
-    what = f" whose layer {inner} is a {type(model.get_submodule(inner)).__name__}" if inner else ""
-    raise InputError(
-        f"a {type(model).__name__} given{what}, which hides its layers; "
-        "expected a network that runs them one by one; give the one that it was made from"
-    )
-
-
-def _check_runs(model: nn.Module, inputs: Any) -> None:
-    """Raises InputError where the network fails without being traced too."""
-    copied_model, copied_inputs = _copies(model, inputs)
-    try:
-        call(copied_model, copied_inputs)
-    except Exception as error:
-        if other_type := explain_types(model, inputs):
-            raise InputError(other_type) from error
-        raise InputError(
-            f"example inputs given on which {type(model).__name__} does not run "
-            f"({first_line(error)}); expected what its forward takes; "
-            "give inputs of the size that it was made for"
-        ) from error
-
-
-def _copies(model: nn.Module, inputs: Any) -> tuple[nn.Module, Any]:
-    """What may be run: code that writes into its buffers or inputs does not reach the user's."""
-    return copied(model).eval(), map_tensors(Tensor.clone, inputs)
 
 
 class _Tracer:
