@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .split import Batch, choose_order, generator
+from .seeded import choose_order, generator
+from .split import Batch
 
 SHIFT_PART = 8
 """Training images move by up to an eighth of their side: 4 pixels at 32 x 32, as is usual for CIFAR

@@ -19,7 +19,8 @@ from .bit_depth import scale_to_8_bit, to_8_bit
 from .items import ItemReader, lacks_label
 from .preprocessing import Preprocessing
 from .samplers import read_sampler
-from .split import DataSet, Source, Sources, hold_out
+from .seeded import hold_out
+from .split import DataSet, Source, Sources
 from .stated_targets import stated_targets
 from .streams import StreamSplit
 from .targets import Targets, gather_rows

@@ -20,7 +20,7 @@ from torchvision.transforms.v2 import functional as transforms
 from ..errors import InputError, PruneError
 from ..files import require_regular
 from .bit_depth import is_grey, to_8_bit
-from .split import seeded
+from .seeded import seeded
 
 IMAGE_FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
 """What the names that torchvision's ImageFolder lists stand for. Pillow goes by content and knows

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset, Subset
 
 from ..errors import UsageError
 from ..forward import tensors_of
-from .split import hold_out
+from .seeded import hold_out
 
 AnySplit = TypeVar("AnySplit", bound=Any)
 """A split of a data set's items: its fields `items`, `unaugmented` and `draws` of them."""

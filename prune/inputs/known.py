@@ -15,7 +15,8 @@ from ..errors import InputError
 from .arrays import SHIFT_PART, ArraySplit, Augmentation, Images, measure_mean_std
 from .decode import crop_centre
 from .preprocessing import Preprocessing
-from .split import DataSet, Source, Sources, channel_notes, hold_out
+from .seeded import hold_out
+from .split import DataSet, Source, Sources, channel_notes
 
 DIGITS_TEST_SHARE = 0.2
 """Of scikit-learn's digits, which come without a test part: the same fifth whatever the seed."""

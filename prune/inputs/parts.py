@@ -25,7 +25,7 @@ from .listing import (
     list_images,
     require_apart,
 )
-from .split import hold_out
+from .seeded import hold_out
 
 TRAIN_NAMES = ("train", "training", "train_set", "training_set")
 TEST_NAMES = ("test", "testing", "test_set", "testing_set")

@@ -25,7 +25,7 @@ from torch.utils.data import (
 )
 
 from ..errors import InputError
-from .split import choose_order, seeded
+from .seeded import choose_order, seeded
 
 ENDLESS = 4
 """A sampler that draws so many times its items, or its own length, counts as one without an end."""

@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..errors import InputError
 from .arrays import normalise
-from .split import Batch, choose_order
+from .seeded import choose_order
+from .split import Batch
 
 Decode = Callable[[int, int | None], Tensor]
 """(position, seed of the augmentation or None) -> one image (C, H, W), uint8 or float32."""

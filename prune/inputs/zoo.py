@@ -27,7 +27,7 @@ from .callables import Name, Trusted, call_with, import_callable, is_callable_na
 from .cifar_resnet import DEPTHS, build_cifar_resnet
 from .construction import Construction
 from .file_names import check_file_arch
-from .split import seeded
+from .seeded import seeded
 from .vgg import VGG_LAYERS, build_vgg
 
 ZOO_NAMES = (*VGG_LAYERS, "avgg16", *DEPTHS)

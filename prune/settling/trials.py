@@ -13,7 +13,8 @@ from torch.nn import functional
 from ..forward import call
 from ..inputs.arrays import normalise
 from ..inputs.datasets import READY
-from ..inputs.split import DataSet, generator
+from ..inputs.seeded import generator
+from ..inputs.split import DataSet
 from ..outputs import class_scores
 from .drift import first_norm, observed
 from .opened import SETTLING_IMAGES

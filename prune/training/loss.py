@@ -8,7 +8,8 @@ from torch import Tensor
 
 from ..forward import map_tensors
 from ..inputs.arrays import sent
-from ..inputs.split import Inputs, seeded
+from ..inputs.seeded import seeded
+from ..inputs.split import Inputs
 
 
 def mix(

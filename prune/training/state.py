@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 from ..errors import InputError, UsageError
 from ..files import require_regular, write_torch
 from ..folder import describe_differences
-from ..inputs.split import generator
+from ..inputs.seeded import generator
 from ..typed import from_values
 from .average import averaged_model
 from .recipe import Training

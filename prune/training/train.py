@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from ..errors import GateError, UsageError
 from ..forward import batch_size_of, call, channels_last, evaluating
-from ..inputs.split import Inputs, Split, images_in_a_pass, seeded
+from ..inputs.seeded import seeded
+from ..inputs.split import Inputs, Split, images_in_a_pass
 from ..output_score import OutputTally, float_outputs
 from ..outputs import class_scores
 from ..progress import Progress, silent

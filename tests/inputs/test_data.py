@@ -18,7 +18,7 @@ from prune_dl.prune.inputs.datasets import wrap_datasets
 from prune_dl.prune.inputs.decode import IMAGE_FORMATS, read_image, read_size
 from prune_dl.prune.inputs.known import default_root
 from prune_dl.prune.inputs.preprocessing import Preprocessing
-from prune_dl.prune.inputs.split import choose_order, generator, hold_out
+from prune_dl.prune.inputs.seeded import choose_order, generator, hold_out
 from torch.utils.data import TensorDataset
 
 

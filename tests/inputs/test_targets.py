@@ -6,7 +6,7 @@ import torch
 from prune_dl.prune.errors import InputError
 from prune_dl.prune.inputs.datasets import wrap_datasets
 from prune_dl.prune.inputs.preprocessing import Preprocessing
-from prune_dl.prune.inputs.split import hold_out
+from prune_dl.prune.inputs.seeded import hold_out
 from prune_dl.prune.inputs.targets import Targets, gather_rows, target_rows
 from torch import Tensor
 from torch.utils.data import TensorDataset
