@@ -57,6 +57,7 @@ def load(
     Examples:
         >>> from tempfile import TemporaryDirectory
         >>> import torch
+        >>> _ = torch.manual_seed(0)
         >>> network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
         >>> inputs = torch.randn(100, 4)
         >>> smaller = compress(network, DataLoader(inputs, batch_size=50), macs=0.5, epochs=0)
@@ -244,6 +245,7 @@ def compress(
     Examples:
         >>> import torch
         >>> from torch.utils.data import TensorDataset
+        >>> _ = torch.manual_seed(0)
         >>> network = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2))
         >>> inputs = torch.randn(200, 4)
         >>> items = TensorDataset(inputs, network(inputs).argmax(1))

@@ -188,6 +188,7 @@ class Compressed:
         >>> import torch
         >>> from torch.utils.data import DataLoader
         >>> from prune_dl.prune import compress
+        >>> _ = torch.manual_seed(0)
         >>> network = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2))
         >>> images = DataLoader(torch.randn(200, 4), batch_size=50)
         >>> list(compress(network, images, keep=0.5, epochs=0).outcome.held_out)
