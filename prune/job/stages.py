@@ -116,7 +116,11 @@ def carry_out(
     }
     tried = {**repaired.top1, **planned.depth_top1}
     name_of_score = original.accuracy.name
-    facts = {f"held-out {name_of_score}, {name}": top1 for name, top1 in tried.items()}
+    facts: dict[str, Note] = {
+        f"held-out {name_of_score}, {name}": top1 for name, top1 in tried.items()
+    }
+    if retrained is not None:
+        facts["retraining"] = retrained.recipe.in_words
     return Outcome(
         removed,
         repaired.model,
@@ -160,11 +164,13 @@ class Retrained:
     Attributes:
         case: the retrained network.
         delivered: that one, or the one it was made from where that is better.
+        recipe: how it was trained.
         notes: what has to be said of the choice.
     """
 
     case: Case
     delivered: Case
+    recipe: Training
     notes: tuple[str, ...]
 
 
@@ -188,7 +194,7 @@ def retrain(original: Case, repaired: Case, options: RetrainOptions, journal: Jo
         after = repaired.of(trained)
         verdict = judge_retraining(original, repaired, after)
     notes += (verdict.note,) if verdict.note else ()
-    return Retrained(after, after if verdict.paid else repaired, notes)
+    return Retrained(after, after if verdict.paid else repaired, recipe, notes)
 
 
 def _imitation(original: Case) -> Imitation | None:

@@ -73,6 +73,21 @@ class Training:
     def __post_init__(self) -> None:
         check_ranges(self)
 
+    @property
+    def in_words(self) -> str:
+        """What a reader of a report has to know of it.
+
+        >>> Training(epochs=3, distill=0.7, mixup=0.5).in_words
+        '3 epochs of SGD, 128 images a step, peak rate 0.1, mixup 0.5, teacher 0.7 of the loss'
+        """
+        blended = f", mixup {self.mixup:g}" if self.mixup else ""
+        averaged = f", weights averaged by {self.averaging:g}" if self.averaging else ""
+        taught = f", teacher {self.distill:g} of the loss" if self.distill else ""
+        return (
+            f"{self.epochs} epoch{'s' * (self.epochs != 1)} of SGD, {self.batch_size} images a "
+            f"step, peak rate {self.lr:g}{blended}{averaged}{taught}"
+        )
+
 
 def retraining(epochs: int, **changes: Any) -> Training:
     """The recipe for a repaired network: gentle steps, and the original as its teacher.
