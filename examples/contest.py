@@ -90,7 +90,8 @@ class Contest:
     def after(self, model: nn.Module, seed: int, **changes: int) -> float:
         """Test accuracy after a training of its own."""
         settings = self.settings
-        recipe = retraining(1, lr=settings.lr, seed=seed, distill=settings.distill)
+        changed = {name: getattr(settings, name) for name in ("lr", "mixup", "distill")}
+        recipe = retraining(1, seed=seed, **changed)
         return self.top1(self._trained(model, replace(recipe, **changes)))
 
     def _trained(self, model: nn.Module, recipe: Training) -> nn.Module:
@@ -225,6 +226,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     add("--epochs", type=int, nargs="*", default=[], help="of SGD; a training for each number")
     add("--bench-seconds", type=float, default=0.0, help="of latency; 0 for none")
     add("--lr", type=float, default=default.lr)
+    add("--mixup", type=float, default=default.mixup)
     add("--distill", type=float, default=default.distill, help="share of the original's answers")
     add("--allocate", default=default.allocate, help="of our arms: output, sr, error or uniform")
     add("--multiple", type=int, default=1, help="of our widths; 0: as round as the job's")
@@ -237,7 +239,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     given = parse()
-    names = ("model", "data", "macs", "images", "lr", "distill", "allocate", "multiple")
+    names = ("model", "data", "macs", "images", "lr", "mixup", "distill", "allocate", "multiple")
     settings = Settings(
         **{name: getattr(given, name) for name in (*names, "test_images")},
     )

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from prune_dl.prune.training.recipe import RETRAINING
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -19,8 +21,9 @@ class Settings:
     data: str
     macs: float
     images: int = 6000
-    lr: float = 0.02
-    distill: float = 0.7
+    lr: float = RETRAINING["lr"]
+    mixup: float = RETRAINING["mixup"]
+    distill: float = RETRAINING["distill"]
     allocate: str = "output"
     multiple: int = 1
     test_images: int | None = None

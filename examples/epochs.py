@@ -59,6 +59,17 @@ def l1(original: Case, run: Path) -> nn.Module:
 
 
 ARMS = {"repaired": repaired, "l1": l1}
+RECIPE = (
+    "lr",
+    "weight_decay",
+    "label_smoothing",
+    "warm_up",
+    "distill",
+    "temperature",
+    "mixup",
+    "averaging",
+)
+"""Values of the recipe (`prune/training/recipe.py`) that can be given."""
 
 
 def train_arm(name: str, model: nn.Module, original: Case, recipe: Training, out: Path) -> Rows:
@@ -106,23 +117,28 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", required=True, help="the original: the teacher of all")
+    parser.add_argument("--arch", help="where the file does not say it")
     parser.add_argument("--data", required=True)
+    parser.add_argument("--mean", type=float, nargs="+", help="where the file does not say it")
+    parser.add_argument("--std", type=float, nargs="+")
     parser.add_argument("--start", type=Path, required=True, help="a run with --epochs 0")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--lr", type=float, help="default: the job's")
-    parser.add_argument("--averaging", type=float, help="default: the job's")
+    for name in RECIPE:
+        parser.add_argument(f"--{name.replace('_', '-')}", type=float, help="default: the job's")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    changes = {name: getattr(given, name) for name in ("lr", "averaging")}
+    changes = {name: getattr(given, name) for name in RECIPE}
     recipe = retraining(
         given.epochs,
         seed=given.seed,
         **{name: value for name, value in changes.items() if value is not None},
     )
     run = RunOptions(device="auto", seed=given.seed)
-    _, original = open_case(NetworkOptions(given.model), DataOptions(given.data), run, RunLog())
+    scale = {name: tuple(getattr(given, name)) for name in ("mean", "std") if getattr(given, name)}
+    network = NetworkOptions(given.model, arch=given.arch)
+    _, original = open_case(network, DataOptions(given.data, **scale), run, RunLog())
     given.out.mkdir(parents=True, exist_ok=True)
     rows: dict[str, Rows] = {}
     for name in given.arms:

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from .checks import check_ranges, check_selection
 from .errors import UsageError
-from .forward import tensors_of
 from .options import BenchOptions, Provider, RetrainOptions, SelectOptions, Settings
 from .selection.custom import name_of
+from .training.loss import can_be_mixed
 
 
 class JobOptions(TypedDict, total=False):
@@ -88,7 +88,7 @@ def check_inputs(example: Any, settings: Settings) -> None:
                 f"`{name}` given for a network of several inputs; expected one tensor of images, "
                 "since latency is measured on an ONNX file of one input; give another budget"
             )
-    if settings.retrain.mixup and not all(x.is_floating_point() for x in tensors_of(example)):
+    if settings.retrain.mixup and not can_be_mixed(example):
         raise UsageError(
             "`mixup` given for inputs of whole numbers, which cannot be blended; leave it out"
         )

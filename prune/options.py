@@ -154,15 +154,18 @@ class RetrainOptions:
     epochs: int = 10
     """Passes over the training images; 0 for none."""
     lr: float | None = None
-    """Peak learning rate; default 0.02 for retraining, 0.1 for training."""
+    """Peak learning rate; default 0.005 for retraining (0.02 where outputs are imitated that are no
+    class scores), 0.1 for training."""
     batch_size: int = 128
     """Images in one step."""
     distill: bool = True
     """Use the original network as teacher (knowledge distillation; retraining only)."""
     temperature: float = 4.0
     """Temperature of the distillation."""
-    mixup: float = 0.0
-    """mixup: train on blends of two images, with shares from Beta(mixup, mixup); 0 for none."""
+    mixup: float | None = None
+    """mixup: train on blends of two images, with shares from Beta(mixup, mixup); 0 for none.
+    Default 0.5 for retraining (0 where inputs are whole numbers, or no class scores judge), 0 for
+    training."""
     averaging: float = 0.0
     """Deliver an exponential moving average of the weights; its decay per step, such as 0.99; 0 for
     none."""

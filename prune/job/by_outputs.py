@@ -137,7 +137,7 @@ def check_without_labels(settings: Settings) -> None:
         ("allocate=sr", select.allocate == "sr", "give `allocate=output`"),
         ("cut_depth", select.cut_depth, "leave it out"),
         ("distill=False", not settings.retrain.distill, "leave it out"),
-        ("mixup", settings.retrain.mixup > 0, "leave it out"),
+        ("mixup", bool(settings.retrain.mixup), "leave it out"),
     ):
         if is_wrong:
             raise UsageError(f"`{name}` {what}, which needs labels; {instead}")

@@ -22,7 +22,8 @@ from ..structure.cut import Cut
 from ..structure.plan import Plan
 from ..structure.surgery import remove
 from ..training.imitation import Imitation
-from ..training.recipe import Training, retraining
+from ..training.loss import can_be_mixed
+from ..training.recipe import IMITATION, Training, retraining
 from ..training.train import Journal, TrainingData, train_network
 from .judge import has_learned_held_out, judge_retraining, zoomed
 from .kept_repair import repair_once
@@ -115,7 +116,11 @@ def carry_out(
     }
     tried = {**repaired.top1, **planned.depth_top1}
     name_of_score = original.accuracy.name
-    facts = {f"held-out {name_of_score}, {name}": top1 for name, top1 in tried.items()}
+    facts: dict[str, Note] = {
+        f"held-out {name_of_score}, {name}": top1 for name, top1 in tried.items()
+    }
+    if retrained is not None:
+        facts["retraining"] = retrained.recipe.in_words
     return Outcome(
         removed,
         repaired.model,
@@ -159,11 +164,13 @@ class Retrained:
     Attributes:
         case: the retrained network.
         delivered: that one, or the one it was made from where that is better.
+        recipe: how it was trained.
         notes: what has to be said of the choice.
     """
 
     case: Case
     delivered: Case
+    recipe: Training
     notes: tuple[str, ...]
 
 
@@ -173,10 +180,7 @@ def retrain(original: Case, repaired: Case, options: RetrainOptions, journal: Jo
     Args:
         journal: where the training reports to, but for its progress, which is the job's.
     """
-    changes = recipe_changes(options, original.seed)
-    if original.data.unlabeled:
-        changes = {**changes, "distill": ANSWERS_ALONE}
-    recipe = retraining(options.epochs, **changes)
+    recipe = recipe_for(original, options)
     watched, notes = _watched(original, recipe)
     with original.log.stage("retrain") as progress:
         trained = train_network(
@@ -190,7 +194,7 @@ def retrain(original: Case, repaired: Case, options: RetrainOptions, journal: Jo
         after = repaired.of(trained)
         verdict = judge_retraining(original, repaired, after)
     notes += (verdict.note,) if verdict.note else ()
-    return Retrained(after, after if verdict.paid else repaired, notes)
+    return Retrained(after, after if verdict.paid else repaired, recipe, notes)
 
 
 def _imitation(original: Case) -> Imitation | None:
@@ -234,12 +238,27 @@ def _watched(original: Case, recipe: Training) -> tuple[Split, tuple[str, ...]]:
     return zoomed(original.data.held_out), (note,)
 
 
+def recipe_for(original: Case, options: RetrainOptions) -> Training:
+    """How a repaired network is retrained: the usual recipe, what these inputs and outputs do not
+    allow left out, and what the options change."""
+    usual: dict[str, Any] = {}
+    if original.outputs is not None:
+        usual = IMITATION
+    elif not can_be_mixed(original.example):
+        usual = {"mixup": 0.0}
+    changes = usual | recipe_changes(options, original.seed)
+    if original.data.unlabeled:
+        changes["distill"] = ANSWERS_ALONE
+    return retraining(options.epochs, **changes)
+
+
 def recipe_changes(options: RetrainOptions, seed: int) -> dict[str, Any]:
     """What the options change in a training recipe."""
-    same = ("batch_size", "temperature", "mixup", "averaging", "patience")
+    same = ("batch_size", "temperature", "averaging", "patience")
     changes: dict[str, Any] = {name: getattr(options, name) for name in same} | {"seed": seed}
-    if options.lr is not None:
-        changes["lr"] = options.lr
+    for name in ("lr", "mixup"):
+        if getattr(options, name) is not None:
+            changes[name] = getattr(options, name)
     if not options.distill:
         changes["distill"] = 0.0
     return changes

@@ -6,10 +6,19 @@ Shapes: B images.
 import torch
 from torch import Tensor
 
-from ..forward import map_tensors
+from ..forward import map_tensors, tensors_of
 from ..inputs.arrays import sent
 from ..inputs.seeded import seeded
 from ..inputs.split import Inputs
+
+
+def can_be_mixed(images: Inputs) -> bool:
+    """Whether all inputs are fractions: token numbers, for one, have no blend.
+
+    >>> can_be_mixed(torch.zeros(2, 3)), can_be_mixed(torch.zeros(2, 3, dtype=torch.long))
+    (True, False)
+    """
+    return all(x.is_floating_point() for x in tensors_of(images))
 
 
 def mix(

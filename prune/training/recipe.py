@@ -5,15 +5,24 @@ from typing import Any
 
 from ..checks import check_ranges
 
-RETRAINING: dict[str, Any] = {"lr": 0.02, "label_smoothing": 0.0, "distill": 0.7, "warm_up": 0.1}
+RETRAINING: dict[str, Any] = {
+    "lr": 0.005,
+    "mixup": 0.5,
+    "label_smoothing": 0.0,
+    "distill": 0.7,
+    "warm_up": 0.1,
+}
 """What differs from training from scratch where the weights are good already.
 
-A repaired network starts close to the original. Large steps would lead it away, so the peak is a
-fifth of the usual one, and reached soon. Its teacher knows more than the labels and smooths them
-already: without a teacher VGG-16 lost 1.9 points in 150 batches at 40 % of the multiply-adds, with
-one it kept what it had (`docs/contest.md`, which trains every arm with these values; other shares
-and rates were not compared there).
+A repaired network starts close to the original. Large steps lead it away, and cost epochs to come
+back from, so the peak is a twentieth of the usual one, and reached soon. The teacher knows more
+than the labels and smooths them already. It has learned the training images by heart, so it is
+also asked about blends of two, which it has not seen (arXiv 2106.05237). Rates and blends are
+compared in `docs/training.md`.
 """
+IMITATION: dict[str, Any] = {"lr": 0.02, "mixup": 0.0}
+"""What differs from `RETRAINING` where outputs are imitated that are no class scores: the rate that
+`docs/other-networks.md` measured; blends are not made there."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +73,26 @@ class Training:
     def __post_init__(self) -> None:
         check_ranges(self)
 
+    @property
+    def in_words(self) -> str:
+        """What a reader of a report has to know of it.
+
+        >>> Training(epochs=3, distill=0.7, mixup=0.5).in_words
+        '3 epochs of SGD, 128 images a step, peak rate 0.1, mixup 0.5, teacher 0.7 of the loss'
+        """
+        blended = f", mixup {self.mixup:g}" if self.mixup else ""
+        averaged = f", weights averaged by {self.averaging:g}" if self.averaging else ""
+        taught = f", teacher {self.distill:g} of the loss" if self.distill else ""
+        return (
+            f"{self.epochs} epoch{'s' * (self.epochs != 1)} of SGD, {self.batch_size} images a "
+            f"step, peak rate {self.lr:g}{blended}{averaged}{taught}"
+        )
+
 
 def retraining(epochs: int, **changes: Any) -> Training:
     """The recipe for a repaired network: gentle steps, and the original as its teacher.
 
     >>> retraining(3, mixup=0.2).lr
-    0.02
+    0.005
     """
     return Training(epochs=epochs, **{**RETRAINING, **changes})

@@ -198,8 +198,8 @@ def _train_epoch(
             assert data.imitation is not None
             loss = _imitate(state, data.imitation, tally, images)
         else:
-            loss, logits_BK = _step(state, teacher, images, labels_B)
-            tally.add(logits_BK, labels_B)
+            loss, logits_BK, seen_B = _step(state, teacher, images, labels_B)
+            tally.add(logits_BK, seen_B)
         loss_sum += loss * len(labels_B)
         done += 1
         progress(done, length.steps)
@@ -223,11 +223,11 @@ def _train_epoch(
 
 def _step(
     state: TrainingState, teacher: nn.Module | None, images: Inputs, labels_B: Tensor
-) -> tuple[Tensor, Tensor]:
-    """One step of SGD; the loss and the logits, detached."""
-    loss, logits_BK = _loss(state, teacher, images, labels_B)
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One step of SGD; the loss and the logits, detached, and the labels that show most."""
+    loss, logits_BK, seen_B = _loss(state, teacher, images, labels_B)
     _update(state, loss)
-    return loss.detach(), logits_BK.detach()
+    return loss.detach(), logits_BK.detach(), seen_B
 
 
 def _imitate(
@@ -258,8 +258,8 @@ def _update(state: TrainingState, loss: Tensor, steepest: float | None = None) -
 
 def _loss(
     state: TrainingState, teacher: nn.Module | None, images: Inputs, labels_B: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The loss of one batch, and the logits it comes from."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The loss of one batch, the logits it comes from, and the labels with the larger share."""
     training, device = state.training, labels_B.device
     images = channels_last(images)
     others_B, share = labels_B, 1.0
@@ -275,4 +275,4 @@ def _loss(
             answers_BK = class_scores(call(teacher, images))
         imitation = imitation_loss(logits_BK, answers_BK, labels_B, training.temperature)
         loss = (1 - training.distill) * loss + training.distill * imitation
-    return loss, logits_BK
+    return loss, logits_BK, labels_B if share >= 0.5 else others_B
