@@ -68,15 +68,39 @@ def test_the_python_snippet_runs(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_links_of_the_readme_also_work_on_the_package_index() -> None:
     """It shows the README alone: what is relative leads nowhere there, and is named as a path."""
-    targets = re.findall(r"\]\(([^)]+)\)", README)
+    targets = re.findall(r"(?<!!)\[[^]]*\]\(([^)]+)\)", README)
     assert targets
     assert all(target.startswith("https://") for target in targets)
 
 
+def test_the_picture_of_the_readme_is_there_and_light() -> None:
+    (picture,) = re.findall(r"!\[[^]]+\]\(([^)]+)\)", README)
+    assert 0 < (ROOT / picture).stat().st_size < 200_000
+    assert picture in code_of("README.md")  # of the command that makes it
+
+
+def test_every_flag_of_the_job_is_in_the_page_of_flags(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit):
+        cli.run(["prune", "--help"])
+    line = r"^(?:│ |  )((?:-\w, )?--\S+(?:, --\S+)*)"
+    options = " ".join(re.findall(line, capsys.readouterr().out, re.MULTILINE))
+    flags = set(re.findall(r"--[a-z][a-z-]+", options)) - {"--help"}
+    named = set(re.findall(r"--[a-z][a-z-]+", TEXTS["docs/command-line.md"]))
+    assert len(flags) > 50
+    assert {switch_of(flag) for flag in flags} == {switch_of(flag) for flag in named}
+
+
+def switch_of(flag: str) -> str:
+    """A switch and its opposite are one."""
+    return flag.replace("--no-", "--")
+
+
 def test_paths_are_found() -> None:
-    assert {"prune/selection/custom.py", "prune/structure", "docs/latency.md"} <= paths_of(
-        "README.md"
-    )
+    assert {"prune/structure", "docs/command-line.md"} <= paths_of("README.md")
+    assert "prune/selection/custom.py" in paths_of("docs/command-line.md")
     assert "tests/benchmarks/one_pass.py" in paths_of("docs/mechanism.md")
     assert "clusters.py" in file_names_of("docs/mechanism.md")
 

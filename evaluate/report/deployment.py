@@ -42,21 +42,61 @@ PYTHON_ONE = "print(labels[int(logits.argmax()) if len(logits) > 1 else int(logi
 PYTHON_SEVERAL = "print([label for label, value in zip(labels, logits) if value > 0])"
 
 CPP = """\
+// g++ -std=c++17 -I<headers of ONNX Runtime> program.cpp -lonnxruntime
+// Ort::Env env; Ort::Session session(env, "model.onnx", Ort::SessionOptions{});
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <cstdint>
 #include <vector>
 #include <onnxruntime_cxx_api.h>
 
-// pixels: @W@ x @H@ of @COLOURS@, 0 to 255, row by row; already scaled and cropped to that size.
-// Returns @WHAT@.
-@RETURNS@ answer(Ort::Session& session, const unsigned char* pixels) {
+struct Taps { int from; std::vector<double> weights; };
+
+// Pillow's bilinear filter along one axis: the middle `count` of `size`, from `length` pixels.
+std::vector<Taps> filter(int length, int size, int count) {
+  const double step = double(length) / size, reach = std::max(1.0, step);
+  const double first = std::nearbyint((size - count) / 2.0);
+  std::vector<Taps> found(count);
+  for (int i = 0; i < count; ++i) {
+    const double centre = (first + i + 0.5) * step;
+    found[i].from = std::max(0, int(centre - reach + 0.5));
+    double sum = 0;
+    for (int k = found[i].from; k < std::min(length, int(centre + reach + 0.5)); ++k) {
+      found[i].weights.push_back(std::max(0.0, 1 - std::abs(k + 0.5 - centre) / reach));
+      sum += found[i].weights.back();
+    }
+    for (double& weight : found[i].weights) weight /= sum;
+  }
+  return found;
+}
+
+unsigned char filtered(const Taps& taps, const unsigned char* first, int stride) {
+  double sum = 0.5;
+  for (std::size_t k = 0; k < taps.weights.size(); ++k)
+    sum += taps.weights[k] * first[(taps.from + k) * stride];
+  return static_cast<unsigned char>(sum);
+}
+
+// pixels: width x height of @COLOURS@, 0 to 255, row by row.
+std::vector<float> logits_of(
+    Ort::Session& session, const unsigned char* pixels, int width, int height) {
   constexpr int C = @C@, H = @H@, W = @W@;
   constexpr float mean[C] = {@MEAN_LIST@}, deviation[C] = {@STD_LIST@};
   constexpr int order[C] = {@ORDER_LIST@};
+  const double scale = width == W && height == H ? 1
+      : @MARGIN@ * std::max(double(W) / width, double(H) / height);
+  const auto columns = filter(width, std::max(W, int(std::nearbyint(width * scale))), W);
+  const auto rows = filter(height, std::max(H, int(std::nearbyint(height * scale))), H);
   std::vector<float> input(C * H * W);
-  for (int c = 0; c < C; ++c)
+  std::vector<unsigned char> narrow(static_cast<std::size_t>(height) * W);
+  for (int c = 0; c < C; ++c) {
+    for (std::size_t i = 0; i < narrow.size(); ++i)
+      narrow[i] = filtered(columns[i % W], pixels + i / W * width * C + order[c], C);
     for (int i = 0; i < H * W; ++i)
-      input[c * H * W + i] = (pixels[i * C + order[c]] / 255.0f - mean[c]) / deviation[c];
+      input[c * H * W + i] =
+          (filtered(rows[i / W], narrow.data() + i % W, W) / 255.0f - mean[c]) / deviation[c];
+  }
   const std::array<int64_t, 4> shape{1, C, H, W};
   auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
   auto tensor = Ort::Value::CreateTensor<float>(
@@ -64,17 +104,22 @@ CPP = """\
   const char* takes[] = {"images"};
   const char* gives[] = {"logits"};
   auto outputs = session.Run(Ort::RunOptions{nullptr}, takes, &tensor, 1, gives, 1);
-  const float* logits = outputs[0].GetTensorData<float>();
-  const size_t size = outputs[0].GetTensorTypeAndShapeInfo().GetElementCount();
+  const float* found = outputs[0].GetTensorData<float>();
+  return {found, found + outputs[0].GetTensorTypeAndShapeInfo().GetElementCount()};
+}
+
+// Returns @WHAT@.
+@RETURNS@ answer(Ort::Session& session, const unsigned char* pixels, int width, int height) {
+  const std::vector<float> logits = logits_of(session, pixels, width, height);
 @ANSWER@
 }
 """
 CPP_ONE = """\
-  if (size == 1) return logits[0] > 0 ? 1 : 0;
-  return static_cast<int>(std::max_element(logits, logits + size) - logits);"""
+  if (logits.size() == 1) return logits[0] > 0 ? 1 : 0;
+  return static_cast<int>(std::max_element(logits.begin(), logits.end()) - logits.begin());"""
 CPP_SEVERAL = """\
   std::vector<int> found;
-  for (size_t k = 0; k < size; ++k)
+  for (std::size_t k = 0; k < logits.size(); ++k)
     if (logits[k] > 0) found.push_back(static_cast<int>(k));
   return found;"""
 
@@ -83,23 +128,57 @@ import * as ort from "onnxruntime-web";
 
 const [C, H, W] = [@C@, @H@, @W@], MEAN = @MEAN@, STD = @STD@, ORDER = @ORDER@;
 
-// session: await ort.InferenceSession.create("model.onnx"); image: an ImageBitmap.
+// Python's rounding: halves go to the even number.
+const even = (x) => (Math.abs(x % 1) === 0.5 ? 2 * Math.round(x / 2) : Math.round(x));
+
+// Pillow's bilinear filter along one axis: the middle `count` of `size`, from `length` pixels.
+function filter(length, size, count) {
+  const step = length / size, reach = Math.max(1, step), first = even((size - count) / 2);
+  return Array.from({ length: count }, (_, i) => {
+    const centre = (first + i + 0.5) * step, from = Math.max(0, Math.trunc(centre - reach + 0.5));
+    const to = Math.min(length, Math.trunc(centre + reach + 0.5));
+    const weights = Array.from({ length: to - from }, (_, k) =>
+      Math.max(0, 1 - Math.abs(from + k + 0.5 - centre) / reach));
+    const sum = weights.reduce((a, b) => a + b);
+    return { from, weights: weights.map((weight) => weight / sum) };
+  });
+}
+
+function filtered({ from, weights }, value) {
+  let sum = 0;
+  for (let k = 0; k < weights.length; k++) sum += weights[k] * value(from + k);
+  return Math.round(sum);
+}
+
+// session: await ort.InferenceSession.create("model.onnx")
+// image: await createImageBitmap(file, { imageOrientation: "none", colorSpaceConversion: "none" })
+export async function logitsOf(session, image) {
+  const { width, height } = image;
+  const paint = new OffscreenCanvas(width, height).getContext("2d");
+  paint.drawImage(image, 0, 0);
+  const pixels = paint.getImageData(0, 0, width, height).data;  // red, green, blue, alpha
+  const value = (i, c) => C === 3 ? pixels[4 * i + ORDER[c]]
+    : Math.round(0.299 * pixels[4 * i] + 0.587 * pixels[4 * i + 1] + 0.114 * pixels[4 * i + 2]);
+  const scale = width === W && height === H ? 1 : @MARGIN@ * Math.max(W / width, H / height);
+  const columns = filter(width, Math.max(W, even(width * scale)), W);
+  const rows = filter(height, Math.max(H, even(height * scale)), H);
+  const input = new Float32Array(C * H * W), narrow = new Uint8Array(height * W);
+  for (let c = 0; c < C; c++) {
+    for (let y = 0; y < height; y++)
+      for (let x = 0; x < W; x++)
+        narrow[y * W + x] = filtered(columns[x], (k) => value(y * width + k, c));
+    for (let i = 0; i < H * W; i++) {
+      const pixel = filtered(rows[Math.floor(i / W)], (k) => narrow[k * W + i % W]);
+      input[c * H * W + i] = (pixel / 255 - MEAN[c]) / STD[c];
+    }
+  }
+  const outputs = await session.run({ images: new ort.Tensor("float32", input, [1, C, H, W]) });
+  return [...outputs.logits.data];
+}
+
 // Returns @WHAT@.
 export async function answer(session, image) {
-  const canvas = new OffscreenCanvas(W, H), paint = canvas.getContext("2d");
-  const scale = image.width === W && image.height === H ? 1
-    : @MARGIN@ * Math.max(W / image.width, H / image.height);
-  const [width, height] = [image.width * scale, image.height * scale];
-  paint.imageSmoothingQuality = "high";
-  paint.drawImage(image, (W - width) / 2, (H - height) / 2, width, height);
-  const pixels = paint.getImageData(0, 0, W, H).data;  // red, green, blue, alpha
-  const value = (i, c) => C === 3 ? pixels[4 * i + ORDER[c]]
-    : 0.299 * pixels[4 * i] + 0.587 * pixels[4 * i + 1] + 0.114 * pixels[4 * i + 2];
-  const input = new Float32Array(C * H * W);
-  for (let c = 0; c < C; c++)
-    for (let i = 0; i < H * W; i++) input[c * H * W + i] = (value(i, c) / 255 - MEAN[c]) / STD[c];
-  const outputs = await session.run({ images: new ort.Tensor("float32", input, [1, C, H, W]) });
-  const logits = [...outputs.logits.data];
+  const logits = await logitsOf(session, image);
 @ANSWER@
 }
 """
@@ -136,6 +215,7 @@ def _values(model: "ModelLine", several: bool) -> dict[str, str]:
     channels, height, width = model.input_size
     is_bgr = model.channel_order == "bgr" and channels == 3
     order = [2, 1, 0][:channels] if is_bgr else list(range(channels))
+    margin = 1.0 if max(height, width) <= SMALL else CROP_MARGIN
     mean, std = ([float(f"{x:.6g}") for x in values] for values in (model.mean, model.std))
     return {
         "C": str(channels),
@@ -150,7 +230,7 @@ def _values(model: "ModelLine", several: bool) -> dict[str, str]:
         "MODE": "RGB" if channels == 3 else "L",
         "COLOURS": "red, green and blue" if channels == 3 else "grey",
         "REVERSED": "[..., ::-1]" if is_bgr else "",
-        "MARGIN": "1.0" if max(height, width) <= SMALL else f"{CROP_MARGIN:.6g}",
+        "MARGIN": f"{margin:.6g}",
         "RETURNS": "std::vector<int>" if several else "int",
         "WHAT": "the positions of all labels that are there" if several else "the label's position",
     }

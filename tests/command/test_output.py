@@ -63,10 +63,16 @@ def given(model: Path, *more: object) -> list[object]:
     return ["--model", model, "--arch", "two_heads:net", "--data", "digits", *more]
 
 
-def test_a_job_with_a_chosen_output_and_what_follows_from_it(model: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
+@pytest.fixture(scope="module")
+def out(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the job gives for the trained output."""
+    folder = tmp_path_factory.mktemp("job") / "run"
     job = ("--output", "1.scores", "--keep", 0.7, "--epochs", 1, "--bench-seconds", 0.1)
-    assert run(*given(model, *job, "--opset", 13, "--out", out)) == 0
+    assert run(*given(model, *job, "--opset", 13, "--out", folder)) == 0
+    return folder
+
+
+def test_a_job_with_a_chosen_output_and_what_follows_from_it(out: Path) -> None:
     report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     assert report["held_out"]["original"]["correct"] > 0.8 * report["held_out"]["original"]["total"]
     assert onnx.load(out / "model.onnx").opset_import[0].version == 13
@@ -76,14 +82,26 @@ def test_a_job_with_a_chosen_output_and_what_follows_from_it(model: Path, tmp_pa
     smaller = load_pruned(out / "model.safetensors", net())
     assert type(smaller).__name__ == "Net"
     assert smaller(torch.zeros(2, 1, 8, 8))[1]["scores"].shape == (2, 10)
-    again = ("--model", out, "--data", "digits", "--trust-file")
-    for flags in (("--int8", "--max-drop", 50), ("--embed-preprocess",), ("--fp16",)):
-        file = tmp_path / f"{flags[0]}.onnx"
-        assert run("export", *again, *flags, "--opset", 13, "--out", file) == 0
-        assert onnx.load(file).opset_import[0].version == 13
-    assert run("evaluate", *again, "--json") == 0
+    assert run("evaluate", "--model", out, "--data", "digits", "--trust-file", "--json") == 0
     options = (out / "run.json").read_text(encoding="utf-8")
     assert "1.scores" in options
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--embed-preprocess",),
+        pytest.param(("--fp16",), marks=pytest.mark.slow),
+        pytest.param(("--int8", "--max-drop", 50), marks=pytest.mark.slow),
+    ],
+)
+def test_other_files_of_it_keep_to_the_operator_set(
+    out: Path, tmp_path: Path, flags: tuple[object, ...]
+) -> None:
+    file = tmp_path / "a.onnx"
+    again = ("--model", out, "--data", "digits", "--trust-file")
+    assert run("export", *again, *flags, "--opset", 13, "--out", file) == 0
+    assert onnx.load(file).opset_import[0].version == 13
 
 
 @pytest.mark.slow

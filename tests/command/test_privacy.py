@@ -98,6 +98,7 @@ def test_only_the_folder_that_the_model_file_names_is_remembered(tmp_path: Path)
     assert data_at_home(model, "pictures") == "/a/pictures"
 
 
+@pytest.mark.slow  # test_resume.py compares a second run, too
 def test_the_same_job_writes_the_same_network(
     trained_file: Path, finished_run: FinishedRun, tmp_path: Path
 ) -> None:

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from prune_dl.prune.command import cli
+from scenes.cpp_runtime import can_compile, link_library, paths
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -98,11 +99,20 @@ def run_command(command: str) -> None:
         assert code == 0, f"{command}: {said}"
     elif program == "pip":
         check_extras(command)
+    elif program in ("g++", "./classify"):
+        run_cpp([program, *arguments])
     else:
         assert program in ("python", "npm", "node"), f"{program}: no test runs this"
         found = sys.executable if program == "python" else shutil.which(program)
         if found:
             subprocess.run([found, *arguments], check=True, capture_output=True, timeout=600)
+
+
+def run_cpp(command: list[str]) -> None:
+    """Compile a program, or run it, where this machine has ONNX Runtime's headers."""
+    if can_compile():
+        link_library(Path())
+        subprocess.run(command, check=True, capture_output=True, timeout=600, env=paths())
 
 
 def answer(command: str) -> tuple[int, str]:

@@ -67,6 +67,7 @@ def test_a_fast_network_stays_whole_and_an_impossible_budget_names_the_fastest()
         search(machine.plan_for, machine.measure, 20.0, 4.0)
 
 
+@pytest.mark.slow  # it times this machine
 def test_a_real_network_is_timed_in_turns_with_the_original(tmp_path: Path) -> None:
     torch.manual_seed(0)
     deep = nn.Sequential(*(nn.Conv2d(16, 16, 3, padding=1) for _ in range(8)), nn.Flatten())
