@@ -41,10 +41,12 @@
     seconds         {stage: seconds}
     peak_memory_bytes  highest resident memory of the process
     model           {name, sha256, arch, num_labels, data, labels, input_size, mean, std,
-                    channel_order, input_sources, all_labels, part}; input_sources: where size,
-                    scale (mean and std) and channel_order come from, in words; all_labels: how many
-                    labels it was made for, where its classifier was cut to the kept ones; part:
-                    the module that alone was pruned (filters, macs, params, ONNX are its own)
+                    channel_order, input_sources, all_labels, part, label_names}; input_sources:
+                    where size, scale (mean and std) and channel_order come from, in words;
+                    all_labels: how many labels it was made for, where its classifier was cut to
+                    the kept ones; part: the module that alone was pruned (filters, macs, params,
+                    ONNX are its own);
+                    label_names: of the labels, as the page shows them; empty: as labels
     forecast        expected score, size and cost of other budgets (`forecast.py`); null: not known
     label_change    what became of every label, and images whose answer changed (`label_change.py`)
     training        list of {epoch, loss, held_out}: of the retraining, or of its last step
@@ -224,6 +226,7 @@ class ModelLine:
     Attributes:
         all_labels: how many labels it had as it was given, where only some were kept.
         part: the module that alone was pruned.
+        label_names: of the labels, as the page shows them; empty: as they are called.
     """
 
     name: str
@@ -239,6 +242,7 @@ class ModelLine:
     input_sources: Mapping[str, str] = field(default_factory=dict)
     all_labels: int | None = None
     part: str | None = None
+    label_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

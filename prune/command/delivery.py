@@ -125,5 +125,5 @@ def measure_stages(
 
         score = measure_score(network, test, device=case.device, limit=limit, progress=so_far)
         known[id(network)], done = score, done + score.total
-    change = label_change(compared, case.data.labels, "test", scale_of(case.data))
+    change = label_change(compared, case.shown_labels, "test", scale_of(case.data))
     return {name: known[id(network)] for name, network in networks.items()}, change

@@ -74,6 +74,9 @@ class Job:
     labels_kept: tuple[str, ...] = ()
     """Keep these labels alone: the classifier is cut to them, and all that follows is done, and
     measured, on their images. Names with spaces or commas between, or a file with a name a line."""
+    label_names: Path | None = None
+    """Readable names of the labels, in the order of the outputs, for the pages alone: a file as
+    --labels takes it. Default: the data's; for WordNet ids, the names that torchvision or timm has."""
     hub_folder: Path | None = None
     """Also write a folder for the Hugging Face Hub: weights, ONNX, configuration, card."""
     opset: int | None = None
@@ -125,6 +128,8 @@ class Rank:
     """Or: share of the parameters."""
     labels_kept: tuple[str, ...] = ()
     """Keep these labels alone; see prune-dl --help."""
+    label_names: Path | None = None
+    """Readable names of the labels for the page; see prune-dl --help."""
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ def assemble(command: str, done: Finished) -> Report:
     What the figures themselves warn of (a noisy machine, no speed-up) joins the warnings.
     """
     planned, outcome = done.planned, done.outcome
-    data, held = done.case.data, outcome.held_out
+    labels, held = done.case.shown_labels, outcome.held_out
     old_counts, new_counts = planned.original, planned.left
     spectrum = planned.measured.spectrum
     report = Report(
@@ -122,7 +122,7 @@ def assemble(command: str, done: Finished) -> Report:
             DepthLine(p.writer or p.reader, p.success_rate, p.reader)
             for p in (spectrum.depth if spectrum else ())
         ),
-        pictures=strongest_and_weakest(spectrum, planned.plan, data.labels) if spectrum else (),
+        pictures=strongest_and_weakest(spectrum, planned.plan, labels) if spectrum else (),
         kept_whole=planned.measured.structure.kept_whole,
         contest=planned.contest,
         repair=outcome.facts,
@@ -218,7 +218,8 @@ def _model(done: Finished) -> ModelLine:
     """The network that came in; where outputs judge, it has no labels."""
     line = model_line(done.model_name, done.checkpoint, done.case.data)
     if done.case.outputs is None:
-        return line
+        names = done.case.label_names
+        return line if names in ((), line.labels) else replace(line, label_names=names)
     return replace(line, num_labels=0, labels=(), part=done.part)
 
 
