@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..evaluate.measure.latency import compare
 from ..evaluate.report.files import write_report
-from ..evaluate.report.report import MetricLine
+from ..evaluate.report.lines import MetricLine
 from ..export.all_outputs import ExportedOutputs
 from ..export.checked import Exported, export_checked
 from ..export.graph import export_onnx

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 from . import words
 
 if TYPE_CHECKING:
-    from .report import ModelLine, Report
+    from .lines import ModelLine
+    from .report import Report
 
 
 def facts(report: "Report") -> list[dict[str, Any]]:

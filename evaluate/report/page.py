@@ -15,7 +15,8 @@ from .matrix_chart import label_matrix
 from .trust import trust_notes
 
 if TYPE_CHECKING:
-    from .report import Change, Report
+    from .lines import Change
+    from .report import Report
 
 STAGE_MEANING = {
     "original": "the network as given",

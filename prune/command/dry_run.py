@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from time import perf_counter
 from typing import Any
 
-from ...evaluate.report.report import Change, LayerLine
+from ...evaluate.report.lines import Change, LayerLine
 from ..forward import call, evaluating
 from ..job.known import Case, Planned
 from ..job.layers import layer_lines

@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 from torch import Tensor
 
-from ...evaluate.report.report import MetricLine
+from ...evaluate.report.lines import MetricLine
 from ..errors import UsageError
 from ..files import write_text
 from ..folder import bind_to

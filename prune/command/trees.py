@@ -76,7 +76,7 @@ class Job:
     measured, on their images. Names with spaces or commas between, or a file with a name a line."""
     label_names: Path | None = None
     """Readable names of the labels, in the order of the outputs, for the pages alone: a file as
-    --labels takes it. Default: the data's; for WordNet ids, the names that torchvision or timm has."""
+    --labels takes it. Default: the data's; for WordNet ids, those that torchvision or timm has."""
     hub_folder: Path | None = None
     """Also write a folder for the Hugging Face Hub: weights, ONNX, configuration, card."""
     opset: int | None = None

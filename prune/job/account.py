@@ -12,8 +12,7 @@ from ...evaluate.measure.latency import Comparison, LatencyRow
 from ...evaluate.measure.latency_stats import Ratio
 from ...evaluate.report.forecast import BudgetForecast
 from ...evaluate.report.label_change import LabelChange
-from ...evaluate.report.pictures import strongest_and_weakest
-from ...evaluate.report.report import (
+from ...evaluate.report.lines import (
     Benchmark,
     CertificateLine,
     Change,
@@ -23,9 +22,10 @@ from ...evaluate.report.report import (
     MetricLine,
     ModelLine,
     ParityLine,
-    Report,
     Stages,
 )
+from ...evaluate.report.pictures import strongest_and_weakest
+from ...evaluate.report.report import Report
 from ...evaluate.report.words import honest_warnings
 from ...export.all_outputs import ExportedOutputs
 from ...export.checked import Exported

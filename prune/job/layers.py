@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 from torch import nn
 
-from ...evaluate.report.report import Change, LayerLine
+from ...evaluate.report.lines import Change, LayerLine
 from ..mechanism.spectrum import GroupSpectrum
 from ..structure.cut import Cut
 from ..structure.units import Group

@@ -13,8 +13,8 @@ from prune_dl.evaluate.report.charts import selection_along_depth, training_curv
 from prune_dl.evaluate.report.deployment import snippets
 from prune_dl.evaluate.report.forecast_chart import forecast_words, slider_rows
 from prune_dl.evaluate.report.label_tables import label_section
+from prune_dl.evaluate.report.lines import Change, Latency, Stages
 from prune_dl.evaluate.report.page import contents, layer_table, spoken
-from prune_dl.evaluate.report.report import Change, Latency, Stages
 from prune_dl.evaluate.report.trust import trust_notes
 from prune_dl.export.graph import export_onnx
 from prune_dl.prune.inputs.decode import crop_centre

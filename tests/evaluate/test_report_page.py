@@ -11,9 +11,7 @@ from prune_dl.evaluate.measure.accuracy import Accuracy
 from prune_dl.evaluate.measure.latency_stats import Ratio
 from prune_dl.evaluate.report import charts, words
 from prune_dl.evaluate.report.accuracy_chart import accuracy_against_cost
-from prune_dl.evaluate.report.matrix_chart import label_matrix
-from prune_dl.evaluate.report.page import figures, layer_table, render_page, stage_rows, tiles
-from prune_dl.evaluate.report.report import (
+from prune_dl.evaluate.report.lines import (
     Benchmark,
     CertificateLine,
     Change,
@@ -21,6 +19,8 @@ from prune_dl.evaluate.report.report import (
     ParityLine,
     Stages,
 )
+from prune_dl.evaluate.report.matrix_chart import label_matrix
+from prune_dl.evaluate.report.page import figures, layer_table, render_page, stage_rows, tiles
 from scenes.report_samples import sample_picture, sample_report, without_latency
 
 
