@@ -121,6 +121,7 @@ class LayerLine:
         clusters_per_filter, noise: means over its filters (see mechanism/spectrum).
         reason: why some or all of its filters had to stay; empty if all could go.
         together: other layers that have the same filters: MACs and parameters are of all of them.
+        why: what decided on the number of filters that stay; empty where `reason` says it.
     """
 
     name: str
@@ -135,6 +136,7 @@ class LayerLine:
     noise: float | None = None
     reason: str = ""
     together: tuple[str, ...] = ()
+    why: str = ""
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,11 @@
                     of both where outputs judge
     certificate     {applies, ok, max_relative_error, tolerance, reason}: removed == masked
     layers          list of {name, num_filters, num_kept, macs, params, success_rate, snr,
-                    cluster_size, clusters_per_filter, noise, reason, together}, in execution order;
-                    `reason`: why some or all of its filters had to stay, else empty
+                    cluster_size, clusters_per_filter, noise, reason, together, why}, in execution
+                    order; `reason`: why some or all of its filters had to stay, else empty; `why`:
+                    what decided on the number that stays
+    layer_times     {share_of: {layer: share}, other, unsure, num_runs}: how the time of the final
+                    file's operators divides among layers (`layer_times.py`); null: not profiled
     depth           list of {layer, success_rate, reader}: accuracy of the probe after each layer
     pictures        list of label matrices (see `pictures`): strongest and weakest filters
     kept_whole      {layer: reason}
@@ -65,6 +68,7 @@ from typing import Any
 from ...prune.output_score import OUTPUT_FIDELITY, OutputFidelity
 from ...prune.scores import FIDELITY, Accuracy, MeanPrecision
 from ..measure.latency_stats import Ratio
+from ..measure.layer_times import LayerTimes
 from .forecast import BudgetForecast
 from .label_change import LabelChange
 from .lines import (
@@ -111,6 +115,7 @@ class Report:
     latency_ms: Change[Latency] | None = None
     images_per_second: Change[float] | None = None
     latency_ratio: Ratio | None = None
+    layer_times: LayerTimes | None = None
     benchmark: Benchmark | None = None
     parity: ParityLine | None = None
     depth: tuple[DepthLine, ...] = ()

@@ -8,6 +8,7 @@ from torch import nn
 from ...evaluate.measure.accuracy import measure_score
 from ...evaluate.measure.answers import compare_answers
 from ...evaluate.measure.latency import compare
+from ...evaluate.measure.layer_times import layer_times
 from ...evaluate.report.label_change import LabelChange, label_change
 from ...export.checked import export_checked
 from ...export.graph import export_onnx
@@ -88,8 +89,10 @@ def deliver_networks(
     add_metadata(file.path, accuracy_entry({"held_out": file.score, "test": accuracy["final"]}))
     with log.stage("benchmark") as progress:
         comparison = compare({"original": original, "model": file.path}, bench, progress=progress)
+        layers = [name for name, _ in outcome.final.named_modules()]
+        times = layer_times(file.path, bench, layers)
     original.unlink()
-    return Delivered(accuracy, file, comparison, change)
+    return Delivered(accuracy, file, comparison, change, times)
 
 
 def measure_stages(
