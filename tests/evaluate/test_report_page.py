@@ -1,5 +1,7 @@
 """The report's page: its sentence is honest, its charts are valid plotly, it needs no network."""
 
+import base64
+import gzip
 import json
 import re
 from dataclasses import replace
@@ -163,7 +165,10 @@ def test_page_is_self_contained_and_holds_plotly_once():
     outside = Outside()
     outside.feed(page)
     assert outside.found == []
-    assert page.count("plotly.js v") == 1
+    packed = re.findall(r'id="plotly-js">([^<]*)<', page)
+    assert len(packed) == 1
+    assert b"plotly.js v" in gzip.decompress(base64.b64decode(packed[0]))[:200]
+    assert len(page) < 2_500_000
     assert "@import" not in page.split("</style>")[0]
 
 
