@@ -12,7 +12,7 @@ from .glossary import glossary
 from .html import Figure, render
 from .label_tables import label_section
 from .latency_shares import latency_note, latency_share
-from .matrix_chart import label_matrix
+from .matrix_chart import label_matrix, matrix_words
 from .trust import trust_notes
 
 if TYPE_CHECKING:
@@ -234,7 +234,10 @@ def matrices(report: "Report") -> list[dict[str, Any]]:
     return [
         {
             "layer": layer,
-            "pictures": [{"picture": p, "figure": label_matrix(p)} for p in pictures],
+            "pictures": [
+                {"picture": p, "figure": label_matrix(p), "words": matrix_words(p)}
+                for p in pictures
+            ],
         }
         for layer, pictures in groupby(report.pictures, key=lambda p: p.layer)
     ]
