@@ -170,7 +170,7 @@ def _layer(node: onnx.NodeProto, layers: Collection[str]) -> str | None:
         module, _, leaf = name.rpartition(".")
         for found in (module, module.removeprefix(WRAPPER)):
             if leaf == "weight" and found in layers:
-                return found
+                return str(found)
     return None
 
 
