@@ -6,6 +6,7 @@ Shapes: N images, K labels.
 import contextlib
 import io
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -143,16 +144,37 @@ def nodes_by_provider(path: Path, provider: str, feed: Mapping[str, NDArray[Any]
 
     A session may name a provider and still leave every node to the CPU.
     """
+    _, events = profile_runs(path, provider, feed)
+    runs = (event.get("args", {}) for event in events)
+    nodes = {(run["node_index"], run["provider"]) for run in runs if "provider" in run}
+    return Counter(name for _, name in nodes)
+
+
+def profile_runs(
+    path: Path,
+    provider: str,
+    feed: Mapping[str, NDArray[Any]],
+    threads: int | None = None,
+    *,
+    runs: int = 1,
+    seconds: float = 0.0,
+) -> tuple[int, list[dict[str, Any]]]:
+    """What ONNX Runtime says of every operator of some runs, and how many runs there were.
+
+    Args:
+        runs: at the most. seconds: after which no further run is made.
+    """
     with TemporaryDirectory(prefix="prune-dl-profile-") as folder:
-        options = _options(None)
+        options = _options(threads)
         options.enable_profiling = True
         options.profile_file_prefix = str(Path(folder) / "run")
         session = _create(path, provider, _available(provider), options)
-        session.run(None, dict(feed))
+        end, done = time.perf_counter() + seconds, 0
+        while not done or (done < runs and time.perf_counter() < end):
+            session.run(None, dict(feed))
+            done += 1
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-    runs = (event.get("args", {}) for event in events if event.get("cat") == "Node")
-    nodes = {(run["node_index"], run["provider"]) for run in runs if "provider" in run}
-    return Counter(name for _, name in nodes)
+    return done, [event for event in events if event.get("cat") == "Node"]
 
 
 def require_use(path: Path, provider: str, feed: Mapping[str, NDArray[Any]]) -> None:

@@ -9,8 +9,9 @@ from tempfile import TemporaryDirectory
 from torch import Tensor, nn
 
 from ..evaluate.measure.latency import compare
+from ..evaluate.measure.layer_times import LayerTimes, layer_times
 from ..evaluate.report.files import write_report
-from ..evaluate.report.report import MetricLine
+from ..evaluate.report.metric_line import MetricLine
 from ..export.all_outputs import ExportedOutputs
 from ..export.checked import Exported, export_checked
 from ..export.graph import export_onnx
@@ -25,7 +26,7 @@ from .job.findings import look_into
 from .job.known import Case, Planned
 from .job.output_files import export_with_outputs, time_with_original
 from .job.stages import Outcome
-from .options import Settings
+from .options import BenchOptions, Settings
 from .shown import html_table, short_repr
 from .structure.certificate import Certificate
 from .structure.cut import Cut
@@ -94,12 +95,18 @@ def time_result(
         try:
             file = export_result(model, given, planned, path, None)
             if case.outputs is not None:
-                return Delivered({}, file, time_with_original(case, path, bench)), ()
+                compared = time_with_original(case, path, bench)
+                return Delivered({}, file, compared, layer_times=_times(path, model, bench)), ()
             with output_hooked(case.model, given.output):
                 export_onnx(case.model, case.data.input_size, original, metadata={})
         except (InputError, GateError) as error:
             return None, (f"no latency: {error}",)
-        return Delivered({}, file, compare({"original": original, "model": path}, bench)), ()
+        compared = compare({"original": original, "model": path}, bench)
+        return Delivered({}, file, compared, layer_times=_times(path, model, bench)), ()
+
+
+def _times(path: Path, model: nn.Module, bench: BenchOptions) -> LayerTimes | None:
+    return layer_times(path, bench, [name for name, _ in model.named_modules()])
 
 
 def html_of(

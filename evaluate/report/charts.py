@@ -101,6 +101,14 @@ def depth_words(report: "Report") -> str:
     )
 
 
+def rates_words(rates: Mapping[str, float], ratios: Mapping[str, float]) -> str:
+    """Success rate and SNR of every layer."""
+    return "Success rate and signal-to-noise ratio of each layer: " + "; ".join(
+        f"{name} {percent(rate)}" + (f", SNR {ratios[name]:.2f}" if name in ratios else "")
+        for name, rate in rates.items()
+    )
+
+
 def stage_words(report: "Report") -> str:
     """Seconds of every stage."""
     return "Time: " + "; ".join(f"{name} {value:.1f} s" for name, value in report.seconds.items())

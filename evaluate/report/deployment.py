@@ -10,7 +10,8 @@ from ...prune.inputs.decode import CROP_MARGIN, SMALL
 from ...prune.scores import MEAN_PRECISION
 
 if TYPE_CHECKING:
-    from .report import ModelLine, Report
+    from .lines import ModelLine
+    from .report import Report
 
 PYTHON = """\
 # pip install numpy onnxruntime pillow

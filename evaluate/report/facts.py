@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 from . import words
 
 if TYPE_CHECKING:
-    from .report import ModelLine, Report
+    from .lines import ModelLine
+    from .report import Report
 
 
 def facts(report: "Report") -> list[dict[str, Any]]:
@@ -63,7 +64,11 @@ def _network_facts(report: "Report") -> dict[str, object]:
 
 def _labels_kept(model: "ModelLine") -> str:
     """Their names, and of how many they are; nothing where all were kept."""
-    return "" if model.all_labels is None else f"{', '.join(model.labels)} of {model.all_labels}"
+    return (
+        ""
+        if model.all_labels is None
+        else f"{', '.join(model.label_names or model.labels)} of {model.all_labels}"
+    )
 
 
 def _with_source(value: str, source: str | None) -> str:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ...prune.files import write_text
 from ...prune.structure.units import FloatArray
-from .charts import depth_figure, depth_places
+from .charts import depth_figure, depth_places, rates_words
 from .html import render
 from .pictures import order_labels
 
@@ -174,6 +174,7 @@ def render_filters_page(
         num_filters=sum(len(layer.field_FSS) for layer in layers),
         num_layers=len(layers),
         depth=depth_figure(rates, ratios),
+        depth_words=rates_words(rates, ratios),
         content={"labels": list(labels), "layers": [_plain(layer) for layer in layers]},
     )
 

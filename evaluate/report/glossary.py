@@ -30,6 +30,9 @@ GLOSSARY = {
     "but for rounding.",
     "95 % interval": "Where the true value lies, given so many images. Two networks whose "
     "intervals overlap a lot cannot be told apart.",
+    "Why so many filters": "A budget is met where that costs least for each multiply-add saved. "
+    "The cost of a layer is what the layers that read it lose of their response, times how much "
+    "that changes the outputs, where it was measured. Widths are round where the budget allows it.",
     "p50, p90": "The median of the latency, and what nine of ten calls stay below.",
 }
 

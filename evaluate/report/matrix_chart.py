@@ -57,3 +57,15 @@ def _outlines(sizes: tuple[int, ...]) -> list[dict[str, Any]]:
         shapes.append({"type": "rect", "line": {"color": "var(--text)", "width": 2}, **corners})
         start += size
     return shapes
+
+
+def matrix_words(picture: "FilterPicture") -> str:
+    """Which labels a filter selects, and how strongly, for readers who do not see its matrix."""
+    start, blocks = 0, []
+    for size in picture.clusters:
+        blocks.append(" with ".join(picture.labels[start : start + size]))
+        start += size
+    selected = f"selects {'; '.join(blocks)}" if blocks else "selects no label"
+    own = [(picture.field[i][i], label) for i, label in enumerate(picture.labels)]
+    value, label = max(own, key=lambda pair: pair[0])
+    return f"Label matrix of filter {picture.filter}: {selected}; {label} by itself has {value:.2f}"

@@ -11,11 +11,13 @@ from .forecast_chart import forecast_figure, forecast_words, slider_rows
 from .glossary import glossary
 from .html import Figure, render
 from .label_tables import label_section
-from .matrix_chart import label_matrix
+from .latency_shares import latency_note, latency_share
+from .matrix_chart import label_matrix, matrix_words
 from .trust import trust_notes
 
 if TYPE_CHECKING:
-    from .report import Change, Report
+    from .lines import Change
+    from .report import Report
 
 STAGE_MEANING = {
     "original": "the network as given",
@@ -43,6 +45,7 @@ def render_page(report: "Report") -> str:
         tiles=tiles(report),
         stages=stage_rows(report),
         layers=layer_table(report),
+        latency_note=latency_note(report),
         figures=figures(report),
         spoken=spoken(report),
         noun=_noun(report),
@@ -170,6 +173,8 @@ def layer_table(report: "Report") -> list[dict[str, Any]]:
             "cluster_size": _number(line.cluster_size),
             "clusters_per_filter": _number(line.clusters_per_filter),
             "noise": _number(line.noise),
+            "latency_share": latency_share(report, line),
+            "why": line.why,
             "reason": line.reason,
             "together": ", ".join(line.together),
         }
@@ -229,7 +234,10 @@ def matrices(report: "Report") -> list[dict[str, Any]]:
     return [
         {
             "layer": layer,
-            "pictures": [{"picture": p, "figure": label_matrix(p)} for p in pictures],
+            "pictures": [
+                {"picture": p, "figure": label_matrix(p), "words": matrix_words(p)}
+                for p in pictures
+            ],
         }
         for layer, pictures in groupby(report.pictures, key=lambda p: p.layer)
     ]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...prune.scores import FIDELITY, Accuracy
-from .report import Value
+from .lines import Value
 
 
 @dataclass(frozen=True)

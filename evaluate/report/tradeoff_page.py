@@ -52,6 +52,7 @@ def render_tradeoff(tradeoff: Tradeoff) -> str:
         provider=provider_name(tradeoff.provider),
         latency_figure=_scatter(tradeoff, "latency_ms", "latency, ms (p50; bar to p90)", 1.0),
         size_figure=_scatter(tradeoff, "size_bytes", "file size, MB", 1e6),
+        spoken={cost: _words(tradeoff, cost, unit) for cost, unit in SPOKEN_UNITS.items()},
         table=[_cells(row, tradeoff.measure) for row in tradeoff_rows(tradeoff)],
         measure="Fidelity" if tradeoff.of_answers else "Top-1",
         noun="Fidelity" if tradeoff.of_answers else "Accuracy",
@@ -81,6 +82,20 @@ def _scatter(tradeoff: Tradeoff, cost: str, title: str, unit: float) -> Figure:
         "showlegend": True,
     }
     return {"data": traces, "layout": layout, "height": 420}
+
+
+SPOKEN_UNITS = {"latency_ms": ("ms", 1.0), "size_bytes": ("MB", 1e6)}
+
+
+def _words(tradeoff: Tradeoff, cost: str, unit: tuple[str, float]) -> str:
+    """Every point of a chart, for readers who do not see it."""
+    name, divisor = unit
+    return "; ".join(
+        f"{point.name} {point.format}: {percent(point.accuracy.value)} at "
+        f"{getattr(point, cost) / divisor:.3g} {name}"
+        for point in tradeoff.points
+        if point.accuracy and not point.error and getattr(point, cost) is not None
+    )
 
 
 def _called(tradeoff: Tradeoff) -> str:

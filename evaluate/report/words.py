@@ -9,7 +9,8 @@ from ...prune.terminal import duration as duration
 if TYPE_CHECKING:
     from ...prune.scores import Score
     from ..measure.latency_stats import Ratio
-    from .report import Change, Report, Stages
+    from .lines import Change, Stages
+    from .report import Report
 
 STAGES = ("original", "removed", "repaired", "final")
 FEW_IMAGES = 1000

@@ -45,6 +45,7 @@ def said_of_labels(options: Job) -> dict[str, Any]:
     said = {
         "output": options.network.output,
         "labels_kept": ",".join(options.labels_kept),
+        "label_names": options.label_names,
         "labels": data.labels,
         "label_order": data.label_order,
         "unlabeled": data.unlabeled,

@@ -8,6 +8,7 @@ from torch import nn
 from ...evaluate.measure.accuracy import measure_score
 from ...evaluate.measure.answers import compare_answers
 from ...evaluate.measure.latency import compare
+from ...evaluate.measure.layer_times import layer_times
 from ...evaluate.report.label_change import LabelChange, label_change
 from ...export.checked import export_checked
 from ...export.graph import export_onnx
@@ -88,8 +89,10 @@ def deliver_networks(
     add_metadata(file.path, accuracy_entry({"held_out": file.score, "test": accuracy["final"]}))
     with log.stage("benchmark") as progress:
         comparison = compare({"original": original, "model": file.path}, bench, progress=progress)
+        layers = [name for name, _ in outcome.final.named_modules()]
+        times = layer_times(file.path, bench, layers)
     original.unlink()
-    return Delivered(accuracy, file, comparison, change)
+    return Delivered(accuracy, file, comparison, change, times)
 
 
 def measure_stages(
@@ -125,5 +128,5 @@ def measure_stages(
 
         score = measure_score(network, test, device=case.device, limit=limit, progress=so_far)
         known[id(network)], done = score, done + score.total
-    change = label_change(compared, case.data.labels, "test", scale_of(case.data))
+    change = label_change(compared, case.shown_labels, "test", scale_of(case.data))
     return {name: known[id(network)] for name, network in networks.items()}, change

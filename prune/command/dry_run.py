@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ...evaluate.report.report import Change, LayerLine
+from ...evaluate.report.lines import Change, LayerLine
 from ..job.layers import layer_lines
 from ..terminal import duration
 from .prune import plan_job

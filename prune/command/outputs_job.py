@@ -6,7 +6,8 @@ from tempfile import TemporaryDirectory
 
 from torch import Tensor
 
-from ...evaluate.report.report import MetricLine
+from ...evaluate.measure.layer_times import layer_times
+from ...evaluate.report.metric_line import MetricLine
 from ..errors import UsageError
 from ..files import write_text
 from ..folder import bind_to
@@ -140,7 +141,7 @@ def _save(folder: Path, opened: OpenedByOutputs, done: DoneByOutputs) -> None:
 def _deliver(case: Case, done: DoneByOutputs, options: Job, folder: Path) -> Delivered:
     """Export, check and time both networks, and read the test part, once."""
     log, final = case.log, done.outcome.final
-    file, comparison = None, None
+    file, comparison, times = None, None, None
     if isinstance(case.example, Tensor):
         metadata = {"plan": done.planned.plan.digest}
         with log.stage("export"):
@@ -152,7 +153,9 @@ def _deliver(case: Case, done: DoneByOutputs, options: Job, folder: Path) -> Del
         log.log({"stage": stage, f"test_{score.key}": score.value, "images": score.total})
     if file is not None:
         comparison = time_with_original(case, file.path, options.bench, options.opset)
-    return Delivered(scores, file, comparison)
+        layers = [name for name, _ in final.named_modules()]
+        times = layer_times(file.path, options.bench, layers)
+    return Delivered(scores, file, comparison, layer_times=times)
 
 
 def _test_scores(case: Case, outcome: Outcome) -> dict[str, Score]:

@@ -15,6 +15,7 @@ from ..errors import GateError, UsageError
 from ..files import write_text
 from ..folder import bind_to, output_folder
 from ..inputs.checkpoint import Checkpoint
+from ..inputs.shown_labels import labels_to_show, read_shown_labels
 from ..job.account import Finished, assemble
 from ..job.findings import look_into
 from ..job.kept import Kept
@@ -77,8 +78,10 @@ def plan_job(options: Job, log: RunLog) -> tuple[Case, Planned]:
     is_by_outputs, notes = judged_by_outputs(options, loaded)
     if is_by_outputs:
         return plan_by_outputs(options, loaded, log, notes)
+    names = read_shown_labels(options.label_names)
     where = (options.network, options.data, options.run)
-    _, case = open_case(*where, log, options.labels_kept, loaded)
+    checkpoint, case = open_case(*where, log, options.labels_kept, loaded)
+    labels_to_show(case.data.labels, checkpoint.origin, names)
     Choice.of(options.select).check(case.model)
     return case, make_plan(case, options.select.budget, options.settings)
 
@@ -106,8 +109,10 @@ def _fill(
 
 def _job_by_labels(options: Job, loaded: Loaded, log: RunLog, folder: Path) -> Finished:
     """The job on a classifier."""
+    names = read_shown_labels(options.label_names)
     where = (options.network, options.data, options.run)
     checkpoint, case = open_case(*where, log, options.labels_kept, loaded)
+    case = replace(case, label_names=labels_to_show(case.data.labels, checkpoint.origin, names))
     if options.opset is not None:
         check_exportable(case.model, case.data.input_size, GraphFormat(options.opset))
     bind_to(folder, job_facts(checkpoint, case, options.settings))

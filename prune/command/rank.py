@@ -8,6 +8,7 @@ from typing import Any
 from ...evaluate.report.filters import FilterColumns, write_filters_page
 from ..errors import UsageError
 from ..folder import bind_to, output_folder
+from ..inputs.shown_labels import labels_to_show, read_shown_labels
 from ..inputs.split import Batches
 from ..job.budget import counted_plan
 from ..job.kept import MEASURED, SPECTRUM, STATISTICS, Kept
@@ -54,10 +55,12 @@ def ranked_folder(options: Rank) -> Path:
 def _fill(options: Rank, command: str, folder: Path) -> Spectrum:
     """Everything that the output folder holds."""
     log = log_of(options.run, stages_of(options))
+    names = read_shown_labels(options.label_names)
     where = (options.network, options.data, options.run)
     checkpoint, case = open_case(*where, log, options.labels_kept)
+    names = labels_to_show(case.data.labels, checkpoint.origin, names)
     bind_to(folder, case_facts(checkpoint, case) | options_facts(options))
-    case = replace(case, kept=Kept(folder))
+    case = replace(case, kept=Kept(folder), label_names=names)
     with log.stage("trace"):
         structure = trace(case.model, case.example)
         cost = CostModel.of(case.model, structure)
@@ -77,7 +80,7 @@ def _fill(options: Rank, command: str, folder: Path) -> Spectrum:
     title = f"{shown_name(options.network.model)}, probe: {spectrum.probe}"
     page = folder / "filters.html"
     shown = FilterColumns(norms, columns["scores"], columns["kept"])
-    labels = case.data.labels
+    labels = case.shown_labels
     write_filters_page(page, spectrum, shown, labels=labels, title=title, command=command)
     write_run(folder, command, options, case.data.name)
     return spectrum

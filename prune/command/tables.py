@@ -11,7 +11,8 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from ...evaluate.measure.latency import Comparison
-from ...evaluate.report.report import LayerLine, Report
+from ...evaluate.report.lines import LayerLine
+from ...evaluate.report.report import Report
 from ...evaluate.report.trust import ranked_notes
 from ..output_score import OUTPUT_FIDELITY
 from ..scores import FIDELITY, Score

@@ -78,6 +78,9 @@ class Job:
     track: str | None = None
     """Also send every epoch's figures, and the final ones, to tensorboard (a folder of that name
     beside --out), mlflow (where MLFLOW_TRACKING_URI says) or your own package.module:callable."""
+    label_names: Path | None = None
+    """Readable names of the labels, in the order of the outputs, for the pages alone: a file as
+    --labels takes it. Default: the data's; for WordNet ids, those that torchvision or timm has."""
     hub_folder: Path | None = None
     """Also write a folder for the Hugging Face Hub: weights, ONNX, configuration, card."""
     opset: int | None = None
@@ -131,6 +134,8 @@ class Rank:
     """Or: share of the parameters."""
     labels_kept: tuple[str, ...] = ()
     """Keep these labels alone; see prune-dl --help."""
+    label_names: Path | None = None
+    """Readable names of the labels for the page; see prune-dl --help."""
 
 
 @dataclass(frozen=True)

@@ -27,17 +27,21 @@ KEYS = ("id2label", "class_to_idx", "label2id", "classes", "labels", "label_name
 """Where configurations of other tools keep names."""
 
 
-def read_label_names(path: Path, option: str = "labels") -> tuple[str, ...]:
+def read_label_names(
+    path: Path, option: str = "labels", *, readable: bool = False
+) -> tuple[str, ...]:
     """The names in the order of the outputs.
 
     Args:
         option: that names the file, for messages.
+        readable: take the word, where a file has [folder, word].
 
     Raises:
         InputError: the file cannot be read, is none of the forms, or its names are not one each.
     """
     text = _read(path, option)
-    names = _from_json(text, path, option) if text.lstrip()[:1] in ("[", "{") else _from_lines(text)
+    is_json = text.lstrip()[:1] in ("[", "{")
+    names = _from_json(text, path, option, int(readable)) if is_json else _from_lines(text)
     wrong = _wrong(names)
     if wrong:
         raise InputError(
@@ -69,9 +73,9 @@ def _from_lines(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def _from_json(text: str, path: Path, option: str) -> list[str]:
+def _from_json(text: str, path: Path, option: str, place: int) -> list[str]:
     try:
-        names = _names_in(msgspec.json.decode(text))
+        names = _names_in(msgspec.json.decode(text), place)
     except (msgspec.DecodeError, RecursionError):
         names = None
     if names is None:
@@ -82,8 +86,10 @@ def _from_json(text: str, path: Path, option: str) -> list[str]:
     return names
 
 
-def _names_in(found: Any) -> list[str] | None:
+def _names_in(found: Any, place: int = 0) -> list[str] | None:
     """Names of a JSON document; None if it has another form.
+
+    Of an entry with several names, the one at `place` counts.
 
     >>> _names_in({"b": 1, "a": 0}), _names_in({"0": "a", "1": "b"}), _names_in(["a", "b"])
     (['a', 'b'], ['a', 'b'], ['a', 'b'])
@@ -94,18 +100,18 @@ def _names_in(found: Any) -> list[str] | None:
         return None
     inner = next((found[key] for key in KEYS if isinstance(found.get(key), list | dict)), None)
     if inner is not None:
-        return _names_in(inner)
-    pairs = [_pair(key, value) for key, value in found.items()]
+        return _names_in(inner, place)
+    pairs = [_pair(key, value, place) for key, value in found.items()]
     by_number = dict(pair for pair in pairs if pair is not None)
     if len(by_number) != len(found) or set(by_number) != set(range(len(found))):
         return None
     return [by_number[number] for number in range(len(found))]
 
 
-def _pair(key: str, value: Any) -> tuple[int, str] | None:
+def _pair(key: str, value: Any, place: int) -> tuple[int, str] | None:
     """Number and name of one entry of an object."""
     if isinstance(value, list) and value:
-        value = value[0]
+        value = value[min(place, len(value) - 1)]
     if isinstance(value, int) and not isinstance(value, bool):
         return value, key
     is_number = key.isdecimal() and len(key) <= MAX_DIGITS

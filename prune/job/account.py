@@ -10,22 +10,23 @@ from typing import Any
 from ...evaluate.measure.environment import describe_environment
 from ...evaluate.measure.latency import Comparison, LatencyRow
 from ...evaluate.measure.latency_stats import Ratio
+from ...evaluate.measure.layer_times import LayerTimes
 from ...evaluate.report.forecast import BudgetForecast
 from ...evaluate.report.label_change import LabelChange
-from ...evaluate.report.pictures import strongest_and_weakest
-from ...evaluate.report.report import (
+from ...evaluate.report.lines import (
     Benchmark,
     CertificateLine,
     Change,
     DepthLine,
     EpochLine,
     Latency,
-    MetricLine,
     ModelLine,
     ParityLine,
-    Report,
     Stages,
 )
+from ...evaluate.report.metric_line import MetricLine
+from ...evaluate.report.pictures import strongest_and_weakest
+from ...evaluate.report.report import Report
 from ...evaluate.report.words import honest_warnings
 from ...export.all_outputs import ExportedOutputs
 from ...export.checked import Exported
@@ -37,6 +38,7 @@ from .known import Case, Planned
 from .latency_budget import drift_notes
 from .layers import layer_lines
 from .stages import Outcome
+from .width_reasons import with_reasons
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,14 @@ class Delivered:
         file: the smaller network's; None where it cannot be written.
         comparison: latency of both networks' files; None where there are none.
         label_change: on the test part.
+        layer_times: of the smaller network's file.
     """
 
     accuracy: Mapping[str, Score]
     file: Exported | ExportedOutputs | None
     comparison: Comparison | None
     label_change: LabelChange | None = None
+    layer_times: LayerTimes | None = None
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ def assemble(command: str, done: Finished) -> Report:
     What the figures themselves warn of (a noisy machine, no speed-up) joins the warnings.
     """
     planned, outcome = done.planned, done.outcome
-    data, held = done.case.data, outcome.held_out
+    labels, held = done.case.shown_labels, outcome.held_out
     old_counts, new_counts = planned.original, planned.left
     spectrum = planned.measured.spectrum
     report = Report(
@@ -112,7 +116,7 @@ def assemble(command: str, done: Finished) -> Report:
         macs=Change(old_counts.macs, new_counts.macs),
         params=Change(old_counts.params, new_counts.params),
         certificate=_certificate(outcome),
-        layers=layer_lines(done.case.model, planned),
+        layers=with_reasons(layer_lines(done.case.model, planned), planned, done.settings.select),
         criterion=planned.ranking.criterion,
         allocation=done.settings.select.allocate,
         seconds=done.case.log.seconds,
@@ -122,7 +126,7 @@ def assemble(command: str, done: Finished) -> Report:
             DepthLine(p.writer or p.reader, p.success_rate, p.reader)
             for p in (spectrum.depth if spectrum else ())
         ),
-        pictures=strongest_and_weakest(spectrum, planned.plan, data.labels) if spectrum else (),
+        pictures=strongest_and_weakest(spectrum, planned.plan, labels) if spectrum else (),
         kept_whole=planned.measured.structure.kept_whole,
         contest=planned.contest,
         repair=outcome.facts,
@@ -158,6 +162,7 @@ def _with_files(report: Report, delivered: Delivered, planned: Planned) -> Repor
         size_bytes=Change(old.size_bytes, new.size_bytes),
         latency_ms=Change(_latency(old), _latency(new)),
         images_per_second=Change(old.images_per_second, new.images_per_second),
+        layer_times=delivered.layer_times,
         latency_ratio=Ratio(comparison.ratio, comparison.ratio_low, comparison.ratio_high),
         benchmark=Benchmark(
             new.provider, new.batch_size, new.threads, comparison.noisy, planned.reference_ms
@@ -218,7 +223,8 @@ def _model(done: Finished) -> ModelLine:
     """The network that came in; where outputs judge, it has no labels."""
     line = model_line(done.model_name, done.checkpoint, done.case.data)
     if done.case.outputs is None:
-        return line
+        names = done.case.label_names
+        return line if names in ((), line.labels) else replace(line, label_names=names)
     return replace(line, num_labels=0, labels=(), part=done.part)
 
 

@@ -36,7 +36,7 @@ def _labels_held_out(case: Case, outcome: Outcome) -> LabelChange | None:
     if case.outputs is not None:
         return None
     compared = compare_answers(case.model, outcome.final, case.data.held_out, device=case.device)
-    return label_change(compared, case.data.labels, "held-out", scale_of(case.data))
+    return label_change(compared, case.shown_labels, "held-out", scale_of(case.data))
 
 
 def scale_of(data: DataSet) -> InputScale:

@@ -54,6 +54,7 @@ class Case:
         kept: what finished stages gave, where a run keeps it.
         outputs: compares networks with the original's outputs, where these are no class scores;
             None where labels judge.
+        label_names: of the labels, as pages show them; empty: as the data name them.
     """
 
     model: nn.Module
@@ -63,6 +64,7 @@ class Case:
     log: RunLog = field(default_factory=RunLog)
     kept: Kept = field(default_factory=Kept)
     outputs: OutputJudge | None = None
+    label_names: tuple[str, ...] = ()
 
     __repr__ = short_repr
 
@@ -79,6 +81,11 @@ class Case:
     def num_labels(self) -> int:
         """K."""
         return len(self.data.labels)
+
+    @property
+    def shown_labels(self) -> tuple[str, ...]:
+        """A name for each label, as pages show it."""
+        return self.label_names or self.data.labels
 
     @cached_property
     def example(self) -> Inputs:

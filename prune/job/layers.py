@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 from torch import nn
 
-from ...evaluate.report.report import Change, LayerLine
+from ...evaluate.report.lines import Change, LayerLine
 from ..mechanism.spectrum import GroupSpectrum
 from ..structure.cut import Cut
 from ..structure.units import Group
@@ -33,7 +34,7 @@ def layer_lines(model: nn.Module, planned: Planned) -> tuple[LayerLine, ...]:
     for group, layer, measured in zip(
         structure.groups, planned.plan.layers, fields_of(planned.measured), strict=True
     ):
-        found = (
+        found: dict[str, Any] = (
             {}
             if measured is None
             else {

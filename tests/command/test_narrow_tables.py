@@ -1,7 +1,7 @@
 """Tables fit the width of a terminal: no word is broken, and what is left out is said."""
 
 import pytest
-from prune_dl.evaluate.report.report import Change, LayerLine
+from prune_dl.evaluate.report.lines import Change, LayerLine
 from prune_dl.evaluate.report.trust import ranked_notes
 from prune_dl.prune.command.tables import show_facts, show_layers, show_table, write_result
 

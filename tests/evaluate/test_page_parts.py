@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from prune_dl.evaluate.measure.layer_times import LayerTimes
 from prune_dl.evaluate.report.accuracy_chart import accuracy_against_cost, accuracy_words
 from prune_dl.evaluate.report.charts import selection_along_depth, training_curve
 from prune_dl.evaluate.report.deployment import snippets
 from prune_dl.evaluate.report.forecast_chart import forecast_words, slider_rows
 from prune_dl.evaluate.report.label_tables import label_section
-from prune_dl.evaluate.report.page import contents, layer_table, spoken
-from prune_dl.evaluate.report.report import Change, Latency, Stages
+from prune_dl.evaluate.report.lines import Change, Latency, Stages
+from prune_dl.evaluate.report.page import contents, layer_table, render_page, spoken
 from prune_dl.evaluate.report.trust import trust_notes
 from prune_dl.export.graph import export_onnx
 from prune_dl.prune.inputs.decode import crop_centre
@@ -154,3 +155,18 @@ def test_programs_hold_the_networks_values_or_are_not_there() -> None:
     assert snippets(replace(report, model=replace(report.model, mean=()))) == {}
     assert snippets(replace(report, model=replace(report.model, input_size=(4, 8, 8)))) == {}
     assert Accuracy(1, 2).name not in MeanPrecision(np.zeros((1, 1)), np.ones((1, 1))).name
+
+
+def test_layers_show_their_share_of_time_and_why_they_keep_so_many() -> None:
+    report = sample_report(3)
+    assert "Share of time" not in render_page(report)
+    first, second, third = report.layers
+    first = replace(first, why="widths in steps of 4", together=("dw (depthwise)",))
+    layers = (first, second, third)
+    times = LayerTimes({first.name: 0.25, "dw": 0.05, second.name: 0.5}, 0.15, 0.05, 50)
+    timed = replace(report, layers=layers, layer_times=times)
+    page = render_page(timed)
+    assert "widths in steps of 4" in page
+    shares = [row["latency_share"] for row in layer_table(timed)]
+    assert shares == ["30.0 %", "50.0 %", "–"]
+    assert "15.0 % goes to operators without weights. 5.0 % goes to operators whose layer" in page

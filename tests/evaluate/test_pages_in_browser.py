@@ -28,6 +28,7 @@ pytestmark = [
 PROBE = """
 <script>
 addEventListener("load", () => setTimeout(async () => {
+  await drawn;
   const found = {
     errors: window.pageErrors,
     loaded: performance.getEntriesByType("resource").map((entry) => entry.name),

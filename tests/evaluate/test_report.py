@@ -8,7 +8,8 @@ import pytest
 from prune_dl.evaluate.measure.accuracy import Accuracy
 from prune_dl.evaluate.report import report as report_module
 from prune_dl.evaluate.report.files import write_report
-from prune_dl.evaluate.report.report import Change, Latency, Report, Stages
+from prune_dl.evaluate.report.lines import Change, Latency, Stages
+from prune_dl.evaluate.report.report import Report
 from prune_dl.evaluate.report.words import honest_warnings
 from scenes.report_samples import sample_report, without_latency
 

@@ -1,5 +1,7 @@
 """The report's page: its sentence is honest, its charts are valid plotly, it needs no network."""
 
+import base64
+import gzip
 import json
 import re
 from dataclasses import replace
@@ -11,16 +13,16 @@ from prune_dl.evaluate.measure.accuracy import Accuracy
 from prune_dl.evaluate.measure.latency_stats import Ratio
 from prune_dl.evaluate.report import charts, words
 from prune_dl.evaluate.report.accuracy_chart import accuracy_against_cost
-from prune_dl.evaluate.report.matrix_chart import label_matrix
-from prune_dl.evaluate.report.page import figures, layer_table, render_page, stage_rows, tiles
-from prune_dl.evaluate.report.report import (
+from prune_dl.evaluate.report.lines import (
     Benchmark,
     CertificateLine,
     Change,
-    MetricLine,
     ParityLine,
     Stages,
 )
+from prune_dl.evaluate.report.matrix_chart import label_matrix
+from prune_dl.evaluate.report.metric_line import MetricLine
+from prune_dl.evaluate.report.page import figures, layer_table, render_page, stage_rows, tiles
 from scenes.report_samples import sample_picture, sample_report, without_latency
 
 
@@ -163,7 +165,10 @@ def test_page_is_self_contained_and_holds_plotly_once():
     outside = Outside()
     outside.feed(page)
     assert outside.found == []
-    assert page.count("plotly.js v") == 1
+    packed = re.findall(r'id="plotly-js">([^<]*)<', page)
+    assert len(packed) == 1
+    assert b"plotly.js v" in gzip.decompress(base64.b64decode(packed[0]))[:200]
+    assert len(page) < 2_500_000
     assert "@import" not in page.split("</style>")[0]
 
 

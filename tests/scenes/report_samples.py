@@ -13,8 +13,7 @@ from prune_dl.evaluate.report.label_change import (
     LabelChange,
     LabelLine,
 )
-from prune_dl.evaluate.report.pictures import FilterPicture, MeasuredFilter, draw_filter
-from prune_dl.evaluate.report.report import (
+from prune_dl.evaluate.report.lines import (
     Benchmark,
     CertificateLine,
     Change,
@@ -24,9 +23,10 @@ from prune_dl.evaluate.report.report import (
     LayerLine,
     ModelLine,
     ParityLine,
-    Report,
     Stages,
 )
+from prune_dl.evaluate.report.pictures import FilterPicture, MeasuredFilter, draw_filter
+from prune_dl.evaluate.report.report import Report
 from prune_dl.evaluate.report.thumbnails import InputScale, thumbnail
 
 ANIMALS = ("plane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
