@@ -179,8 +179,15 @@ def _told(
     other = runner_up(found, is_other)
     words = f"measured: {answers.percent} of {total} held-out images"
     if other is None:
-        rest = ", ".join(size_words(size) for size in sizes if size != sizes[best.sample])
-        return opened, sizes[best.sample], Source(f"{words}, clearly better than {rest}")
+        alike = {trial.sample for trial, _ in found}
+        rest = [place for place in range(len(sizes)) if place != best.sample]
+        for said, places in (
+            ("clearly better than", [place for place in rest if place not in alike]),
+            ("the same answers at", [place for place in rest if place in alike]),
+        ):
+            if places:
+                words += f", {said} {', '.join(size_words(sizes[place]) for place in places)}"
+        return opened, sizes[best.sample], Source(words)
     words += f", next best {other[0].name} {other[1].percent}"
     if not is_clear(answers, other[1]):
         opened = opened.noting(

@@ -184,9 +184,18 @@ def run_trials(trials: Sequence[InputTrial], ask: Ask, num_images: int) -> list[
         top = max(order, key=lambda found: found[1].correct)[1]
         left = [found for found in order if not _is_worse(found[1], top, SCREENED_OUT)]
         left = left if len(left) > 1 else order[:2]
-        chosen = {id(trial) for trial, _ in left[:FINALISTS]}
+        chosen = {id(trial) for trial in _finalists([trial for trial, _ in left])}
         trials = [trial for trial in trials if id(trial) in chosen]
     return ranked([(trial, ask(trial, everything)) for trial in trials])
+
+
+def _finalists(trials: Sequence[InputTrial]) -> list[InputTrial]:
+    """The best of each sample, so that none is dropped that was not seen to be worse; then the next
+    best, `FINALISTS` in all or one for each sample."""
+    first = {trial.sample: trial for trial in reversed(trials)}
+    best = [trial for trial in trials if trial is first[trial.sample]]
+    others = [trial for trial in trials if trial is not first[trial.sample]]
+    return [*best, *others][: max(FINALISTS, len(best))]
 
 
 def ranked(found: Sequence[Found]) -> list[Found]:

@@ -88,3 +88,15 @@ def test_photographs_of_one_camera_are_no_inputs(tmp_path: Path) -> None:
     data = open_data(str(folder(tmp_path, (600, 800))), in_memory=False)
     assert (600, 800) not in possible_sizes(data, None)
     assert possible_sizes(data, "torchvision:inception_v3")[0] == (299, 299)
+
+
+class Unsure(nn.Module):
+    """Has learned nothing, and so has no size."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.new_tensor([[1.0, 0.0]]).expand(len(images), 2)
+
+
+def test_a_size_at_which_nothing_changes_is_not_called_better(tmp_path: Path) -> None:
+    _, _, source = settle_size(opened_with(Unsure(), folder(tmp_path, (100, 80))), ASKED)
+    assert source.words.startswith("measured: 50.0 % of 12 held-out images, the same answers at ")
