@@ -63,6 +63,13 @@ class Cell:
     images: int = 6000
     seed: int = 0
     device: str = "auto"
+    lr: float | None = None
+    mixup: float | None = None
+
+    @property
+    def retraining(self) -> RetrainOptions:
+        """The job's recipe, or what was given in its place."""
+        return RetrainOptions(epochs=self.epochs, lr=self.lr, mixup=self.mixup)
 
 
 @dataclass(frozen=True)
@@ -110,14 +117,15 @@ def _measure_budget(
     no_step = replace(settings, retrain=RetrainOptions(epochs=0))
     repaired = case.of(carry_out(planned, no_step, case).final)
     share = planned.left.macs / planned.original.macs
-    for epochs in sorted({cell.epochs for cell in cells}):
+    for how in sorted({cell.retraining for cell in cells}, key=repr):
         model = repaired.model
-        if epochs:
+        if how.epochs:
             place = case.kept.folder
             assert place is not None, "`measure_cells` gives one"
-            journal = Journal(resume=place / f"{fitted.plan.digest}-{epochs}.pt")
-            model = retrain(case, repaired, RetrainOptions(epochs=epochs), journal).delivered.model
-        yield from (_row(case, cell, model, share) for cell in cells if cell.epochs == epochs)
+            words = f"{how.epochs}-{how.lr}-{how.mixup}"
+            journal = Journal(resume=place / f"{fitted.plan.digest}-{words}.pt")
+            model = retrain(case, repaired, how, journal).delivered.model
+        yield from (_row(case, cell, model, share) for cell in cells if cell.retraining == how)
 
 
 def _row(case: Case, cell: Cell, model: nn.Module, share: float) -> Row:
@@ -202,9 +210,11 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=6000, help="of the statistics")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--lr", type=float, help="default: the job's")
+    parser.add_argument("--mixup", type=float, help="default: the job's")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    how = {"rank": given.rank, "images": given.images, "device": given.device}
+    how = {name: getattr(given, name) for name in ("rank", "images", "device", "lr", "mixup")}
     cells = [
         Cell(given.model, given.data, labels, arm, macs, epochs, seed=seed, **how)
         for seed in given.seeds
