@@ -31,20 +31,20 @@ def explain_removed(planned: Planned, labels: Sequence[str]) -> tuple[RemovedFil
 
     Empty where there are no labels or no statistics. Layers whose moments have fewer than
     `ROWS_PER_INPUT` rows for each kept channel are left out, as anything can be predicted there;
-    so are filters that select no label, and those whose response never varies. Ties go to the
-    earlier layer, then to the lower index.
+    so are filters that select no label, and those whose response never varies. Ties, which clean
+    filters of as many labels have, go to the stronger signal, the earlier layer, the lower index.
 
     Args:
         labels: names, as the page shows them.
     """
     layers = list(_explained_layers(planned))
     candidates = sorted(
-        (-float(spectrum.snr_F[index]), at, index)
+        (-float(spectrum.snr_F[index]), -float(spectrum.signal_F[index]), at, index)
         for at, (_, spectrum, layer) in enumerate(layers)
         for index in sorted(set(range(layer.num_filters)) - set(layer.kept))
         if spectrum.snr_F[index] > 0
     )
-    found = (_explain(planned, layers[at], i, labels) for _, at, i in candidates[:MOST_REMOVED])
+    found = (_explain(planned, layers[at], i, labels) for *_, at, i in candidates[:MOST_REMOVED])
     return tuple(line for line in found if line is not None)
 
 

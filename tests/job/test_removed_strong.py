@@ -37,8 +37,10 @@ def chosen(*channels: int, num: int = 5) -> Any:
     return np.isin(np.arange(num), channels)
 
 
-def planned(covariance_CC: Any = COVARIANCE, num_rows: int = 100, **more: Any) -> Planned:
-    """Filters 0 and 1 are kept; SNR rises with the filter's index."""
+def planned(
+    covariance_CC: Any = COVARIANCE, num_rows: int = 100, snr: Any = None, **more: Any
+) -> Planned:
+    """Filters 0 and 1 are kept; SNR and signal rise with the filter's index."""
     structure = trace(NETWORK, torch.zeros(2, 3, 5, 5))
     cost = CostModel.of(NETWORK, structure)
     moments_CC = torch.zeros(6, 6, dtype=torch.float64)
@@ -47,7 +49,10 @@ def planned(covariance_CC: Any = COVARIANCE, num_rows: int = 100, **more: Any) -
     layer = SimpleNamespace(moments_CC=moments_CC, num_positions=num_rows)
     statistics = Statistics({"2": layer}, 3, 100)  # type: ignore[dict-item]
     group = SimpleNamespace(
-        reader="2", snr_F=np.arange(5.0), labels=SimpleNamespace(of=lambda unit: CLUSTERS[unit])
+        reader="2",
+        snr_F=np.arange(5.0) if snr is None else np.array(snr),
+        signal_F=np.arange(5.0),
+        labels=SimpleNamespace(of=lambda unit: CLUSTERS[unit]),
     )
     spectrum = SimpleNamespace(groups=(group,))
     measured = Measured(structure, cost, statistics, spectrum)  # type: ignore[arg-type]
@@ -99,6 +104,12 @@ def test_the_strongest_removed_filters_are_explained() -> None:
     assert independent.filter == 3
     assert independent.reproduced == pytest.approx(0, abs=1e-6)
     assert [(x.filter, x.shared) for x in independent.sharing] == [(0, ("cat",)), (1, ("ship",))]
+
+
+def test_the_highest_snr_comes_first_then_the_stronger_signal() -> None:
+    assert [x.filter for x in explain_removed(planned(snr=[9, 9, 3, 2, 0]), LABELS)] == [2, 3]
+    assert [x.filter for x in explain_removed(planned(snr=[9, 9, 3, 3, 0]), LABELS)] == [3, 2]
+    assert [x.filter for x in explain_removed(planned(snr=[9, 9, 3, 0, 0]), LABELS)] == [2]
 
 
 def test_too_few_rows_no_labels_or_no_statistics_explain_nothing() -> None:
