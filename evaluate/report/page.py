@@ -13,7 +13,7 @@ from .html import Figure, render
 from .label_tables import label_section
 from .latency_shares import latency_note, latency_share
 from .matrix_chart import label_matrix, matrix_words
-from .removed_filters import removed_words
+from .removed_words import removed_words
 from .trust import trust_notes
 
 if TYPE_CHECKING:

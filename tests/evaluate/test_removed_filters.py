@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from prune_dl.evaluate.report.page import render_page
-from prune_dl.evaluate.report.removed_filters import AlikeFilter, RemovedFilter, removed_words
+from prune_dl.evaluate.report.removed_filters import AlikeFilter, RemovedFilter
+from prune_dl.evaluate.report.removed_words import removed_words
 from scenes.report_samples import sample_report
 
 LIKE = AlikeFilter(3, 0.81, ("cat", "dog"), ("cat",))
