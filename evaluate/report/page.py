@@ -13,6 +13,7 @@ from .html import Figure, render
 from .label_tables import label_section
 from .latency_shares import latency_note, latency_share
 from .matrix_chart import label_matrix, matrix_words
+from .removed_words import removed_words
 from .trust import trust_notes
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def render_page(report: "Report") -> str:
         labels=label_section(report.label_change),
         snippets=snippets(report),
         matrices=matrices(report),
+        removed_strong=[removed_words(line) for line in report.removed_strong],
         facts=facts(report),
     )
 

@@ -36,6 +36,9 @@
                     file's operators divides among layers (`layer_times.py`); null: not profiled
     depth           list of {layer, success_rate, reader}: accuracy of the probe after each layer
     pictures        list of label matrices (see `pictures`): strongest and weakest filters
+    removed_strong  list of {layer, filter, snr, labels, reader, reproduced, closest, sharing,
+                    num_sharing}: removed filters with a high SNR, and which kept filters say the
+                    same (`removed_filters.py`)
     kept_whole      {layer: reason}
     criterion, allocation, contest  how filters were ranked, how the cut was spread over layers,
                     and the held-out accuracy of every criterion that was tried
@@ -87,6 +90,7 @@ from .lines import (
 )
 from .metric_line import MetricLine
 from .pictures import FilterPicture
+from .removed_filters import RemovedFilter
 
 SCHEMA_VERSION = 1
 
@@ -120,6 +124,7 @@ class Report:
     parity: ParityLine | None = None
     depth: tuple[DepthLine, ...] = ()
     pictures: tuple[FilterPicture, ...] = ()
+    removed_strong: tuple[RemovedFilter, ...] = ()
     kept_whole: Mapping[str, str] = field(default_factory=dict)
     contest: Mapping[str, float] = field(default_factory=dict)
     repair: Mapping[str, Value] = field(default_factory=dict)

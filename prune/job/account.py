@@ -37,6 +37,7 @@ from ..scores import FIDELITY, Score
 from .known import Case, Planned
 from .latency_budget import drift_notes
 from .layers import layer_lines
+from .removed_strong import explain_removed
 from .stages import Outcome
 from .width_reasons import with_reasons
 
@@ -127,6 +128,7 @@ def assemble(command: str, done: Finished) -> Report:
             for p in (spectrum.depth if spectrum else ())
         ),
         pictures=strongest_and_weakest(spectrum, planned.plan, labels) if spectrum else (),
+        removed_strong=explain_removed(planned, labels),
         kept_whole=planned.measured.structure.kept_whole,
         contest=planned.contest,
         repair=outcome.facts,
