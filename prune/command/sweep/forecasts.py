@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from ....evaluate.report.expected_score import RepairedNetwork
 from ...budget import Budget
@@ -32,7 +33,8 @@ def write_forecast(
     Args:
         select: how all points of the sweep are made, without a budget.
     """
-    select = replace(select, **{budget.kind: budget.value})
+    given: dict[str, Any] = {budget.kind: budget.value}
+    select = replace(select, **given)
     score = outcome.held_out["repaired"]
     network = RepairedNetwork(
         budget.name,
