@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...prune.scores import FIDELITY, Accuracy
+from .expected_score import RepairedNetwork
 from .lines import Value
 
 
@@ -54,7 +55,11 @@ class TradeoffPoint:
 
 @dataclass(frozen=True)
 class Tradeoff:
-    """All points of a sweep, and the circumstances of its latencies."""
+    """All points of a sweep, and the circumstances of its latencies.
+
+    Attributes:
+        repaired: its networks after the repair, with their forecasts.
+    """
 
     command: str
     created: str
@@ -63,6 +68,7 @@ class Tradeoff:
     batch_size: int
     environment: Mapping[str, Value]
     warnings: tuple[str, ...] = ()
+    repaired: tuple[RepairedNetwork, ...] = ()
 
     @property
     def of_answers(self) -> bool:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from ...prune.files import write_json, write_text
+from .expected_chart import expected_figure, expected_summary, expected_table, expected_words
+from .expected_score import check_forecast, expected_document, why_no_forecast
 from .html import Figure, render
 from .tradeoff import Tradeoff, TradeoffPoint, pareto_front, to_csv, tradeoff_rows
 from .words import count, percent, provider_name, size
@@ -35,6 +37,7 @@ def write_tradeoff(tradeoff: Tradeoff, folder: Path) -> tuple[Path, Path, Path]:
         "environment": dict(tradeoff.environment),
         "warnings": list(tradeoff.warnings),
         "points": tradeoff_rows(tradeoff),
+        "expected_after_repair": expected_document(tradeoff.repaired),
     }
     return (
         write_json(folder / "tradeoff.json", document),
@@ -44,7 +47,8 @@ def write_tradeoff(tradeoff: Tradeoff, folder: Path) -> tuple[Path, Path, Path]:
 
 
 def render_tradeoff(tradeoff: Tradeoff) -> str:
-    """The page's HTML: accuracy against latency, accuracy against size, and every row."""
+    """The page's HTML: accuracy against latency and size, the forecast's check, and every row."""
+    check = check_forecast(tradeoff.repaired)
     return render(
         "tradeoff.html",
         tradeoff=tradeoff,
@@ -56,6 +60,11 @@ def render_tradeoff(tradeoff: Tradeoff) -> str:
         table=[_cells(row, tradeoff.measure) for row in tradeoff_rows(tradeoff)],
         measure="Fidelity" if tradeoff.of_answers else "Top-1",
         noun="Fidelity" if tradeoff.of_answers else "Accuracy",
+        check=check,
+        expected_figure=check and expected_figure(check),
+        expected_words=check and expected_words(check),
+        expected_table=expected_table(check) if check else [],
+        expected_summary=(expected_summary(check) if check else why_no_forecast(tradeoff.repaired)),
     )
 
 

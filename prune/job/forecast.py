@@ -104,6 +104,19 @@ def expected_loss(measured: Measured, ranking: Ranking, plan: Plan) -> float:
     )
 
 
+def change_per_loss(forecast: BudgetForecast, planned: Planned, select: SelectOptions) -> float:
+    """Expected change of the outputs for each unit of `expected_loss`: one figure for all plans.
+
+    Args:
+        planned, select: that the forecast was made from.
+    """
+    last = forecast.points[-1]
+    kind: Kind = "params" if forecast.kind == "params" else "macs"
+    measured, ranking = planned.measured, planned.ranking
+    plan = counted_plan(measured, ranking, Budget(kind, last.share), select)
+    return last.change / expected_loss(measured, ranking, plan)
+
+
 @dataclass(frozen=True, eq=False)
 class _Rule:
     """From a change of the outputs to a score.

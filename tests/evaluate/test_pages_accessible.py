@@ -17,7 +17,7 @@ from prune_dl.evaluate.report.matrix_chart import matrix_words
 from prune_dl.evaluate.report.page import render_page
 from prune_dl.evaluate.report.tradeoff import Tradeoff, TradeoffPoint
 from prune_dl.evaluate.report.tradeoff_page import render_tradeoff
-from scenes.report_samples import ANIMALS, sample_picture, sample_report
+from scenes.report_samples import ANIMALS, sample_picture, sample_report, sample_sweep_networks
 from scenes.spectrum_samples import sample_columns, sample_spectrum
 
 AXE = os.environ.get("PRUNE_DL_AXE")
@@ -41,7 +41,10 @@ def sweep_page() -> str:
         TradeoffPoint("keep 0.5", "float32", Accuracy(85, 100), 2.5, 3.0, 4_000_000),
         TradeoffPoint("keep 0.1", error="cannot be met"),
     )
-    return render_tradeoff(Tradeoff("prune-dl sweep", "2026", points, "CPU", 1, {}))
+    networks = sample_sweep_networks()
+    return render_tradeoff(
+        Tradeoff("prune-dl sweep", "2026", points, "CPU", 1, {}, repaired=networks)
+    )
 
 
 PAGES = {"report": report_page, "rank": rank_page, "sweep": sweep_page}

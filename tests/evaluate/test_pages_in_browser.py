@@ -16,7 +16,7 @@ from prune_dl.evaluate.report.filters import FilterColumns, filter_layers, write
 from prune_dl.evaluate.report.page import render_page
 from prune_dl.evaluate.report.tradeoff import Tradeoff, TradeoffPoint
 from prune_dl.evaluate.report.tradeoff_page import render_tradeoff
-from scenes.report_samples import sample_report, without_latency
+from scenes.report_samples import sample_report, sample_sweep_networks, without_latency
 from scenes.spectrum_samples import sample_columns, sample_spectrum
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
@@ -79,13 +79,16 @@ def sweep():
         for i in range(1, 5)
         for name in ("float32", "int8")
     )
-    return Tradeoff("prune-dl sweep", "2026", points, "CPUExecutionProvider", 1, {"torch": "2"})
+    return Tradeoff(
+        *("prune-dl sweep", "2026", points, "CPUExecutionProvider", 1, {"torch": "2"}),
+        repaired=sample_sweep_networks(),
+    )
 
 
 PAGES = {
     "report": (lambda: render_page(sample_report()), 18),
     "no latency": (lambda: render_page(without_latency(sample_report(56))), 18),
-    "trade-off": (lambda: render_tradeoff(sweep()), 2),
+    "trade-off": (lambda: render_tradeoff(sweep()), 3),
 }
 
 

@@ -75,6 +75,6 @@ def test_a_log_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     undo = Disk(tmp_path, 1).install()
     try:
         with pytest.raises(InputError, match=r"metrics.jsonl cannot be written"):
-            log.log({"epoch": 1})
+            log.log({"stage": "retrain", "epoch": 1})
     finally:
         undo()

@@ -10,7 +10,13 @@ from prune_dl.evaluate.report.forecast_chart import command_for
 from prune_dl.prune.budget import Budget
 from prune_dl.prune.inputs.checkpoint import load_checkpoint
 from prune_dl.prune.inputs.data import open_data
-from prune_dl.prune.job.forecast import SHARES, expected_accuracy, make_forecast
+from prune_dl.prune.job.forecast import (
+    SHARES,
+    change_per_loss,
+    expected_accuracy,
+    expected_loss,
+    make_forecast,
+)
 from prune_dl.prune.job.known import Case
 from prune_dl.prune.job.steps import plan_and_carry_out
 from prune_dl.prune.options import RetrainOptions, SelectOptions, Settings
@@ -68,6 +74,8 @@ def test_forecast_meets_its_own_run_and_falls_with_the_budget(trained_file: Path
     own = next(point for point in forecast.points if point.share == Budget("macs", 0.5).value)
     assert own.macs == planned.left.macs
     assert own.value == pytest.approx(forecast.measured, abs=0.02)
+    loss = expected_loss(planned.measured, planned.ranking, planned.plan)
+    assert change_per_loss(forecast, planned, select) * loss == pytest.approx(own.change)
     for other in (replace(select, allocate="error"), replace(select, steps=2)):
         is_measured = other.allocate == "output"
         blind = replace(planned.measured, sensitivity={})

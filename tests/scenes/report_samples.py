@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from prune_dl.evaluate.measure.accuracy import Accuracy
 from prune_dl.evaluate.measure.latency_stats import Ratio
+from prune_dl.evaluate.report.expected_score import RepairedNetwork
 from prune_dl.evaluate.report.forecast import BudgetForecast, ForecastPoint
 from prune_dl.evaluate.report.label_change import (
     ConfusionLine,
@@ -105,6 +106,21 @@ def sample_forecast() -> BudgetForecast:
     )
     found = BudgetForecast("macs", "top-1", 5000, 0.32, 0.8602, 0.850, 0.8697, points)
     return found.with_sizes(15_700_000, 3_900_000)
+
+
+def sample_sweep_networks() -> tuple[RepairedNetwork, ...]:
+    """Three networks of a sweep, in the order asked for; only the widest one's forecast is read."""
+    points = (
+        ForecastPoint(0.7, 70, 700, 70, change=0.1, value=0.9),
+        ForecastPoint(0.3, 30, 300, 30, change=0.4, value=0.6),
+    )
+    wide = BudgetForecast("macs", "top-1", 360, 0.7, 0.91, 0.88, 0.93, points)
+    other = BudgetForecast("macs", "top-1", 360, 0.5, 0.76, 0.71, 0.8, points)
+    return (
+        RepairedNetwork("macs 0.3", 300, 1000, 0.96, 0.56, 0.51, 0.61, 0.8, 0.45, other),
+        RepairedNetwork("macs 0.7", 700, 1000, 0.96, 0.91, 0.88, 0.93, 0.2, 0.5, wide),
+        RepairedNetwork("macs 0.5", 500, 1000, 0.96, 0.76, 0.71, 0.80, 0.5, 0.45, other),
+    )
 
 
 def sample_change(labels: tuple[str, ...]) -> LabelChange:

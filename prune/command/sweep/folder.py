@@ -2,6 +2,7 @@
 
 sweep.json            the options that all points share
 POINT/point.json      the rows of a point that is done, whether it could be made or not
+POINT/forecast.json   its held-out score after the repair, and what that lets expect of others
 POINT/failed.json     the rows of one that broke off; `--resume` makes it again
 belongs_to.json       the network, the data and the options that its points were made from
 kept/, POINT/kept/    what finished stages gave, while the sweep or the point is not done

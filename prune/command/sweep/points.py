@@ -59,6 +59,7 @@ from .folder import (
     sweep_folder,
     write_points,
 )
+from .forecasts import write_forecast
 from .timing import time_files
 
 MAX_REASON = 300
@@ -194,9 +195,7 @@ def _keep(out: Path, budget: Budget, made: list[TradeoffPoint] | Exception) -> N
 
 def _make_remotely(sent: _Sent, budget: Budget) -> list[TradeoffPoint]:
     os.chdir(sent.working_folder)
-    options = sent.options
-    opened = _open(options, RunLog())
-    return _make(sent, budget, opened)
+    return _make(sent, budget, _open(sent.options, RunLog()))
 
 
 def _make_or_fail(sent: _Sent, budget: Budget, opened: _Opened) -> list[TradeoffPoint] | Exception:
@@ -242,6 +241,7 @@ def _prune(sent: _Sent, budget: Budget, opened: _Opened) -> tuple[Planned, Outco
 
     planned = plan_once(case, settings, make, measured=known.measured)
     outcome = carry_out(planned, settings, case)
+    write_forecast(folder, case, planned, outcome, budget, settings.select)
     write_text(folder / "plan.json", planned.plan.to_json())
     save_result(folder, opened.checkpoint, case, planned, outcome.final)
     write_run(folder, f"prune-dl sweep ({budget.name})", sent.options, case.data.name)

@@ -11,6 +11,7 @@ from ...errors import InputError, PruneError
 from ...progress import RunLog
 from ..flags import one_line
 from ..trees import Sweep
+from .forecasts import read_forecasts
 
 NOISY = "The machine was noisy (over 10 % variation): take the latencies with care."
 
@@ -51,6 +52,7 @@ def time_files(
         batch_size=bench.latency_batch,
         environment=comparison.environment,
         warnings=(NOISY,) if comparison.noisy else (),
+        repaired=read_forecasts(options, out),
     )
 
 
