@@ -179,6 +179,7 @@ def layer_table(report: "Report") -> list[dict[str, Any]]:
             "why": line.why,
             "reason": line.reason,
             "together": ", ".join(line.together),
+            "num_together": len(line.together),
         }
         for line in report.layers
     ]

@@ -170,3 +170,13 @@ def test_layers_show_their_share_of_time_and_why_they_keep_so_many() -> None:
     shares = [row["latency_share"] for row in layer_table(timed)]
     assert shares == ["30.0 %", "50.0 %", "–"]
     assert "15.0 % goes to operators without weights. 5.0 % goes to operators whose layer" in page
+
+
+def test_many_layers_that_go_together_are_folded() -> None:
+    report = sample_report(3)
+    first, *others = report.layers
+    few = replace(report, layers=(replace(first, together=("a", "b", "c")), *others))
+    assert "together with a, b, c</span>" in render_page(few)
+    many = replace(report, layers=(replace(first, together=tuple("abcd")), *others))
+    page = render_page(many)
+    assert "<summary>together with 4 layers</summary><div>a, b, c, d</div>" in page
