@@ -19,7 +19,7 @@ from ..outputs import class_scores, logits_of
 from .arrays import ArraySplit
 from .decode import FileDecoder
 from .loaders import LoaderSplit
-from .split import Batch, DataSet, Inputs, Split, images_in_a_pass
+from .split import Batch, DataSet, Inputs, Split, SplitOver
 from .streams import StreamSplit
 
 UNKNOWN = -1
@@ -65,7 +65,7 @@ class OriginalAnswers:
 
 
 @dataclass(frozen=True, eq=False)
-class AnsweredSplit:
+class AnsweredSplit(SplitOver):
     """A split whose labels are the answers of the network that came in.
 
     An image is asked for when it first comes, as it is without augmentation. Where a data set may
@@ -79,21 +79,10 @@ class AnsweredSplit:
         of_answers: see `scores.Accuracy`.
     """
 
-    split: Split
     answers: OriginalAnswers
     known_N: Tensor
     is_fixed: bool = True
     of_answers: bool = field(default=True, init=False)
-
-    @property
-    def num_images(self) -> int:
-        """How many images it holds."""
-        return self.split.num_images
-
-    @property
-    def num_drawn(self) -> int:
-        """How many images a pass of training visits."""
-        return images_in_a_pass(self.split)
 
     @property
     def labels_N(self) -> Tensor:

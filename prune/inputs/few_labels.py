@@ -18,7 +18,7 @@ from .held_out_items import part_of
 from .label_file import read_label_names
 from .label_order import listed
 from .loaders import LoaderSplit
-from .split import Batch, DataSet, Split, images_in_a_pass
+from .split import Batch, DataSet, Split, SplitOver
 from .streams import StreamSplit
 
 NUM_NEAREST_LABELS = 3
@@ -128,21 +128,10 @@ def _of_some(part: Split, number_K: Tensor) -> Split:
 
 
 @dataclass(frozen=True, eq=False)
-class Renumbered:
+class Renumbered(SplitOver):
     """A split whose label k counts as number_K[k], int64."""
 
-    split: Split
     number_K: Tensor
-
-    @property
-    def num_images(self) -> int:
-        """How many images it holds."""
-        return self.split.num_images
-
-    @property
-    def num_drawn(self) -> int:
-        """How many images a pass of training visits."""
-        return images_in_a_pass(self.split)
 
     @property
     def labels_N(self) -> Tensor:

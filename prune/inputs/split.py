@@ -64,11 +64,11 @@ class Split(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class ChangedSplit(ABC):
-    """Another split whose batches are changed on their way.
+class SplitOver:
+    """What a split has of another one.
 
     Attributes:
-        split: where they come from; it has as many images, in the same order.
+        split: the other; it has as many images, in the same order.
     """
 
     split: Split
@@ -82,6 +82,11 @@ class ChangedSplit(ABC):
     def num_drawn(self) -> int:
         """How many images a pass of training visits."""
         return images_in_a_pass(self.split)
+
+
+@dataclass(frozen=True, eq=False)
+class ChangedSplit(SplitOver, ABC):
+    """Another split whose batches are changed on their way."""
 
     @property
     def labels_N(self) -> Tensor:

@@ -57,14 +57,10 @@ def make_forecast(
     """Every budget that can be met, from the plan of one run and what came of it.
 
     Returns:
-        None where no sensitivity was measured (`allocate` other than "output"), the network was cut
-        in depth or in several steps, an image may have several labels, nothing was changed, or the
-        refit was not what this run kept: its change then says nothing of budgets that keep it.
+        None where `why_no_forecast` says why, and where nothing was changed.
     """
     measured = planned.measured
-    is_one_cut = planned.depth is None and select.steps == 1
-    is_usual = is_one_cut and outcome.facts.get("applied") == REFITTED
-    if not measured.sensitivity or not is_usual or case.data.multi_label:
+    if why_no_forecast(case, planned, outcome, select):
         return None
     loss = expected_loss(measured, planned.ranking, planned.plan)
     rule = _of_outputs(outcome) if case.outputs else _of_labels(case, outcome.repaired)
@@ -93,6 +89,23 @@ def make_forecast(
         reached.high,
         tuple(points),
     )
+
+
+def why_no_forecast(case: Case, planned: Planned, outcome: Outcome, select: SelectOptions) -> str:
+    """What keeps a run from having a forecast, in words; empty where nothing does.
+
+    The change of a network whose refit was not kept says nothing of budgets that keep theirs.
+    """
+    reasons = {
+        "no sensitivity was measured (a forecast takes allocate=output)": (
+            not planned.measured.sensitivity
+        ),
+        "it was cut in depth": planned.depth is not None,
+        "it was made in several steps": select.steps > 1,
+        "its refit was not kept": outcome.facts.get("applied") != REFITTED,
+        "an image may have several labels": case.data.multi_label,
+    }
+    return next((words for words, is_so in reasons.items() if is_so), "")
 
 
 def expected_loss(measured: Measured, ranking: Ranking, plan: Plan) -> float:

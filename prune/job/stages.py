@@ -87,13 +87,9 @@ def carry_out(
     with case.log.stage("repair") as progress:
 
         def make() -> Repaired:
+            asked = settings.select.repair
             return repair_and_check(
-                case,
-                planned.measured,
-                cut,
-                removed,
-                with_repair=settings.select.repair,
-                progress=progress,
+                case, planned.measured, cut, removed, with_repair=asked, progress=progress
             )
 
         repaired = repair_once(case, planned.plan, removed, make)
@@ -115,19 +111,17 @@ def carry_out(
         "final": final.accuracy,
     }
     tried = {**repaired.top1, **planned.depth_top1}
-    name_of_score = original.accuracy.name
-    facts: dict[str, Note] = {
-        f"held-out {name_of_score}, {name}": top1 for name, top1 in tried.items()
-    }
-    if retrained is not None:
-        facts["retraining"] = retrained.recipe.in_words
     return Outcome(
         removed,
         repaired.model,
         final.model,
         certificate,
         held_out,
-        {"applied": repaired.applied, **facts},
+        {
+            "applied": repaired.applied,
+            **{f"held-out {original.accuracy.name}, {name}": top1 for name, top1 in tried.items()},
+            **({} if retrained is None else {"retraining": retrained.recipe.in_words}),
+        },
         tuple(epochs),
         repaired.notes + (() if retrained is None else retrained.notes),
     )

@@ -25,12 +25,14 @@ def write(folder: Path, applied: str = REFITTED, **sensitivity: float) -> None:
         measured=SimpleNamespace(sensitivity=sensitivity),
         ranking=None,
         plan=None,
+        depth=None,
     )
     outcome: Any = SimpleNamespace(
         held_out={stage: Accuracy(correct, 100) for stage, correct in scores.items()},
         facts={"applied": applied},
     )
-    case: Any = SimpleNamespace(log=RunLog(show=False))
+    data = SimpleNamespace(multi_label=False)
+    case: Any = SimpleNamespace(log=RunLog(show=False), data=data)
     write_forecast(folder, case, planned, outcome, Budget("macs", 0.25), SelectOptions())
 
 
@@ -63,9 +65,9 @@ def test_a_sweep_that_retrains_keeps_the_score_of_the_repaired_stage(
 @pytest.mark.parametrize(
     ("applied", "sensitivity", "why"),
     [
-        (REFITTED, {}, "a forecast takes allocate=output"),
-        ("repair", {"stem": 1.0}, "the refit of macs 0.25 was not kept"),
-        (REFITTED, {"stem": 1.0}, "macs 0.25 changed no output"),
+        (REFITTED, {}, "no sensitivity was measured (a forecast takes allocate=output)"),
+        ("repair", {"stem": 1.0}, "its refit was not kept"),
+        (REFITTED, {"stem": 1.0}, "its outputs did not change"),
     ],
 )
 def test_why_there_is_none_is_kept(
@@ -79,4 +81,4 @@ def test_why_there_is_none_is_kept(
     write(tmp_path / "macs-0.25", applied, **sensitivity)
     (found,) = read_forecasts(options(), tmp_path)
     assert found.forecast is None
-    assert found.why_none == why
+    assert found.why_none == f"macs 0.25: {why}"

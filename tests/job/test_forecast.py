@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +18,10 @@ from prune_dl.prune.job.forecast import (
     expected_accuracy,
     expected_loss,
     make_forecast,
+    why_no_forecast,
 )
 from prune_dl.prune.job.known import Case
+from prune_dl.prune.job.repair_and_check import REFITTED
 from prune_dl.prune.job.steps import plan_and_carry_out
 from prune_dl.prune.options import RetrainOptions, SelectOptions, Settings
 
@@ -83,3 +87,30 @@ def test_forecast_meets_its_own_run_and_falls_with_the_budget(trained_file: Path
         assert make_forecast(case, now, outcome, other) is None
     other_repair = replace(outcome, facts={"applied": "repair"})
     assert make_forecast(case, planned, other_repair, select) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({}, ""),
+        ({"sensitivity": {}}, "no sensitivity was measured (a forecast takes allocate=output)"),
+        ({"depth": "a cut"}, "it was cut in depth"),
+        ({"steps": 3}, "it was made in several steps"),
+        ({"applied": "repair"}, "its refit was not kept"),
+        ({"multi_label": True}, "an image may have several labels"),
+    ],
+)
+def test_what_keeps_a_run_from_a_forecast_is_named(changes: dict[str, Any], why: str) -> None:
+    usual = {
+        "sensitivity": {"stem": 1.0},
+        "depth": None,
+        "steps": 1,
+        "applied": REFITTED,
+        "multi_label": False,
+    }
+    is_so = SimpleNamespace(**(usual | changes))
+    case: Any = SimpleNamespace(data=is_so)
+    planned: Any = SimpleNamespace(measured=is_so, depth=is_so.depth)
+    outcome: Any = SimpleNamespace(facts={"applied": is_so.applied})
+    select: Any = is_so
+    assert why_no_forecast(case, planned, outcome, select) == why

@@ -13,7 +13,6 @@ from prune_dl.prune.tasks import distillation_loss
 from prune_dl.prune.training import device as devices
 from prune_dl.prune.training.average import averaged_model
 from prune_dl.prune.training.device import autocast, pick_device
-from prune_dl.prune.training.loss import mix
 from prune_dl.prune.training.recipe import Training, retraining
 from prune_dl.prune.training.train import (
     Journal,
@@ -223,40 +222,6 @@ def test_distillation_is_nought_for_equal_answers_and_matches_the_formula() -> N
     p, q = (torch.softmax(x.double() / 2, 1) for x in (other, one))
     by_hand = 4 * (p * (p.log() - q.log())).sum(1).mean()
     assert torch.allclose(distillation_loss(one, other, 2.0).double(), by_hand, atol=1e-6)
-
-
-def test_mixup_blends_images_with_their_partners() -> None:
-    images, labels = torch.arange(4.0).view(4, 1), torch.arange(4)
-    mixed, others, share = mix(images, labels, 0.4, torch.Generator().manual_seed(2))
-    assert 0 <= share <= 1
-    assert torch.allclose(mixed.flatten(), share * labels + (1 - share) * others)
-
-
-def test_hits_of_a_blend_are_counted_against_the_label_with_the_larger_share() -> None:
-    class Guess(nn.Module):
-        """Answers with the label whose channel is brightest; learns next to nothing."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.scale = nn.Parameter(torch.ones(()))
-
-        def forward(self, images_BCHW: torch.Tensor) -> torch.Tensor:
-            return images_BCHW.amax((2, 3)) * self.scale
-
-    labels = torch.arange(60) % 3
-    pixels = torch.zeros(60, 3, 8, 8, dtype=torch.uint8)
-    pixels[torch.arange(60), labels] = 255
-    scale = (0.0,) * 3, (1.0,) * 3
-    rows: list[dict[str, Any]] = []
-    train_network(
-        Guess(),
-        TrainingData(ArraySplit(Images(pixels), torch.arange(60), labels, *scale)),
-        Training(epochs=4, batch_size=6, lr=1e-4, mixup=2.0),
-        device=CPU,
-        journal=Journal(log=rows.append),
-    )
-    # Shares near a half are equal in bfloat16; against the first label alone it is 0.6 to 0.8.
-    assert min(row["train_top1"] for row in rows) > 0.85
 
 
 class Buffers(nn.Module):

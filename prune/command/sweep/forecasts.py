@@ -7,9 +7,8 @@ from typing import Any
 from ....evaluate.report.expected_score import RepairedNetwork
 from ...budget import Budget
 from ...files import read_bytes, write_json
-from ...job.forecast import change_per_loss, expected_loss, make_forecast
+from ...job.forecast import change_per_loss, expected_loss, make_forecast, why_no_forecast
 from ...job.known import Case, Planned
-from ...job.repair_and_check import REFITTED
 from ...job.stages import Outcome
 from ...options import SelectOptions
 from ...typed import from_json
@@ -48,7 +47,8 @@ def write_forecast(
     with case.log.stage("forecast"):
         forecast = make_forecast(case, planned, outcome, select)
     if forecast is None:
-        network = replace(network, why_none=_why_none(planned, outcome, budget.name))
+        why = why_no_forecast(case, planned, outcome, select) or "its outputs did not change"
+        network = replace(network, why_none=f"{budget.name}: {why}")
     else:
         network = replace(
             network,
@@ -57,15 +57,6 @@ def write_forecast(
             forecast=forecast,
         )
     write_json(folder / FORECAST, asdict(network))
-
-
-def _why_none(planned: Planned, outcome: Outcome, name: str) -> str:
-    """Which condition of `make_forecast` a point of a sweep did not meet."""
-    if not planned.measured.sensitivity:
-        return "a forecast takes allocate=output"
-    if outcome.facts.get("applied") != REFITTED:
-        return f"the refit of {name} was not kept"
-    return f"{name} changed no output"
 
 
 def read_forecasts(options: Sweep, out: Path) -> tuple[RepairedNetwork, ...]:
