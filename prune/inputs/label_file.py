@@ -121,7 +121,7 @@ def _pair(key: str, value: Any, place: int) -> tuple[int, str] | None:
 def _wrong(names: list[str]) -> str:
     """What is wrong with names, in words; nothing if they are fine."""
     if len(names) < 2 or len(names) > MAX_LABELS:
-        return f"{len(names)} names"
+        return f"{len(names)} name{'s' * (len(names) != 1)}"
     most, times = Counter(names).most_common(1)[0]
     if times > 1:
         return f"{most} {times} times"
