@@ -57,10 +57,10 @@ def make_forecast(
     """Every budget that can be met, from the plan of one run and what came of it.
 
     Returns:
-        None where `why_no_forecast` says why, and where nothing was changed.
+        None where `forecast_obstacle` says why, and where nothing was changed.
     """
     measured = planned.measured
-    if why_no_forecast(case, planned, outcome, select):
+    if forecast_obstacle(case, planned, outcome, select):
         return None
     loss = expected_loss(measured, planned.ranking, planned.plan)
     rule = _of_outputs(outcome) if case.outputs else _of_labels(case, outcome.repaired)
@@ -91,7 +91,7 @@ def make_forecast(
     )
 
 
-def why_no_forecast(case: Case, planned: Planned, outcome: Outcome, select: SelectOptions) -> str:
+def forecast_obstacle(case: Case, planned: Planned, outcome: Outcome, select: SelectOptions) -> str:
     """What keeps a run from having a forecast, in words; empty where nothing does.
 
     The change of a network whose refit was not kept says nothing of budgets that keep theirs.

@@ -17,8 +17,8 @@ from prune_dl.prune.job.forecast import (
     change_per_loss,
     expected_accuracy,
     expected_loss,
+    forecast_obstacle,
     make_forecast,
-    why_no_forecast,
 )
 from prune_dl.prune.job.known import Case
 from prune_dl.prune.job.repair_and_check import REFITTED
@@ -113,4 +113,4 @@ def test_what_keeps_a_run_from_a_forecast_is_named(changes: dict[str, Any], why:
     planned: Any = SimpleNamespace(measured=is_so, depth=is_so.depth)
     outcome: Any = SimpleNamespace(facts={"applied": is_so.applied})
     select: Any = is_so
-    assert why_no_forecast(case, planned, outcome, select) == why
+    assert forecast_obstacle(case, planned, outcome, select) == why

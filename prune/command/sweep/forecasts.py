@@ -7,7 +7,7 @@ from typing import Any
 from ....evaluate.report.expected_score import RepairedNetwork
 from ...budget import Budget
 from ...files import read_bytes, write_json
-from ...job.forecast import change_per_loss, expected_loss, make_forecast, why_no_forecast
+from ...job.forecast import change_per_loss, expected_loss, forecast_obstacle, make_forecast
 from ...job.known import Case, Planned
 from ...job.stages import Outcome
 from ...options import SelectOptions
@@ -47,7 +47,7 @@ def write_forecast(
     with case.log.stage("forecast"):
         forecast = make_forecast(case, planned, outcome, select)
     if forecast is None:
-        why = why_no_forecast(case, planned, outcome, select) or "its outputs did not change"
+        why = forecast_obstacle(case, planned, outcome, select) or "its outputs did not change"
         network = replace(network, why_none=f"{budget.name}: {why}")
     else:
         network = replace(
